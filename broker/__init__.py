@@ -1,0 +1,1 @@
+"""The words all services share: events, stream names, the connection, scripts, delivery."""

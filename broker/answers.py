@@ -1,0 +1,58 @@
+"""What a caller is told: the prediction, or one of a closed set of problems; stored and sent as these bytes."""
+
+from dataclasses import dataclass
+from typing import Final, Literal, TypedDict
+
+import orjson
+
+PENDING: Final = b"pending"
+
+ErrorCode = Literal[
+    "deadline_exceeded",
+    "version_unavailable",
+    "too_many_tokens",
+    "inference_failed",
+    "malformed",
+]
+
+# The HTTP status each worker-side error becomes.
+STATUS: Final[dict[ErrorCode, int]] = {
+    "deadline_exceeded": 504,
+    "version_unavailable": 404,
+    "too_many_tokens": 422,
+    "inference_failed": 502,
+    "malformed": 422,
+}
+
+
+class Timing(TypedDict):
+    """Milliseconds: waiting in the log, in the model's batch, and from acceptance to the answer."""
+
+    queue: float
+    inference: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """The answer to one text."""
+
+    id: str
+    model: str
+    version: str
+    label: str
+    label_id: int
+    confidence: float
+    probabilities: dict[str, float]
+    abstained: bool
+    truncated: bool
+    timing_ms: Timing
+
+    def encode(self) -> bytes:
+        """Return the JSON that the caller receives."""
+        return orjson.dumps(self)
+
+
+def encode_error(prediction_id: str, code: ErrorCode) -> bytes:
+    """Return the JSON that stands for a failed prediction: ``{"id", "error": {"code", "status"}}``."""
+    return orjson.dumps({"id": prediction_id, "error": {"code": code, "status": STATUS[code]}})

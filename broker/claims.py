@@ -1,0 +1,47 @@
+"""Entries whose worker died or stopped: who finds them idle takes them over, one at a time."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+
+from broker.settings import BrokerSettings
+from broker.streams import WORKERS, Tag
+
+AT_ONCE = 100  # idle entries listed per look; each is claimed alone, directly before it runs
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An entry that is ours now, and how often it had been delivered before."""
+
+    entry_id: str
+    deliveries: int
+    fields: dict[bytes, bytes]
+
+
+async def idle_entries(redis: Redis, tag: Tag, settings: BrokerSettings) -> list[tuple[str, int]]:
+    """Return the entries that nobody has touched for the claim time, oldest first, with their deliveries so far."""
+    found: Any = await redis.xpending_range(
+        tag.requests, WORKERS, min="-", max="+", count=AT_ONCE, idle=settings.claim_ms
+    )
+    return [(row["message_id"].decode(), row["times_delivered"]) for row in found]
+
+
+async def claim(redis: Redis, tag: Tag, consumer: str, entry_id: str, settings: BrokerSettings) -> Claim | None:
+    """Take over one idle entry; None where another worker was faster.
+
+    An entry that was trimmed while it was pending can never be answered: Redis drops it from the pending list, and it
+    is counted as a gap.
+    """
+    pipeline = redis.pipeline(transaction=True)
+    pipeline.xpending_range(tag.requests, WORKERS, min=entry_id, max=entry_id, count=1)
+    pipeline.xclaim(tag.requests, WORKERS, consumer, settings.claim_ms, [entry_id])
+    pipeline.xrange(tag.requests, entry_id, entry_id)
+    pending, claimed, stored = await pipeline.execute()
+    if claimed and claimed[0][1] is not None:
+        return Claim(entry_id, pending[0]["times_delivered"], claimed[0][1])
+    if pending and not stored:
+        await redis.xack(tag.requests, WORKERS, entry_id)
+        await redis.hincrby(tag.gaps, f"requests/{WORKERS}", 1)
+    return None

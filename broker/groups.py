@@ -1,0 +1,43 @@
+"""The group that answers, and the mark of the log it belongs to."""
+
+import secrets
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from broker.errors import WrongKeyTypeError
+from broker.streams import WORKERS, Tag
+
+
+async def ensure_groups(redis: Redis, tag: Tag) -> str:
+    """Create what is missing and return the log's mark of birth.
+
+    The group begins at 0, so entries that were there before it are served, too.
+
+    Raises:
+        WrongKeyTypeError: the key of the stream or of the mark holds something else.
+
+    """
+    try:
+        await redis.xgroup_create(tag.requests, WORKERS, id="0", mkstream=True)
+    except ResponseError as error:
+        if "WRONGTYPE" in str(error):
+            raise WrongKeyTypeError(
+                f"{tag.requests} is not a stream; look at it, then run: just redis DEL '{tag.requests}'"
+            ) from error
+        if "BUSYGROUP" not in str(error):
+            raise
+    await redis.set(tag.born, secrets.token_hex(8), nx=True)
+    born: Any = await redis.get(tag.born)
+    return born.decode() if born else await ensure_groups(redis, tag)
+
+
+async def groups_of(redis: Redis, stream: str) -> list[dict[str, Any]]:
+    """Return what XINFO GROUPS says of *stream*; nothing for a stream that does not exist."""
+    try:
+        return list(await redis.xinfo_groups(stream))
+    except ResponseError as error:
+        if "no such key" in str(error):
+            return []
+        raise

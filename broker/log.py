@@ -1,0 +1,241 @@
+"""What may happen to a request: accepted, settled, judged. Each is one script, so each happens whole or not at all."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import orjson
+from redis.asyncio import Redis
+
+from broker.answers import PENDING
+from broker.events import SCHEMA_VERSION, Request, Result
+from broker.scripts import Scripts
+from broker.settings import BrokerSettings
+from broker.streams import WORKERS, PredictionId, Tag
+
+IDEMPOTENCY_S = 24 * 3600
+LATE_S = 60  # an answer outlives its retention by this, so that 404 is never said where 410 is meant
+
+FeedbackOutcome = Literal["accepted", "same", "replaced", "parked", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """A caller's Idempotency-Key and what it stands for, both hashed."""
+
+    key: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Requests that are accepted together or not at all: one HTTP call."""
+
+    requests: tuple[Request, ...]
+    idempotency: Idempotency | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What became of a unit; ``ids`` are those of the first call where it was ``replayed``."""
+
+    status: Literal["accepted", "replayed", "conflict", "overloaded"]
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadNote:
+    """Why an entry is given up; its own fields are copied by the script."""
+
+    reason: Literal["malformed", "crashed", "inference_failed"]
+    detail: str
+    deliveries: int
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What came of one entry: a result with its answer, a dead letter, or both.
+
+    An entry that cannot be read has neither request nor result, only a dead note. An entry that was answered before
+    needs nothing but its id: it is acknowledged.
+    """
+
+    entry_id: str
+    request: Request | None = None
+    result: Result | None = None
+    answer: bytes | None = None
+    dead: DeadNote | None = None
+
+
+class Log:
+    """The durable log of all models, as seen by who writes to it."""
+
+    def __init__(self, redis: Redis, settings: BrokerSettings) -> None:
+        self._redis = redis
+        self._scripts = Scripts(redis)
+        self._answer_s = settings.answer_retention_s + LATE_S
+        self._join_s = int(settings.join_retention_h * 3600)
+
+    async def accept(self, tag: Tag, units: Sequence[Unit], *, backlog_limit: int) -> list[Acceptance]:
+        """Put *units* on the log of *tag*, one outcome each, in order.
+
+        Repeating a call is safe: an id that is already there is not added again.
+
+        Raises:
+            WrongKeyTypeError: a key of ours holds something else; nothing was written.
+
+        """
+        keys = _Keys([tag.requests, tag.backlog])
+        rows = [
+            {
+                "idem": keys.position(tag.idem(unit.idempotency.key)) if unit.idempotency else 0,
+                "body": unit.idempotency.body if unit.idempotency else "",
+                "entries": [_entry(request, keys) for request in unit.requests],
+            }
+            for unit in units
+        ]
+        outcomes = await self._scripts(
+            "accept", keys.names, [orjson.dumps(rows), backlog_limit, self._answer_s, IDEMPOTENCY_S]
+        )
+        return [Acceptance(status.decode(), tuple(item.decode() for item in ids)) for status, *ids in outcomes]
+
+    async def settle(self, tag: Tag, settlements: Sequence[Settlement]) -> list[bool]:
+        """Acknowledge entries of *tag* and publish what came of them; true where nobody had published before.
+
+        Raises:
+            WrongKeyTypeError: a key of ours holds something else; nothing was written, all stays pending.
+
+        """
+        keys = _Keys([tag.requests, tag.results, tag.feedback, tag.dead, tag.backlog, tag.joined])
+        rows = [_settlement(tag, settlement, keys) for settlement in settlements]
+        published = await self._scripts(
+            "settle", keys.names, [WORKERS, orjson.dumps(rows), self._answer_s, self._join_s]
+        )
+        return [bool(first) for first in published]
+
+    async def answers(self, ids: Sequence[PredictionId]) -> list[bytes | None]:
+        """Return per id the answer's JSON, ``b"pending"``, or None where nothing is known."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for prediction_id in ids:
+            pipeline.hget(prediction_id.answers_key, str(prediction_id))
+        return cast("list[bytes | None]", await pipeline.execute())
+
+    async def answered(self, ids: Sequence[PredictionId]) -> set[str]:
+        """Return those of *ids* that need no inference: an answer is stored, or a prediction was joined days ago."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for prediction_id in ids:
+            pipeline.hget(prediction_id.answers_key, str(prediction_id))
+            pipeline.hget(prediction_id.joins_key, prediction_id.uuid)
+        found = await pipeline.execute()
+        return {
+            str(prediction_id)
+            for prediction_id, answer, row in zip(ids, found[::2], found[1::2], strict=True)
+            if (answer or PENDING) != PENDING or (row and orjson.loads(row)[0])
+        }
+
+    async def feedback(self, prediction_id: PredictionId, label: str) -> FeedbackOutcome:
+        """Record the true label of one prediction; a label that comes before the result waits for it.
+
+        Raises:
+            WrongKeyTypeError: a key of ours holds something else; nothing was written.
+
+        """
+        tag = prediction_id.tag
+        outcome = await self._scripts(
+            "feedback",
+            [prediction_id.joins_key, prediction_id.answers_key, tag.feedback, tag.joined],
+            [str(prediction_id), prediction_id.uuid, label, self._join_s, _hour(prediction_id)],
+        )
+        return cast("FeedbackOutcome", outcome.decode())
+
+    async def refresh(self, tag: Tag, consumer: str, entry_ids: Sequence[str]) -> int:
+        """Keep *entry_ids* from being taken over; return how many of them are still *consumer*'s."""
+        return int(await self._scripts("refresh", [tag.requests], [WORKERS, consumer, *entry_ids]))
+
+    async def redrive(self, tag: Tag, dead_id: str) -> str | None:
+        """Put a dead letter's entry back on the log with a new deadline; return the new entry's id.
+
+        Returns None where there is no such dead letter, or where it holds nothing that could be sent again.
+        """
+        found: Any = await self._redis.xrange(tag.dead, dead_id, dead_id)
+        if not found:
+            return None
+        keys, prediction = [tag.dead, tag.requests, tag.backlog], found[0][1].get(b"id", b"").decode()
+        if prediction:
+            keys.append(PredictionId.parse(prediction).answers_key)
+        added = await self._scripts("redrive", keys, [dead_id, prediction, self._answer_s])
+        return added.decode() if added else None
+
+
+class _Keys:
+    """Key names of one script call, each listed once, named by position (Lua counts from 1)."""
+
+    def __init__(self, first: list[str]) -> None:
+        self.names = first
+        self._positions = {name: position for position, name in enumerate(first, 1)}
+
+    def position(self, name: str) -> int:
+        """Return the position of *name*, adding it where it is new."""
+        if name not in self._positions:
+            self.names.append(name)
+            self._positions[name] = len(self.names)
+        return self._positions[name]
+
+
+def _entry(request: Request, keys: _Keys) -> dict[str, Any]:
+    prediction_id = PredictionId.parse(request.id)
+    return {
+        "id": request.id,
+        "answers": keys.position(prediction_id.answers_key),
+        "deadline_s": math.ceil(request.deadline_ms / 1000),
+        "fields": _flat(request.to_fields()),
+    }
+
+
+def _settlement(tag: Tag, settlement: Settlement, keys: _Keys) -> dict[str, Any]:
+    row: dict[str, Any] = {"entry": settlement.entry_id, "answers": 0, "joins": 0, "replies": 0}
+    request, result = settlement.request, settlement.result
+    if request and result and settlement.answer:
+        prediction_id = PredictionId.parse(result.id)
+        row |= {
+            "id": result.id,
+            "uuid": prediction_id.uuid,
+            "hour": _hour(prediction_id),
+            "answers": keys.position(prediction_id.answers_key),
+            "joins": keys.position(prediction_id.joins_key),
+            "replies": keys.position(tag.replies(request.reply_to)) if request.reply_to else 0,
+            "result": _flat(result.to_fields()),
+            "answer": settlement.answer.decode(),
+        }
+        if result.label is not None:
+            row["row"] = [result.label, f"{result.confidence:.4f}", result.version, ""]
+            if result.tags:
+                row["row"].append(orjson.dumps(result.tags).decode())
+            if request.true_label is not None:
+                row["label"] = request.true_label
+    if settlement.dead:
+        row["dead"] = _flat(_dead_fields(settlement, settlement.dead))
+    return row
+
+
+def _dead_fields(settlement: Settlement, note: DeadNote) -> dict[str, str]:
+    identity = {"id": settlement.request.id} if settlement.request else {}
+    return {
+        "schema_version": str(SCHEMA_VERSION),
+        **identity,
+        "entry_id": settlement.entry_id,
+        "reason": note.reason,
+        "detail": note.detail,
+        "deliveries": str(note.deliveries),
+        "worker": note.worker,
+    }
+
+
+def _flat(fields: dict[str, str]) -> list[str]:
+    return [part for pair in fields.items() for part in pair]
+
+
+def _hour(prediction_id: PredictionId) -> str:
+    return str(prediction_id.time_ms // 3_600_000)

@@ -1,0 +1,33 @@
+-- Record one true label beside the prediction it judges.
+-- KEYS  1 join hash  2 answer hash  3 feedback stream  4 joined
+-- ARGV  1 id  2 uuid  3 label  4 seconds a join row is kept  5 hour
+-- Returns accepted, same, replaced, parked (no result yet: the result script will join it) or unknown.
+for kind, keys in pairs({hash = {KEYS[1], KEYS[2], KEYS[4]}, stream = {KEYS[3]}}) do
+  for _, key in ipairs(keys) do
+    local found = redis.call('TYPE', key).ok
+    if found ~= 'none' and found ~= kind then return redis.error_reply('WRONGKEY ' .. key .. ' ' .. found) end
+  end
+end
+local id, uuid, label, ttl, hour = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
+
+local stored = redis.call('HGET', KEYS[1], uuid)
+local row = stored and cjson.decode(stored)
+if row and row[4] == label then return 'same' end
+
+if row and row[1] ~= '' then
+  local fields = {'schema_version', '1', 'id', id, 'label', label, 'predicted', row[1], 'confidence', row[2],
+    'version', row[3], 'source', 'caller'}
+  if row[4] ~= '' then fields[#fields + 1] = 'previous_label'; fields[#fields + 1] = row[4] end
+  if row[5] then fields[#fields + 1] = 'tags'; fields[#fields + 1] = row[5] end
+  local outcome = row[4] == '' and 'accepted' or 'replaced'
+  redis.call('XADD', KEYS[3], '*', unpack(fields))
+  row[4] = label
+  redis.call('HSET', KEYS[1], uuid, cjson.encode(row))
+  return outcome
+end
+
+if redis.call('HGET', KEYS[2], id) ~= 'pending' then return 'unknown' end
+if not row then redis.call('HINCRBY', KEYS[4], hour, 1) end
+redis.call('HSET', KEYS[1], uuid, cjson.encode({'', '', '', label}))
+if redis.call('EXPIRE', KEYS[1], ttl, 'NX') == 0 then redis.call('EXPIRE', KEYS[1], ttl, 'GT') end
+return 'parked'

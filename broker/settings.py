@@ -1,0 +1,100 @@
+"""How to reach the log, the same for every room; each room adds a class of its own."""
+
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from typing_extensions import TypeVar
+
+from broker.errors import SettingsError
+
+
+def _redis_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError("must begin with redis://, rediss:// or unix://")
+    return url
+
+
+class ObservaSettings(BaseSettings):
+    """Read from the environment, prefix ``OBSERVA_``."""
+
+    model_config = SettingsConfigDict(env_prefix="OBSERVA_", frozen=True, extra="ignore", env_ignore_empty=True)
+
+
+class BrokerSettings(ObservaSettings):
+    """Where the log is and how long it keeps things."""
+
+    redis_url: Annotated[str, AfterValidator(_redis_url)] | None = None  # of your own server; none: the embedded one
+    redis_port: Annotated[int, Field(ge=1, le=65_535)] = 6380  # of the embedded server
+    redis_password_file: Path | None = None  # for the server of redis_url; the embedded one has its own
+    data_dir: Path = Path(".data")
+    redis_max_connections: Annotated[int, Field(ge=4, le=10_000)] = 64
+    allow_unsafe_redis: bool = False  # serve from a server without append-only file (tests)
+    models: Path = Path("models")  # the model store: one folder a model
+    model: str = "sentiment"  # the default model
+    shards: Annotated[int, Field(ge=1, le=1024)] = 1
+
+    sync_deadline_ms: Annotated[int, Field(ge=100, le=600_000)] = 30_000
+    async_deadline_ms: Annotated[int, Field(ge=1000, le=86_400_000)] = 900_000
+    answer_retention_s: Annotated[int, Field(ge=60, le=86_400)] = 900
+    text_retention_h: Annotated[float, Field(gt=0, le=24 * 365)] = 24
+    results_retention_h: Annotated[float, Field(gt=0, le=24 * 365)] = 7 * 24
+    join_retention_h: Annotated[float, Field(gt=0, le=24 * 365)] = 7 * 24
+    requests_max_mb: Annotated[int, Field(ge=1)] = 256  # past this the log wins over a reader that lags: a counted gap
+    results_max_mb: Annotated[int, Field(ge=1)] = 256
+    joins_max_mb: Annotated[int, Field(ge=1)] = 128
+
+    claim_ms: Annotated[int, Field(ge=200, le=600_000)] = 5000  # idle time after which an entry is taken over
+    max_deliveries: Annotated[int, Field(ge=1, le=100)] = 3
+
+    @property
+    def server_url(self) -> str:
+        """The server's URL as set, without a password from a file."""
+        return self.redis_url or f"redis://127.0.0.1:{self.redis_port}/0"
+
+    @property
+    def password_file(self) -> Path | None:
+        """Where the password is, if it is in a file; the embedded server's is never sent to another server."""
+        return self.redis_password_file or (None if self.redis_url else self.data_dir / "redis.password")
+
+    @property
+    def url_with_password(self) -> str:
+        """The URL that a client connects to; the password comes from the file unless the URL has one.
+
+        Raises:
+            SettingsError: the password file cannot be read.
+
+        """
+        parts = urlsplit(self.server_url)
+        if parts.password or self.password_file is None:
+            return self.server_url
+        try:
+            password = self.password_file.read_text().strip()
+        except FileNotFoundError:
+            if self.redis_password_file is None:  # the embedded server was never started: connecting will say so
+                return self.server_url
+            raise SettingsError(f"{self.password_file} does not exist; check OBSERVA_REDIS_PASSWORD_FILE") from None
+        except OSError as error:
+            raise SettingsError(f"{self.password_file}: {error.strerror}; check who owns it") from error
+        host = parts.netloc.rpartition("@")[2]
+        return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{quote(password, safe='')}@{host}"))
+
+
+SettingsT = TypeVar("SettingsT", bound=ObservaSettings)
+
+
+def load_settings(settings: type[SettingsT]) -> SettingsT:
+    """Read *settings* from the environment.
+
+    Raises:
+        SettingsError: a variable is wrong; the message names it and says why, in one line.
+
+    """
+    try:
+        return settings()
+    except ValidationError as error:
+        wrong = "; ".join(f"OBSERVA_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+        raise SettingsError(wrong) from None

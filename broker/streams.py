@@ -1,0 +1,174 @@
+"""Every key and group name, and the ids that lead to them."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Self
+from uuid import UUID
+
+import uuid_utils
+
+from broker.manifest import NAME_PATTERN
+
+WORKERS = "workers"  # the group that answers
+MONITOR = "monitor"  # a marker group: it shows and guards the monitor's position, nobody reads through it
+ARCHIVE = "archive"
+
+SERVED = "observa:served"  # sorted set: model name to the time its workers last announced it, Redis ms
+CHANGES = "observa:models"  # stream: says only that the wanted versions of a model changed
+
+_ID = re.compile(
+    rf"(?P<model>{NAME_PATTERN})\.(?P<shard>0|[1-9][0-9]{{0,3}})"
+    r"\.(?P<uuid>[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """One model's one shard. In a key it stands in braces, so that one cluster slot holds all its keys."""
+
+    model: str
+    shard: int = 0
+
+    def __str__(self) -> str:
+        return f"{{{self.model}}}" if self.shard == 0 else f"{{{self.model}/{self.shard}}}"
+
+    def key(self, name: str) -> str:
+        """Return ``observa:{TAG}:name``."""
+        return f"observa:{self}:{name}"
+
+    @property
+    def requests(self) -> str:
+        """Stream: one text to classify per entry."""
+        return self.key("requests")
+
+    @property
+    def results(self) -> str:
+        """Stream: one prediction, or one error, per entry."""
+        return self.key("results")
+
+    @property
+    def feedback(self) -> str:
+        """Stream: one true label per entry, already joined with its prediction."""
+        return self.key("feedback")
+
+    @property
+    def dead(self) -> str:
+        """Stream: what could not be processed, and why."""
+        return self.key("dead")
+
+    @property
+    def alerts(self) -> str:
+        """Stream: an alarm began or ended, with its evidence."""
+        return self.key("alerts")
+
+    @property
+    def born(self) -> str:
+        """String: a random mark of this log; another value means another log, and old positions mean nothing."""
+        return self.key("born")
+
+    @property
+    def backlog(self) -> str:
+        """Integer: entries accepted and not yet acknowledged by the workers."""
+        return self.key("backlog")
+
+    @property
+    def gaps(self) -> str:
+        """Hash: ``stream/group`` to the number of entries that were trimmed before that group had read them."""
+        return self.key("gaps")
+
+    @property
+    def joined(self) -> str:
+        """Hash: hour to the number of join rows written for predictions of that hour."""
+        return self.key("joined")
+
+    def replies(self, gateway: str) -> str:
+        """Stream: answers addressed to the gateway process that waits for them."""
+        return self.key(f"replies:{gateway}")
+
+    def answers(self, minute: int) -> str:
+        """Hash: id to ``pending`` or to the whole answer, for ids of one minute."""
+        return self.key(f"answers:{minute}")
+
+    def joins(self, second: int) -> str:
+        """Hash: uuid to the join row, for ids of one second."""
+        return self.key(f"joins:{second}")
+
+    def idem(self, digest: str) -> str:
+        """String: an Idempotency-Key's body digest and ids."""
+        return self.key(f"idem:{digest}")
+
+    def lease(self, duty: str) -> str:
+        """String: who performs *duty* for this tag now; expires."""
+        return self.key(f"lease:{duty}")
+
+
+def workers_key(model: str) -> str:
+    """Hash: worker name to what it announced."""
+    return f"observa:{{{model}}}:workers"
+
+
+def versions_key(model: str) -> str:
+    """Hash: the state wanted now; field ``live`` holds a version."""
+    return f"observa:{{{model}}}:versions"
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionId:
+    """``MODEL.SHARD.UUIDv7``: where a prediction is kept, and how old it is."""
+
+    tag: Tag
+    uuid: str
+
+    @classmethod
+    def new(cls, tag: Tag) -> Self:
+        """Make an id for a request that begins now."""
+        return cls(tag, str(uuid_utils.uuid7()))
+
+    @classmethod
+    def of_entry(cls, tag: Tag, entry_id: str) -> Self:
+        """Derive the one id of a log entry that was written without one, the same on every delivery."""
+        time_ms, _, sequence = entry_id.partition("-")
+        value = int(time_ms) % (1 << 48) << 80 | 7 << 76 | 2 << 62 | int(sequence) % (1 << 62)
+        return cls(tag, str(UUID(int=value)))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read an id back.
+
+        Raises:
+            ValueError: *text* is not an id.
+
+        """
+        match = _ID.fullmatch(text)
+        if match is None:
+            raise ValueError("not a prediction id; one looks like MODEL.SHARD.UUIDv7")
+        return cls(Tag(match["model"], int(match["shard"])), match["uuid"])
+
+    def __str__(self) -> str:
+        return f"{self.tag.model}.{self.tag.shard}.{self.uuid}"
+
+    @property
+    def time_ms(self) -> int:
+        """When the id was made, Unix milliseconds, by the clock of whoever made it."""
+        return int(self.uuid[:8] + self.uuid[9:13], 16)
+
+    @property
+    def answers_key(self) -> str:
+        """The hash that holds this id's answer."""
+        return self.tag.answers(self.time_ms // 60_000)
+
+    @property
+    def joins_key(self) -> str:
+        """The hash that holds this id's join row."""
+        return self.tag.joins(self.time_ms // 1000)
+
+
+def shard_of(key: str, shards: int) -> int:
+    """Choose the shard of *key* (an id, a subject, an Idempotency-Key): stable, evenly spread."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest()) % shards
+
+
+def entry_time_ms(entry_id: str) -> int:
+    """Return the Redis time at which an entry was added, Unix milliseconds."""
+    return int(entry_id.partition("-")[0])

@@ -1,0 +1,54 @@
+"""What is counted in a text, and how a text is normalised: the same for trainer, worker and monitor."""
+
+import re
+import unicodedata
+from collections.abc import Set as AbstractSet
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
+
+
+class Normalisation(BaseModel):
+    """How a text is changed before a model sees it; stored in the model folder, applied by the worker."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    unicode_form: Literal["NFC", "NFKC"] | None = "NFC"
+    lowercase: bool = False
+    collapse_whitespace: bool = True
+
+
+class TextStatistics(NamedTuple):
+    """Counts that say something of a text without repeating it."""
+
+    characters: int
+    words: int
+    oov_ratio: float  # share of words that the training text did not contain; 0 for no words
+
+
+def normalise(text: str, how: Normalisation) -> str:
+    """Apply *how* to *text*: Unicode form, then lower case, then runs of whitespace to one space."""
+    if how.unicode_form and not text.isascii():
+        text = unicodedata.normalize(how.unicode_form, text)
+    if how.lowercase:
+        text = text.lower()
+    if how.collapse_whitespace:
+        text = " ".join(text.split())
+    return text
+
+
+def words_of(text: str) -> list[str]:
+    """Return the lower-case words of *text*: runs of letters, digits and inner apostrophes."""
+    return WORD.findall(text.lower())
+
+
+def describe(text: str, vocabulary: AbstractSet[str]) -> TextStatistics:
+    """Count characters and words of the text as received, and the share of words outside *vocabulary*.
+
+    An empty vocabulary means that none was recorded: then nothing is unknown.
+    """
+    words = words_of(text)
+    unknown = sum(word not in vocabulary for word in words) if vocabulary else 0
+    return TextStatistics(len(text), len(words), unknown / len(words) if words else 0.0)
