@@ -20,10 +20,20 @@ class Claim:
     fields: dict[bytes, bytes]
 
 
-async def idle_entries(redis: Redis, tag: Tag, settings: BrokerSettings) -> list[tuple[str, int]]:
-    """Return the entries that nobody has touched for the claim time, oldest first, with their deliveries so far."""
+async def idle_entries(
+    redis: Redis, tag: Tag, settings: BrokerSettings, *, after: str | None = None
+) -> list[tuple[str, int]]:
+    """Return entries that nobody has touched for the claim time, with their deliveries so far.
+
+    Oldest first, at most `AT_ONCE`; the next page begins *after* the last id of this one.
+    """
     found: Any = await redis.xpending_range(
-        tag.requests, WORKERS, min="-", max="+", count=AT_ONCE, idle=settings.claim_ms
+        tag.requests,
+        WORKERS,
+        min=f"({after}" if after else "-",
+        max="+",
+        count=AT_ONCE,
+        idle=settings.claim_ms,
     )
     return [(row["message_id"].decode(), row["times_delivered"]) for row in found]
 

@@ -62,6 +62,17 @@ async def test_an_idle_entry_is_taken_over_once_with_its_count_of_deliveries(red
     assert (claimed or late).fields == {b"text": b"text 0"}
 
 
+async def test_idle_entries_come_in_pages(redis, settings, monkeypatch):
+    monkeypatch.setattr("broker.claims.AT_ONCE", 2)
+    settings = settings.model_copy(update={"claim_ms": 0})
+    await ensure_groups(redis, TAG)
+    entries = [entry.decode() for entry in await add(redis, 3)]
+    await deliver(redis)
+    first = [entry for entry, _ in await idle_entries(redis, TAG, settings)]
+    assert first == entries[:2]
+    assert [entry for entry, _ in await idle_entries(redis, TAG, settings, after=first[-1])] == entries[2:]
+
+
 async def test_an_entry_trimmed_while_pending_is_counted_as_a_gap(redis, settings):
     settings = settings.model_copy(update={"claim_ms": 0})
     await ensure_groups(redis, TAG)

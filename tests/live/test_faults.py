@@ -74,7 +74,7 @@ async def test_a_text_that_kills_its_worker_is_buried_and_its_neighbours_are_ans
     assert (letter.reason, letter.deliveries, letter.id) == ("crashed", 3, answer.json()["id"])
 
 
-async def test_a_text_that_raises_fails_alone_and_can_be_sent_again(services, look):
+def test_a_text_that_raises_fails_alone_and_can_be_sent_again(services, look):
     gateway = services.gateway(ready=False)
     services.worker()
     texts = [f"good {n}" for n in range(20)] + ["RAISE"] + [f"bad {n}" for n in range(20)]
