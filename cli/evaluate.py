@@ -1,0 +1,88 @@
+"""``evaluate``: send a labelled file through the running service and score the answers."""
+
+import argparse
+import secrets
+import time
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from broker.errors import ObservaError
+from cli.api import connected, predict_path
+from cli.arguments import add_model, name, positive
+from cli.labelled import LabelledFile, read_labelled
+from cli.monitor import Counted, counted
+from cli.scorecard import Scorecard, make_room, write_metrics
+from cli.scores import Scores, score
+from cli.sending import Sender
+from cli.settings import CliSettings
+from cli.terminal import note, printable
+
+EXACT = 1e-9  # both sides divide the same two counts
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Describe ``evaluate``."""
+    parser.add_argument("file", type=Path, metavar="FILE", help=".json (list of objects), .jsonl or .csv; UTF-8")
+    add_model(parser)
+    parser.add_argument("--version", type=name, help="evaluate this version (default: the live one)")
+    parser.add_argument("--text-field", default="text", metavar="FIELD", help="default: text")
+    parser.add_argument("--label-field", default="true_sentiment", metavar="FIELD", help="default: true_sentiment")
+    parser.add_argument("--concurrency", type=positive, default=8, metavar="N", help="calls at a time (default: 8)")
+    parser.add_argument("--output", type=Path, default=Path("reports/metrics.json"), help="default: %(default)s")
+
+
+async def run(args: argparse.Namespace, settings: CliSettings) -> int:
+    """Evaluate; 0 when every row was answered, 1 otherwise."""
+    model = getattr(args, "model", settings.model)
+    file = read_labelled(args.file, args.text_field, args.label_field)
+    make_room(args.output)
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    async with connected(settings) as gateway:
+        labels = await gateway.labels(model, args.version)
+        _check_labels(file, labels)
+        sender = Sender(gateway, predict_path(model, args.version), run_id)
+        began = time.monotonic()
+        with _progress(len(file.rows)) as advance:
+            outcomes, call_ms = await sender.send_all(file.rows, args.concurrency, advance)
+        duration_s = time.monotonic() - began
+    scores = score([(each.row.label, each.prediction["label"]) for each in outcomes if each.prediction], labels)
+    monitor = await counted(settings.monitor_url, model, run_id, scores.count)
+    card = Scorecard(run_id, model, file, outcomes, scores, call_ms, duration_s, monitor)
+    write_metrics(args.output, card.document())
+    print("\n".join([*card.lines(), "", f"run {run_id}, kept in {args.output}"]))
+    _compare(scores, monitor, settings.monitor_url)
+    return int(bool(card.failed))
+
+
+def _check_labels(file: LabelledFile, labels: list[str]) -> None:
+    unknown = [label for label in file.labels if label not in labels]
+    if unknown:
+        raise ObservaError(
+            f"{file.path}: the model does not know the label {printable(', '.join(map(repr, unknown[:5])))}; "
+            f"its labels are {', '.join(map(repr, labels))}"
+        )
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], object]]:
+    screen = Console(stderr=True)
+    shown = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*shown, console=screen, transient=True, disable=not screen.is_terminal) as progress:
+        task = progress.add_task("sending", total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def _compare(scores: Scores, monitor: Counted | None, url: str) -> None:
+    """Warn where the monitor did not count what we saw: the two must agree to the last text."""
+    if monitor is None:
+        note(f"no monitor answers at {url}, so its figure is not compared; see OBSERVA_MONITOR_URL")
+    elif monitor["count"] != scores.count:
+        note(f"warning: the monitor counted {monitor['count']} of {scores.count} texts so far; is it running behind?")
+    elif abs((monitor["accuracy"] or 0) - (scores.accuracy or 0)) > EXACT:
+        note(f"warning: the monitor reports {monitor['accuracy']}, the answers give {scores.accuracy}")

@@ -1,0 +1,26 @@
+"""Where the commands find the gateway, the monitor and the log."""
+
+from typing import Annotated
+
+import httpx
+from pydantic import AfterValidator, Field
+
+from broker.settings import BrokerSettings
+
+
+def _http_url(text: str) -> str:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        raise ValueError(str(error)) from None
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ValueError("must be like http://HOST:PORT")
+    return text.rstrip("/")
+
+
+class CliSettings(BrokerSettings):
+    """The variables that the services read, so that a command finds what they use, and two addresses."""
+
+    gateway_url: Annotated[str, AfterValidator(_http_url)] = "http://127.0.0.1:8000"
+    monitor_url: Annotated[str, AfterValidator(_http_url)] = "http://127.0.0.1:8001"
+    gateway_timeout_s: Annotated[float, Field(gt=0, le=600)] = 60  # longer than the gateway itself waits
