@@ -1,0 +1,1 @@
+"""The reader of results and feedback: metrics, drift, accuracy and alarms."""

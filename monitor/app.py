@@ -1,0 +1,136 @@
+"""The monitor: /metrics for Prometheus, /report for people and programs, /healthz for whoever runs it."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import orjson
+import uvicorn
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from broker.connection import check_server, connect
+from broker.errors import ObservaError, SettingsError
+from broker.settings import load_settings
+from monitor.logs import log_to_stderr
+from monitor.metrics import registry
+from monitor.monitor import Monitor
+from monitor.settings import MonitorSettings
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to us: the last snapshot is written after the last request, and the exit code is 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def main() -> None:
+    """Run the monitor until SIGTERM; a mistake of the person who started it is one line and exit code 2."""
+    log_to_stderr()
+    try:
+        asyncio.run(serve(load_settings(MonitorSettings)))
+    except* ObservaError as errors:
+        _give_up(errors)
+
+
+def _give_up(errors: BaseExceptionGroup[ObservaError]) -> NoReturn:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    print(f"observa monitor: {error}", file=sys.stderr)  # noqa: T201 - for a person
+    sys.exit(2)
+
+
+async def serve(settings: MonitorSettings) -> None:
+    """Watch and answer until told to stop.
+
+    Raises:
+        ObservaError, ExceptionGroup of them: what only a person can put right.
+
+    """
+    listener = listen(settings)
+    redis = connect(settings, "monitor")
+    stop = asyncio.Event()
+    try:
+        await check_server(redis, settings)
+        monitor = Monitor(redis, settings)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        server = _Server(uvicorn.Config(application(monitor), log_config=None, access_log=False, lifespan="off"))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.serve(sockets=[listener]), name="http")
+            await _watch(monitor, server, stop)
+    finally:
+        listener.close()
+        await redis.aclose()
+        await redis.connection_pool.disconnect()
+
+
+async def _watch(monitor: Monitor, server: uvicorn.Server, stop: asyncio.Event) -> None:
+    try:
+        await monitor.run(stop)
+    finally:
+        stop.set()
+        server.should_exit = True
+
+
+def listen(settings: MonitorSettings) -> socket.socket:
+    """Take the port before anything else happens.
+
+    Raises:
+        SettingsError: the address cannot be had.
+
+    """
+    where = f"{settings.monitor_host}:{settings.monitor_port}"
+    try:
+        family, *_ = socket.getaddrinfo(settings.monitor_host, settings.monitor_port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server((settings.monitor_host, settings.monitor_port), family=family)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on {where} ({error.strerror}); stop what does, or set OBSERVA_MONITOR_PORT"
+        ) from error
+
+
+def application(monitor: Monitor) -> Starlette:
+    """Return the HTTP side of *monitor*."""
+    numbers = registry(monitor)
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(numbers), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def report(_: Request) -> Response:
+        return _json({model: monitor.report(model) for model in monitor.models()})
+
+    async def report_of(request: Request) -> Response:
+        model = request.path_params["model"]
+        if model not in monitor.models():
+            return _json({"code": "model_unknown", "models": monitor.models()}, 404)
+        return _json(monitor.report(model))
+
+    async def healthz(_: Request) -> Response:
+        readers = {str(tag): reader.fresh for tag, reader in monitor.readers.items()}
+        fresh = monitor.fresh()
+        return _json({"status": "ok" if fresh else "stale", "readers": readers}, 200 if fresh else 503)
+
+    return Starlette(
+        routes=[
+            Route("/metrics", metrics),
+            Route("/report", report),
+            Route("/report/{model}", report_of),
+            Route("/healthz", healthz),
+        ]
+    )
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")

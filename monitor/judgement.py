@@ -1,0 +1,184 @@
+"""One version's labels: confusion by the time of the prediction, and the two detectors of too low an accuracy."""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+from monitor.accuracy import BINS, confidence_bin, wilson
+from monitor.alarms import Alarms, Decided, Finding
+from monitor.columns import Label
+from monitor.detectors import Z_999, ShiryaevRoberts, WilsonRule
+from monitor.panes import Panes
+from monitor.profiles import Profile
+from monitor.settings import Rules
+
+SAMPLES: Final = 10  # ids of wrong answers kept as evidence
+FEATURE: Final = "accuracy"
+
+
+@dataclass(slots=True)
+class Judged:
+    """Whole counts of labelled predictions; they add."""
+
+    confusion: dict[str, dict[str, int]] = field(default_factory=dict)  # true label to predicted label to count
+    counts: list[int] = field(default_factory=lambda: [0] * BINS)  # by confidence
+    micro: list[int] = field(default_factory=lambda: [0] * BINS)  # summed confidence, millionths
+    right: list[int] = field(default_factory=lambda: [0] * BINS)
+
+    @property
+    def count(self) -> int:
+        """Labelled predictions."""
+        return sum(self.counts)
+
+    @property
+    def correct(self) -> int:
+        """Labelled predictions that were right."""
+        return sum(self.right)
+
+    def add(self, label: Label) -> None:
+        """Count a label; one that replaces another takes that one's place."""
+        if label.previous is None:
+            at = confidence_bin(label.micro)
+            self.counts[at] += 1
+            self.micro[at] += label.micro
+        else:
+            self._cell(label, label.previous, -1)
+        self._cell(label, label.label, 1)
+
+    def _cell(self, label: Label, true: str, change: int) -> None:
+        row = self.confusion.setdefault(true, {})
+        row[label.predicted] = row.get(label.predicted, 0) + change
+        if true == label.predicted:
+            self.right[confidence_bin(label.micro)] += change
+
+    def dump(self) -> list[Any]:
+        """Return the counts as plain values."""
+        return [self.confusion, self.counts, self.micro, self.right]
+
+    @classmethod
+    def total(cls, parts: Iterable["Judged"]) -> "Judged":
+        """Return the sum of *parts*."""
+        whole = cls()
+        for part in parts:
+            for true, row in part.confusion.items():
+                into = whole.confusion.setdefault(true, {})
+                for predicted, count in row.items():
+                    into[predicted] = into.get(predicted, 0) + count
+            for at in range(BINS):
+                whole.counts[at] += part.counts[at]
+                whole.micro[at] += part.micro[at]
+                whole.right[at] += part.right[at]
+        return whole
+
+
+class Judgement:
+    """What is known of one version's accuracy."""
+
+    def __init__(self, profile: Profile, rules: Rules) -> None:
+        self.target = profile.target
+        self.panes: Panes[Judged] = Panes(Judged)
+        self.all = Judged()
+        self.last_ms = 0
+        self.sequential = ShiryaevRoberts(profile.target)
+        self.rule = WilsonRule(profile.target, rules.accuracy_window, rules.minimum_labels)
+        self.alarms = Alarms(profile.version)
+        self._since_alarm = 0  # first labels
+        self._wrong: deque[str] = deque(maxlen=SAMPLES)
+        self._rules = rules
+
+    def add(self, label: Label) -> list[Decided]:
+        """Count a label in the panes of its prediction; a first label is also shown to the detectors."""
+        self.last_ms = label.entry_ms
+        self.all.add(label)
+        for pane in self.panes.at(label.made_ms, label.entry_ms):
+            pane.add(label)
+        return self._detect(label) if label.previous is None else []
+
+    def _detect(self, label: Label) -> list[Decided]:
+        correct = label.label == label.predicted
+        self.rule.update(label.label, label.predicted)
+        if not correct:
+            self._wrong.append(label.id)
+        self._since_alarm = self._since_alarm + 1 if self.alarms.active else 0
+        paging = f"e-sr {FEATURE}" in self.alarms.active
+        if not paging:
+            self.sequential.update(correct=correct)
+        decided: list[Decided] = []
+        statistic = self.sequential.statistic
+        if not paging and statistic >= self._rules.accuracy_run_length:
+            decided += self.alarms.begin(self._finding("e-sr", statistic), label.entry_id)
+        if self.rule.below:
+            decided += self.alarms.begin(self._finding("wilson", self._upper), label.entry_id)
+        elif self.alarms.active and self.rule.recovered(self._since_alarm):
+            decided += self._end(label.entry_id)
+        return decided
+
+    def _end(self, entry_id: str) -> list[Decided]:
+        """End both alarms: of the labels since they began, the target's share is right, far above where they begin."""
+        since = min(self._since_alarm, len(self.rule.recent))
+        summary = f"accuracy of the last {since} labels is at its target {self.target:.2f} again"
+        if f"e-sr {FEATURE}" in self.alarms.active:
+            self.sequential.reset()
+        return [
+            *self.alarms.end("e-sr", FEATURE, self.sequential.statistic, summary, entry_id),
+            *self.alarms.end("wilson", FEATURE, self._upper, summary, entry_id),
+        ]
+
+    @property
+    def _upper(self) -> float:
+        return wilson(self.rule.correct, len(self.rule.recent), Z_999).upper
+
+    def _finding(self, detector: str, statistic: float) -> Finding:
+        count, page = len(self.rule.recent), detector == "e-sr"
+        return Finding(
+            detector=detector,
+            feature=FEATURE,
+            severity="page" if page else "ticket",
+            statistic=statistic,
+            threshold=self._rules.accuracy_run_length if page else self.target,
+            summary=f"accuracy is below its target {self.target:.2f}: "
+            f"{self.rule.correct} of the last {count} labels agree",
+            evidence={
+                "window": f"last {count} labels",
+                "n": count,
+                "correct": self.rule.correct,
+                "target": self.target,
+                "wilson_999": [round(bound, 6) for bound in wilson(self.rule.correct, count, Z_999)],
+                "confusion": self.rule.confusion(),
+                "sample_ids": list(self._wrong),
+            },
+        )
+
+    def dump(self) -> dict[str, Any]:
+        """Return the state as plain values."""
+        return {
+            "target": self.target,
+            "last_ms": self.last_ms,
+            "all": self.all.dump(),
+            "minutes": {str(index): pane.dump() for index, pane in self.panes.minutes.items()},
+            "hours": {str(index): pane.dump() for index, pane in self.panes.hours.items()},
+            "sums": self.sequential.sums,
+            "recent": self.rule.dump(),
+            "since_alarm": self._since_alarm,
+            "wrong": list(self._wrong),
+            "alarms": self.alarms.dump(),
+        }
+
+    @classmethod
+    def loaded(cls, profile: Profile, rules: Rules, state: dict[str, Any]) -> Self:
+        """Take the state back; evidence against another target is not kept."""
+        judgement = cls(profile, rules)
+        judgement.last_ms, judgement.all = state["last_ms"], Judged(*state["all"])
+        for ring, dumped in (
+            (judgement.panes.minutes, state["minutes"]),
+            (judgement.panes.hours, state["hours"]),
+        ):
+            ring.update({int(index): Judged(*pane) for index, pane in dumped.items()})
+        if state["target"] == profile.target:
+            judgement.sequential.sums = state["sums"]
+        judgement.rule.load(state["recent"])
+        judgement._since_alarm = state["since_alarm"]
+        judgement._wrong.extend(state["wrong"])
+        judgement.alarms.load(state["alarms"])
+        return judgement

@@ -1,0 +1,159 @@
+"""All models at once: finds them, reads each shard, measures the groups, and says what is known."""
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from broker.announcements import served_models
+from broker.connection import Clock
+from broker.inspection import GroupState, group_states
+from broker.manifest import models_in
+from broker.streams import MONITOR, Tag
+from monitor.metrics import Monitored, Report
+from monitor.profiles import Profiles
+from monitor.reading import Reader
+from monitor.report import summarise
+from monitor.settings import MonitorSettings
+
+EVERY_S: Final = 5.0  # between two looks at the models and the groups
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Measured:
+    """What was last found of the groups of one tag, and how often finding it failed."""
+
+    groups: list[GroupState] = field(default_factory=list)
+    gaps: dict[str, int] = field(default_factory=dict)  # "stream/group" to entries
+    failures: int = 0
+
+
+class Monitor(Monitored):
+    """Readers by tag. One process watches every model; a second one takes over and this one leaves."""
+
+    def __init__(self, redis: Redis, settings: MonitorSettings) -> None:
+        self.readers: dict[Tag, Reader] = {}
+        self._redis = redis
+        self._settings = settings
+        self._clock = Clock()
+        self._measured: dict[Tag, Measured] = {}
+        self._profiles: dict[str, Profiles] = {}
+        self._owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Watch until *stop*; a reader that may not go on ends all of them.
+
+        Raises:
+            ExceptionGroup: of what ended a reader; FencedError among others.
+
+        """
+        async with asyncio.TaskGroup() as tasks:
+            while not stop.is_set():
+                for tag in await self._new_tags():
+                    profiles = self._profiles.setdefault(
+                        tag.model, Profiles(self._settings.models / tag.model, self._settings.rules)
+                    )
+                    self._measured[tag] = Measured()
+                    self.readers[tag] = Reader(self._redis, self._settings, tag, profiles, self._owner)
+                    tasks.create_task(self.readers[tag].run(stop), name=f"reader {tag}")
+                await self._measure()
+                await _either(stop, EVERY_S)
+
+    def fresh(self) -> bool:
+        """Tell whether every reader read something, or nothing, of late."""
+        return all(reader.fresh for reader in self.readers.values())
+
+    def models(self) -> list[str]:
+        """Return the names of the watched models, sorted."""
+        return sorted({tag.model for tag in self.readers})
+
+    def report(self, model: str) -> Report:
+        """Return the report of one watched model."""
+        readers = {tag: reader for tag, reader in self.readers.items() if tag.model == model}
+        report = summarise(model, [reader.state for reader in readers.values()])
+        report["monitor"] = self._own(readers)
+        return report
+
+    def reports(self) -> list[Report]:
+        """Return the report of every model."""
+        return [self.report(model) for model in self.models()]
+
+    async def _new_tags(self) -> list[Tag]:
+        models = set(models_in(self._settings.models))
+        try:
+            models |= set(await served_models(self._redis))
+        except RedisError as error:
+            log.warning("cannot see which models are served: %s", type(error).__name__)
+        tags = (Tag(model, shard) for model in sorted(models) for shard in range(self._settings.shards))
+        return [tag for tag in tags if tag not in self.readers]
+
+    async def _measure(self) -> None:
+        for tag, measured in self._measured.items():
+            try:
+                await self._clock.sync(self._redis)
+                measured.groups = await group_states(self._redis, tag)
+                gaps: Any = await self._redis.hgetall(tag.gaps)
+                measured.gaps = {name.decode(): int(count) for name, count in gaps.items()}
+            except (RedisError, ValueError) as error:
+                measured.failures += 1
+                log.warning("cannot measure the groups of %s: %s", tag, type(error).__name__)
+
+    def _own(self, readers: dict[Tag, Reader]) -> dict[str, Any]:
+        """Return what is known of the monitor and of the groups; lags add, the oldest entry of any shard counts."""
+        now_ms = self._clock.now_ms()
+        lags = [reader.lag_s(now_ms) for reader in readers.values()]
+        failures: dict[str, int] = {}
+        for tag, reader in readers.items():
+            for name, count in [*reader.failures.items(), ("groups", self._measured[tag].failures)]:
+                failures[name] = failures.get(name, 0) + count
+        return {
+            "groups": _groups([self._measured[tag] for tag in readers]),
+            "gaps": _gaps([self._measured[tag] for tag in readers]),
+            "failures": failures,
+            "lag_seconds": None if None in lags else max((lag for lag in lags if lag is not None), default=None),
+            "snapshot_age_seconds": max(reader.snapshot_age_s for reader in readers.values()),
+            "entries_folded": sum(reader.folded for reader in readers.values()),
+        }
+
+
+def _groups(measured: list[Measured]) -> dict[str, dict[str, float | None]]:
+    """Return "stream/group" to its state, added over the shards."""
+    found: dict[str, list[GroupState]] = {}
+    for one in measured:
+        for state in one.groups:
+            found.setdefault(f"{state.stream}/{state.group}", []).append(state)
+    return {
+        key: {
+            "lag": None if any(s.lag is None for s in states) else sum(s.lag or 0 for s in states),
+            "pending": sum(s.pending for s in states),
+            "oldest_seconds": max((s.oldest_ms or 0) / 1000 for s in states),
+        }
+        for key, states in found.items()
+    }
+
+
+def _gaps(measured: list[Measured]) -> dict[str, int]:
+    """Return the gaps that others counted; the monitor counts its own, exactly, in its state."""
+    total: dict[str, int] = {}
+    for one in measured:
+        for name, count in one.gaps.items():
+            if not name.endswith(f"/{MONITOR}"):
+                total[name] = total.get(name, 0) + count
+    return total
+
+
+async def _either(stop: asyncio.Event, seconds: float) -> None:
+    """Wait for *stop*, at most so many seconds."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return

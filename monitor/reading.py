@@ -1,0 +1,170 @@
+"""Follows results and feedback of one model's one shard, and keeps the snapshot."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from broker.backoff import Backoff
+from broker.connection import Clock
+from broker.groups import ensure_groups
+from broker.streams import Tag
+from monitor.profiles import Profiles
+from monitor.settings import MonitorSettings
+from monitor.snapshot import OtherLogError, Snapshots
+from monitor.state import State
+
+if TYPE_CHECKING:
+    from broker.events import Alert
+
+BLOCK_MS: Final = 500
+IDLE_SNAPSHOT_S: Final = 30.0  # without entries: the position stays visible, a second monitor is noticed
+FRESH_S: Final = 10.0  # without a successful read for so long the reader is not healthy
+
+log = logging.getLogger(__name__)
+
+
+class Reader:
+    """One shard's state, and how current it is."""
+
+    def __init__(self, redis: Redis, settings: MonitorSettings, tag: Tag, profiles: Profiles, owner: str) -> None:
+        self.tag = tag
+        self.state = State(settings.rules, profiles)
+        self.failures: dict[str, int] = {}
+        self.folded = 0  # entries since the process started
+        self._redis = redis
+        self._settings = settings
+        self._profiles = profiles
+        self._snapshots = Snapshots(redis, tag, owner)
+        self._born: str | None = None
+        self._alerts: list[Alert] = []  # not yet written
+        self._unsaved = 0  # entries folded since the last snapshot
+        self._read_s = self._saved_s = self._written_s = time.monotonic()
+        self._at_end_ms: float | None = None  # Redis time when both streams were last read to their end
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Follow the streams until *stop*, then write a last snapshot.
+
+        Raises:
+            FencedError: another monitor took over.
+            ObservaError: something that only a person can put right.
+
+        """
+        backoff, clock = Backoff(), Clock()
+        while not stop.is_set():
+            try:
+                if self._born is None:
+                    await self._begin(clock)
+                await self._step(clock)
+                backoff.reset()
+            except OtherLogError:
+                await self._other_log(clock, backoff)
+            except RedisError as error:
+                self._fail("read", error)
+                await backoff.wait()
+        with contextlib.suppress(OtherLogError, RedisError):
+            if self._born is not None:
+                await self._save()
+
+    @property
+    def fresh(self) -> bool:
+        """Whether a read succeeded lately."""
+        return time.monotonic() - self._read_s < FRESH_S
+
+    @property
+    def snapshot_age_s(self) -> float:
+        """Seconds since the snapshot was written, or found to be current."""
+        return time.monotonic() - self._saved_s
+
+    def lag_s(self, now_ms: float) -> float | None:
+        """Return how long ago, at Redis time *now_ms*, everything in the log was known here; None: not yet."""
+        return None if self._at_end_ms is None else max(0.0, (now_ms - self._at_end_ms) / 1000)
+
+    async def _begin(self, clock: Clock) -> None:
+        """Become the only monitor of this tag and go on where the last one stopped."""
+        await asyncio.to_thread(self._profiles.prepare)
+        await clock.sync(self._redis)
+        born = await ensure_groups(self._redis, self.tag)
+        claimed = await self._snapshots.claim()
+        if claimed.state is None:
+            for fold, start in zip(self.state.folds, claimed.starts, strict=True):
+                fold.entries_read = start  # what was gone before there was a monitor is no gap
+        else:
+            self.state = State(self._settings.rules, self._profiles)
+            self.state.decode(claimed.state)
+            if claimed.born != born:
+                log.warning("%s is another log than before: reading from its start", self.tag)
+                self.state.begin_other_log()
+        self._born = born
+        await self._save()
+        log.info("following %s from %s", self.tag, self.state.results.position)
+
+    async def _step(self, clock: Clock) -> None:
+        full = await self._read()
+        if not full:
+            self._at_end_ms = clock.now_ms()
+        age = time.monotonic() - self._written_s
+        due = self._settings.monitor_snapshot_s if self._unsaved else IDLE_SNAPSHOT_S
+        if self._unsaved >= self._settings.monitor_snapshot_entries or age >= due:
+            await clock.sync(self._redis)
+            await self._save()
+        elif not self._unsaved:
+            self._saved_s = time.monotonic()
+
+    async def _read(self) -> bool:
+        """Read and fold what is there; return whether there may be more.
+
+        The log's mark is read after the entries, in the same round trip: as long as it is the known one, the entries
+        are of the known log, and what another log holds is never folded on top.
+        """
+        results, feedback = self.state.results, self.state.feedback
+        pipeline = self._redis.pipeline(transaction=False)
+        streams: Any = {self.tag.results: results.position, self.tag.feedback: feedback.position}
+        pipeline.xread(streams, count=self._settings.monitor_read_count, block=BLOCK_MS)
+        pipeline.get(self.tag.born)
+        found, born = await pipeline.execute()
+        if born is None or born.decode() != self._born:
+            raise OtherLogError
+        self._read_s = time.monotonic()
+        full = False
+        for name, entries in found or ():
+            fold = results if name.decode() == self.tag.results else feedback
+            alerts = fold.fold(entries)
+            self.state.alerts += len(alerts)
+            self._alerts += alerts
+            self._unsaved += len(entries)
+            self.folded += len(entries)
+            full = full or len(entries) == self._settings.monitor_read_count
+        return full
+
+    async def _save(self) -> None:
+        alerts, unsaved = list(self._alerts), self._unsaved
+        try:
+            await self._snapshots.write(self.state, self._born or "", alerts)
+        except RedisError as error:
+            self._fail("snapshot", error)
+            raise
+        self._alerts = self._alerts[len(alerts) :]
+        self._unsaved -= unsaved
+        self._saved_s = self._written_s = time.monotonic()
+        for alert in alerts:
+            log.warning("%s %s of %s: %s", alert.detector, alert.state, alert.version, alert.summary)
+
+    async def _other_log(self, clock: Clock, backoff: Backoff) -> None:
+        """Keep what is known and follow the new log from its start."""
+        log.warning("%s has become another log: reading from its start", self.tag)
+        try:
+            self._born = await ensure_groups(self._redis, self.tag)
+            await clock.sync(self._redis)
+            self.state.begin_other_log()
+        except RedisError as error:
+            self._fail("read", error)
+            await backoff.wait()
+
+    def _fail(self, what: str, error: RedisError) -> None:
+        self.failures[what] = self.failures.get(what, 0) + 1
+        log.warning("%s of %s failed: %s", what, self.tag, type(error).__name__)

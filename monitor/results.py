@@ -1,0 +1,163 @@
+"""The fold over a results stream: what was predicted, on what, and whether it still looks like the reference."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from broker.events import Alert
+from broker.streams import entry_time_ms
+from monitor.alarms import Decided, in_order
+from monitor.columns import Entry, Results, read_results
+from monitor.panes import MINUTE_MS, Recent
+from monitor.profiles import Profile
+from monitor.settings import Rules
+from monitor.track import Track, add_total
+
+MAX_VERSIONS: Final = 8
+MAX_RUNS: Final = 20
+RETIRE_MS: Final = 15 * MINUTE_MS  # a version silent for so long, while others answer, no longer holds an alarm
+
+ProfileOf = Callable[[str], Profile]
+
+
+@dataclass(slots=True)
+class Run:
+    """What one evaluation run, or one shadow version, answered: version to ``role|status|label`` to count."""
+
+    totals: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def count(self, version: str, role: str, status: str, label: str) -> None:
+        """Count one answer."""
+        add_total(self.totals.setdefault(version, {}), role, status, label)
+
+
+class ResultsFold:
+    """The state after a prefix of the stream; the same however the prefix was cut into batches."""
+
+    def __init__(self, rules: Rules, profile_of: ProfileOf) -> None:
+        self.position = "0-0"
+        self.entries_read = 0  # of all that were ever added to the stream, up to the position
+        self.gap = 0  # of those, trimmed before they were read
+        self.now_ms = 0  # of the newest entry
+        self.tracks: Recent[Track] = Recent(MAX_VERSIONS)
+        self.shadows: Recent[Run] = Recent(MAX_VERSIONS)
+        self.runs: Recent[Run] = Recent(MAX_RUNS)
+        self.unreadable: dict[str, int] = {}
+        self._rules = rules
+        self._profile_of = profile_of
+
+    def fold(self, entries: list[Entry]) -> list[Alert]:
+        """Take the next entries of the stream; return the alarms that began or ended, in stream order."""
+        rows = read_results(entries)
+        for reason, count in rows.unreadable.items():
+            self.unreadable[reason] = self.unreadable.get(reason, 0) + count
+        live = [
+            i
+            for i, (role, run) in enumerate(zip(rows.roles, rows.evaluations, strict=True))
+            if role != "shadow" and run is None
+        ]
+        if len(live) < len(rows.ids):
+            self._count_apart(rows)
+        decided = self._fold_live(rows, np.array(live, dtype=np.int64)) if live else []
+        if entries:
+            self.position = entries[-1][0].decode()
+            self.entries_read += len(entries)
+        return in_order(decided)
+
+    def _count_apart(self, rows: Results) -> None:
+        """Count shadows and evaluation runs, which no live window or detector sees."""
+        columns = zip(rows.evaluations, rows.roles, rows.versions, rows.statuses, rows.labels, strict=True)
+        for run, role, version, status, label in columns:
+            if run is None and role != "shadow":
+                continue
+            kept, name = (self.shadows, version) if run is None else (self.runs, run)
+            if name not in kept:
+                kept.put(name, Run())
+            kept.name(name)
+            kept[name].count(version, role, status, label)
+
+    def _fold_live(self, rows: Results, live: NDArray[np.int64]) -> list[Decided]:
+        alerts: list[Decided] = []
+        times = np.array([entry_time_ms(rows.entry_ids[i]) for i in live.tolist()], dtype=np.int64)
+        ends = [*(np.flatnonzero(np.diff(times // MINUTE_MS)) + 1).tolist(), len(live)]
+        values = rows.values()
+        start = 0
+        for end in ends:
+            alerts += self._enter_minute(int(times[start]), rows.entry_ids[live[start]])
+            while start < end:
+                alerts += self._watch(rows.versions[live[start]], rows.entry_ids[live[start]])
+                stop = self._known_until(rows, live, start, end)
+                alerts += self._fold_known(rows, values, live[start:stop])
+                self.now_ms = int(times[stop - 1])
+                start = stop
+        return alerts
+
+    def _known_until(self, rows: Results, live: NDArray[np.int64], start: int, end: int) -> int:
+        """Return the first position from *start* whose version is not watched, so that versions come in order."""
+        versions = [rows.versions[i] for i in live[start:end].tolist()]
+        unknown = set(versions) - self.tracks.names()
+        return start + min((versions.index(version) for version in unknown), default=end - start)
+
+    def _fold_known(self, rows: Results, values: NDArray[np.float64], chosen: NDArray[np.int64]) -> list[Decided]:
+        """Fold rows of one minute whose versions are all watched."""
+        by_version: dict[str, list[int]] = {}
+        last: dict[str, int] = {}
+        for i in chosen.tolist():
+            by_version.setdefault(rows.versions[i], []).append(i)
+            last[rows.versions[i]] = i
+        alerts: list[Decided] = []
+        for version in sorted(last, key=last.__getitem__):
+            self.tracks.name(version)
+            alerts += self.tracks[version].fold(rows, values, by_version[version])
+        return alerts
+
+    def _enter_minute(self, now_ms: int, entry_id: str) -> list[Decided]:
+        if now_ms // MINUTE_MS == self.now_ms // MINUTE_MS:
+            return []
+        self.now_ms = now_ms
+        alerts: list[Decided] = []
+        for track in self.tracks.values():
+            track.panes.prune(now_ms)
+            if now_ms - track.last_ms > RETIRE_MS:
+                alerts += track.watch.alarms.end_all("the version stopped answering", entry_id)
+        return alerts
+
+    def _watch(self, version: str, entry_id: str) -> list[Decided]:
+        """Make sure that *version* has a track, on the bins of its reference as it is now."""
+        profile = self._profile_of(version)
+        if version in self.tracks:
+            track = self.tracks[version]
+            if track.profile.digest == profile.digest:
+                return []
+            fresh = Track(profile, self._rules)
+            fresh.totals = track.totals
+            self.tracks.put(version, fresh)
+            return track.watch.alarms.end_all("the version has another reference", entry_id)
+        dropped = self.tracks.put(version, Track(profile, self._rules))
+        return dropped.watch.alarms.end_all("the version stopped answering", entry_id) if dropped else []
+
+    def dump(self) -> dict[str, Any]:
+        """Return the state as plain values."""
+        return {
+            "position": self.position,
+            "entries_read": self.entries_read,
+            "gap": self.gap,
+            "now_ms": self.now_ms,
+            "unreadable": self.unreadable,
+            "tracks": [[version, track.dump()] for version, track in self.tracks.items()],
+            "shadows": [[version, run.totals] for version, run in self.shadows.items()],
+            "runs": [[name, run.totals] for name, run in self.runs.items()],
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take the state back."""
+        self.position, self.entries_read = state["position"], state["entries_read"]
+        self.gap, self.now_ms, self.unreadable = state["gap"], state["now_ms"], state["unreadable"]
+        for version, dumped in state["tracks"]:
+            self.tracks.put(version, Track.loaded(self._profile_of(version), self._rules, dumped))
+        for kept, dumped in ((self.shadows, state["shadows"]), (self.runs, state["runs"])):
+            for name, totals in dumped:
+                kept.put(name, Run(totals))

@@ -1,0 +1,62 @@
+-- Write the state, the alerts it raised and the visible position, all or nothing, unless another monitor took over.
+-- KEYS: monitor hash, born, results, feedback, alerts
+-- ARGV: epoch, owner, born, state, results position, entries read, feedback position, entries read, most alerts kept,
+--       number of the last alert, count of alerts, then per alert: count of strings, field and value strings
+local function kind(key) return redis.call('TYPE', key)['ok'] end
+for i, wanted in ipairs({'hash', 'string', 'stream', 'stream', 'stream'}) do
+  local found = kind(KEYS[i])
+  if found ~= 'none' and found ~= wanted then
+    return redis.error_reply('WRONGKEY ' .. KEYS[i] .. ' ' .. found)
+  end
+end
+local born = redis.call('GET', KEYS[2]) or ''
+if born ~= ARGV[3] then return {'born', born} end
+local stored = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'alerts')
+if stored[1] and tonumber(stored[1]) > tonumber(ARGV[1]) then return {'fenced', stored[2] or '?'} end
+
+local last, count, alerts, at = tonumber(ARGV[10]), tonumber(ARGV[11]), {}, 12
+for number = last - count + 1, last do
+  local size = tonumber(ARGV[at])
+  -- One that an earlier snapshot wrote although its reply was lost is not written again.
+  if number > tonumber(stored[3] or '0') then
+    alerts[#alerts + 1] = {unpack(ARGV, at + 1, at + size)}
+  end
+  at = at + size + 1
+end
+
+local function older(a, b)
+  local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)$')
+  local b_ms, b_seq = string.match(b, '^(%d+)-(%d+)$')
+  if a_ms ~= b_ms then return tonumber(a_ms) < tonumber(b_ms) end
+  return tonumber(a_seq) < tonumber(b_seq)
+end
+
+-- How many entries were added up to *position*, where that is certain: at the end, and before the first entry left.
+local function place(key, position, read)
+  if kind(key) == 'none' then return read end
+  local info = redis.call('XINFO', 'STREAM', key)
+  local of = {}
+  for i = 1, #info, 2 do of[info[i]] = info[i + 1] end
+  if of['length'] == 0 or not older(position, of['last-generated-id']) then return of['entries-added'] end
+  local first = of['first-entry']
+  if first and older(position, first[1]) then return of['entries-added'] - of['length'] end
+  return read
+end
+
+-- The first write: where memory has run out it is refused, and nothing has been written.
+redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'owner', ARGV[2], 'born', ARGV[3], 'state', ARGV[4],
+  'results', ARGV[5], 'feedback', ARGV[7], 'alerts', ARGV[10])
+for _, fields in ipairs(alerts) do
+  redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[9], '*', unpack(fields))
+end
+local places = {}
+for i, key in ipairs({KEYS[3], KEYS[4]}) do
+  local position, read = ARGV[3 + 2 * i], tonumber(ARGV[4 + 2 * i])
+  places[i] = place(key, position, read)
+  local shown = string.format('%d', math.max(places[i], 0))
+  local moved = redis.pcall('XGROUP', 'SETID', key, 'monitor', position, 'ENTRIESREAD', shown)
+  if type(moved) == 'table' and moved['err'] then
+    redis.call('XGROUP', 'CREATE', key, 'monitor', position, 'MKSTREAM', 'ENTRIESREAD', shown)
+  end
+end
+return {'ok', places[1], places[2]}

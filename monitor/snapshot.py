@@ -1,0 +1,105 @@
+"""The snapshot in Redis: state, alerts and positions in one fenced step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from broker.errors import ObservaError, WrongKeyTypeError
+from broker.events import Alert
+from broker.streams import Tag
+from monitor.state import State
+
+ALERTS_KEPT: Final = 1000  # per tag, roughly
+
+_HERE = Path(__file__).parent
+
+
+class FencedError(ObservaError):
+    """Another monitor was started later for the same model; this one must not write any more."""
+
+
+class OtherLogError(Exception):
+    """The log is not the one that was read: it was emptied, or the server lost it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What the last monitor left. *starts*: entries gone from the front of results and feedback, now."""
+
+    epoch: int
+    born: str | None
+    state: bytes | None
+    starts: tuple[int, int]
+
+
+class Snapshots:
+    """The snapshot of one tag, as written by one monitor."""
+
+    def __init__(self, redis: Redis, tag: Tag, owner: str) -> None:
+        self._tag = tag
+        self._owner = owner
+        self._epoch = 0
+        self._claim: Any = redis.register_script((_HERE / "claim.lua").read_text())
+        self._write: Any = redis.register_script((_HERE / "snapshot.lua").read_text())
+
+    @property
+    def key(self) -> str:
+        """Hash: epoch, owner, born, state, positions."""
+        return self._tag.key("monitor")
+
+    async def claim(self) -> Claimed:
+        """Become the only writer.
+
+        Raises:
+            WrongKeyTypeError: a key holds another type.
+
+        """
+        keys = [self.key, self._tag.results, self._tag.feedback]
+        epoch, born, state, *starts = await _call(self._claim, keys, [self._owner])
+        self._epoch = int(epoch)
+        return Claimed(self._epoch, born.decode() if born else None, state, (int(starts[0]), int(starts[1])))
+
+    async def write(self, state: State, born: str, alerts: Sequence[Alert]) -> None:
+        """Write *state* and *alerts*, the last ones it counts; then count the gaps that the script found.
+
+        Raises:
+            FencedError: another monitor took over; nothing was written.
+            OtherLogError: *born* is not the log's mark; nothing was written.
+            WrongKeyTypeError: a key holds another type; nothing was written.
+
+        """
+        keys = [self.key, self._tag.born, self._tag.results, self._tag.feedback, self._tag.alerts]
+        results, feedback = state.results, state.feedback
+        at = [results.position, results.entries_read, feedback.position, feedback.entries_read]
+        flat: list[str | int] = []
+        for alert in alerts:
+            strings = [part for field in alert.to_fields().items() for part in field]
+            flat += [len(strings), *strings]
+        arguments = [self._epoch, self._owner, born, state.encode(), *at, ALERTS_KEPT, state.alerts, len(alerts), *flat]
+        outcome, *rest = await _call(self._write, keys, arguments)
+        match outcome:
+            case b"born":
+                raise OtherLogError
+            case b"fenced":
+                who = rest[0].decode()
+                raise FencedError(f"another monitor ({who}) took over {self._tag}; stop one of the two")
+        for fold, place in zip(state.folds, rest, strict=True):
+            fold.gap += max(0, int(place) - fold.entries_read)
+            fold.entries_read = int(place)
+
+
+async def _call(script: Any, keys: Sequence[str], arguments: Sequence[Any]) -> list[Any]:
+    try:
+        return list(await script(keys=keys, args=arguments))
+    except ResponseError as error:
+        _, marker, rest = str(error).partition("WRONGKEY ")
+        if not marker:
+            raise
+        key, _, found = rest.partition(" ")
+        raise WrongKeyTypeError(
+            f"{key} holds a {found.split()[0]} that Observa did not write; look at it, then run: just redis DEL '{key}'"
+        ) from error

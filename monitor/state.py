@@ -1,0 +1,71 @@
+"""Everything known of one model's one shard, and its form in the snapshot."""
+
+from typing import Any, Final
+
+import orjson
+
+from broker.errors import MalformedEntryError, NewerSchemaError
+from monitor.feedback import FeedbackFold
+from monitor.results import ProfileOf, ResultsFold
+from monitor.settings import Rules
+
+STATE_VERSION: Final = 1
+
+
+class State:
+    """One fold per stream, disjoint: neither reads what the other wrote, so their order does not matter."""
+
+    def __init__(self, rules: Rules, profile_of: ProfileOf) -> None:
+        self.results = ResultsFold(rules, profile_of)
+        self.feedback = FeedbackFold(rules, profile_of)
+        self.alerts = 0  # begun or ended so far
+        self.other_logs = 0  # how often the log was another one, its unread end lost
+
+    @property
+    def folds(self) -> tuple[ResultsFold | FeedbackFold, ...]:
+        """Results, feedback."""
+        return self.results, self.feedback
+
+    def encode(self) -> bytes:
+        """Return the snapshot: the same bytes for the same entries, however they were read."""
+        state: dict[str, Any] = {
+            "state_version": STATE_VERSION,
+            "alerts": self.alerts,
+            "other_logs": self.other_logs,
+            "results": self.results.dump(),
+            "feedback": self.feedback.dump(),
+        }
+        return orjson.dumps(state, option=orjson.OPT_SORT_KEYS)
+
+    def decode(self, snapshot: bytes) -> None:
+        """Take a snapshot back into a new state.
+
+        Raises:
+            NewerSchemaError: a newer Observa wrote it.
+            MalformedEntryError: it is damaged.
+
+        """
+        try:
+            self._decode(orjson.loads(snapshot))
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise MalformedEntryError(
+                "the monitor's snapshot is damaged; delete it (`just redis DEL`, then the key observa:{MODEL}:monitor) "
+                "to count again from the start of the log"
+            ) from error
+
+    def _decode(self, state: dict[str, Any]) -> None:
+        if state["state_version"] > STATE_VERSION:
+            raise NewerSchemaError(
+                f"the monitor's snapshot has version {state['state_version']}, this monitor reads {STATE_VERSION}; "
+                "start the monitor that wrote it"
+            )
+        self.alerts, self.other_logs = state["alerts"], state["other_logs"]
+        self.results.load(state["results"])
+        self.feedback.load(state["feedback"])
+
+    def begin_other_log(self) -> None:
+        """Drop the positions, keep the counts: what was seen happened, in whichever log."""
+        self.other_logs += 1
+        for fold in self.folds:
+            fold.position, fold.entries_read = "0-0", 0
+            fold.gap += 1  # at least; nobody can say how many entries the old log still held

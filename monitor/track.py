@@ -1,0 +1,114 @@
+"""One version's predictions: counts by event time, and what watches them for drift."""
+
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from broker.streams import entry_time_ms
+from monitor.alarms import Decided
+from monitor.columns import Results
+from monitor.drift import Counts
+from monitor.panes import Panes
+from monitor.profiles import LABEL, NUMERIC, FeatureProfile, Profile
+from monitor.settings import Rules
+from monitor.watch import Bins, DriftWatch
+
+OK, ERRORS, ABSTAINED, TRUNCATED, HEAD = range(5)  # places in a pane; the features' bins follow
+MAX_TOTALS: Final = 128  # role, status and label counted by name; the rest is "other"
+OTHER: Final = "other"
+
+
+class Track:
+    """What one version answered live."""
+
+    def __init__(self, profile: Profile, rules: Rules) -> None:
+        self.profile = profile
+        self.offsets = HEAD + np.cumsum([0, *(len(f.counts) for f in profile.features)])
+        self.panes: Panes[Counts] = Panes(self.empty)
+        self.totals: dict[str, int] = {}  # role|status|label
+        self.last_ms = 0
+        self.watch = DriftWatch(profile, rules)
+
+    def empty(self) -> Counts:
+        """Return a pane of zeros; its last place takes what was not said."""
+        return np.zeros(int(self.offsets[-1]) + 1, dtype=np.int64)
+
+    def histogram(self, pane: Counts, feature: int) -> Counts:
+        """Return the counts of one feature in a pane or a sum of panes."""
+        return pane[self.offsets[feature] : self.offsets[feature + 1]]
+
+    def window(self, name: str, now_ms: int) -> Counts:
+        """Return the sum of the panes of window *name* that ends at *now_ms*."""
+        return sum(self.panes.window(name, now_ms), self.empty())
+
+    def fold(self, rows: Results, values: NDArray[np.float64], chosen: list[int]) -> list[Decided]:
+        """Take the *chosen* rows, which are of this version and of one minute, in order."""
+        answered = np.array([rows.statuses[i] == "ok" for i in chosen])
+        bins = self._bins(rows, values, chosen)
+        bins[~answered] = -1
+        self.last_ms = entry_time_ms(rows.entry_ids[chosen[-1]])
+        tally = self._tally(answered, np.array([rows.flags[i] for i in chosen], dtype=bool), bins)
+        for pane in self.panes.at(self.last_ms, self.last_ms):
+            np.add(pane, tally, out=pane)
+        for i in chosen:
+            add_total(self.totals, rows.roles[i], rows.statuses[i], rows.labels[i])
+        watched = [i for i, is_answered in zip(chosen, answered.tolist(), strict=True) if is_answered]
+        return self.watch.feed(bins[answered], [rows.entry_ids[i] for i in watched], [rows.ids[i] for i in watched])
+
+    def _bins(self, rows: Results, values: NDArray[np.float64], chosen: list[int]) -> Bins:
+        """Return the bin of every row and feature, -1 where it was not said."""
+        bins = np.full((len(chosen), len(self.profile.features)), -1, dtype=np.int64)
+        for column, feature in enumerate(self.profile.features):
+            if feature.name == LABEL:
+                place = {label: i for i, label in enumerate(self.profile.labels)}
+                bins[:, column] = [place.get(rows.labels[i], -1) for i in chosen]
+            else:
+                bins[:, column] = _numeric_bins(feature, values[chosen, NUMERIC.index(feature.name)])
+        return bins
+
+    def _tally(self, answered: NDArray[np.bool_], flags: NDArray[np.bool_], bins: Bins) -> Counts:
+        nowhere = int(self.offsets[-1])
+        places = np.where(bins >= 0, bins + self.offsets[:-1], nowhere)
+        tally = np.bincount(places.ravel(), minlength=nowhere + 1)
+        tally[OK], tally[ERRORS] = answered.sum(), (~answered).sum()
+        tally[ABSTAINED], tally[TRUNCATED] = flags.sum(axis=0)
+        tally[nowhere] = 0
+        return tally
+
+    def dump(self) -> dict[str, Any]:
+        """Return the state as plain values."""
+        return {
+            "digest": self.profile.digest,
+            "last_ms": self.last_ms,
+            "totals": self.totals,
+            "minutes": {str(index): pane.tolist() for index, pane in self.panes.minutes.items()},
+            "hours": {str(index): pane.tolist() for index, pane in self.panes.hours.items()},
+            "watch": self.watch.dump(),
+        }
+
+    @classmethod
+    def loaded(cls, profile: Profile, rules: Rules, state: dict[str, Any]) -> Self:
+        """Take the state back; counts on the bins of another reference are left behind."""
+        track = cls(profile, rules)
+        track.totals, track.last_ms = state["totals"], state["last_ms"]
+        if state["digest"] == profile.digest:
+            for ring, dumped in ((track.panes.minutes, state["minutes"]), (track.panes.hours, state["hours"])):
+                ring.update({int(index): np.array(pane, dtype=np.int64) for index, pane in dumped.items()})
+            track.watch.load(state["watch"])
+        else:
+            track.watch.alarms.load(state["watch"]["alarms"])
+        return track
+
+
+def add_total(totals: dict[str, int], role: str, status: str, label: str) -> None:
+    """Count one answer; past `MAX_TOTALS` names a new label is counted as "other"."""
+    key = f"{role}|{status}|{label}"
+    if key not in totals and len(totals) >= MAX_TOTALS:
+        key = f"{role}|{status}|{OTHER}"
+    totals[key] = totals.get(key, 0) + 1
+
+
+def _numeric_bins(feature: FeatureProfile, numbers: NDArray[np.float64]) -> Bins:
+    found = np.searchsorted(feature.edges, numbers, side="left")
+    return np.where(np.isnan(numbers), -1, found)

@@ -1,0 +1,59 @@
+import numpy as np
+
+from monitor.panes import MINUTE_MS
+from monitor.settings import Rules
+from tests.monitor.entries import START_MS, draw, entry, feedback, labels_of, prediction_id, results_of, state
+
+
+def test_unchanged_traffic_raises_no_more_alarms_than_promised_and_known_changes_are_found() -> None:
+    rules = Rules()
+    rng = np.random.default_rng(11)
+    quiet = state(rules)
+    alerts = quiet.results.fold(results_of(draw(rng, 60_000)))
+    assert len([alert for alert in alerts if alert.state == "firing"]) <= 4  # design: 0.7 in 60 000, of 12 detectors
+    for change, features, most in (
+        ({"longer": 0.7}, {"words", "characters", "tokens"}, 100),
+        ({"positive": 0.8}, {"predicted_label"}, 500),
+    ):
+        delays = []
+        for _ in range(5):
+            fresh = state(rules)
+            fresh.results.fold(results_of(draw(rng, 3000)))
+            found = fresh.results.fold(results_of(draw(rng, 5000, **change), START_MS + 60_000_000))
+            first = [a for a in found if a.state == "firing" and a.feature in features]
+            delays.append((first[0].at_ms - START_MS - 60_000_000) // 20 + 1)
+            assert all(alert.severity == "ticket" for alert in first)
+            assert first[0].evidence["sample_ids"]
+        assert np.median(delays) <= most
+
+
+def test_a_drift_alarm_ends_when_traffic_is_like_the_reference_again() -> None:
+    rng = np.random.default_rng(12)
+    watched = state()
+    began = watched.results.fold(results_of(draw(rng, 2000, longer=0.6)))
+    ended = watched.results.fold(results_of(draw(rng, 4000), START_MS + 60_000_000))
+    assert {alert.alert_id for alert in began if alert.feature == "words"} == {
+        alert.alert_id for alert in ended if alert.feature == "words" and alert.state == "resolved"
+    }
+
+
+def test_an_accuracy_alarm_begins_with_evidence_and_ends_under_the_same_id() -> None:
+    watched = state()
+    began = watched.feedback.fold(labels_of([True] * 40 + [False] * 60))
+    assert {(alert.detector, alert.severity) for alert in began} == {("e-sr", "page"), ("wilson", "ticket")}
+    evidence = next(alert.evidence for alert in began if alert.detector == "wilson")
+    assert evidence["n"] >= 50
+    assert evidence["confusion"]["negative"]["positive"] == evidence["n"] - evidence["correct"]
+    assert evidence["sample_ids"][-1].startswith("sentiment.0.")
+    ended = watched.feedback.fold(labels_of([True] * 400, START_MS + 10_000))
+    assert {(a.alert_id, a.state) for a in ended} == {(a.alert_id, "resolved") for a in began}
+    assert watched.feedback.fold(labels_of([True] * 100, START_MS + 30_000)) == []
+
+
+def test_a_version_that_stopped_answering_holds_no_alarm() -> None:
+    watched = state()
+    began = watched.feedback.fold(labels_of([False] * 60))
+    later = START_MS + 20 * MINUTE_MS
+    ended = watched.feedback.fold([entry(feedback(version="2", id=prediction_id(later)), later)])
+    assert began
+    assert {alert.alert_id for alert in ended} == {alert.alert_id for alert in began}
