@@ -1,0 +1,33 @@
+import json
+import subprocess
+import sys
+
+from broker.streams import CHANGES, Tag
+from worker.asyncapi import document
+
+EVENTS = {"Request", "Result", "Feedback", "DeadLetter", "Alert", "Reply", "VersionChanged"}
+
+
+def test_every_stream_is_documented_with_its_payload():
+    found = document()
+    tag = Tag("MODEL")
+    assert found["asyncapi"] == "3.0.0"
+    assert {channel["address"] for channel in found["channels"].values()} == {
+        tag.requests,
+        tag.results,
+        tag.feedback,
+        tag.dead,
+        tag.alerts,
+        tag.replies("GATEWAY"),
+        CHANGES,
+    }
+    assert found["components"]["schemas"].keys() == EVENTS
+    payloads = {message["payload"]["$ref"].rpartition("/")[2] for message in found["components"]["messages"].values()}
+    assert payloads == EVENTS
+    assert "text" in found["components"]["schemas"]["Request"]["required"]
+
+
+def test_the_command_prints_the_same_json_each_time():
+    command = [sys.executable, "-m", "worker.asyncapi"]
+    printed = subprocess.run(command, capture_output=True, check=True).stdout
+    assert json.loads(printed) == document()

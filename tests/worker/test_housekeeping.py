@@ -1,0 +1,54 @@
+from broker.announcements import announcements
+from broker.manifest import Pointer
+from broker.streams import versions_key
+from tests.servers import eventually
+from tests.worker.builders import TAG, served, working, write_model
+
+
+async def announced(redis, condition):
+    async def found():
+        return [each for each in await announcements(redis, "toy") if condition(each)]
+
+    await eventually(found, "an announcement")
+    return (await found())[0]
+
+
+async def test_a_worker_says_what_it_serves_and_when_it_leaves(server, redis):
+    async with working(server, served("1", "2", threshold=0.5)) as worker:
+        said = await announced(redis, lambda each: each.worker == worker.name)
+        assert (said.live, said.texts_per_second, said.leaving) == ("1", 100, False)
+        assert said.versions["2"].labels == ("negative", "positive")
+        assert said.versions["2"].max_length == 8
+    assert (await announced(redis, lambda each: each.worker == worker.name)).leaving
+
+
+async def test_an_empty_redis_learns_the_live_version_and_a_filled_one_keeps_its_own(server, redis):
+    async with working(server):
+        await announced(redis, lambda _each: True)
+    assert await redis.hget(versions_key("toy"), "live") == b"1"
+    await redis.hset(versions_key("toy"), "live", "7")
+    async with working(server) as worker:
+        await announced(redis, lambda each: each.worker == worker.name)
+    assert await redis.hget(versions_key("toy"), "live") == b"7"
+
+
+async def test_a_pointer_to_a_version_that_is_not_loaded_is_told_once(server, tmp_path, caplog):
+    write_model(tmp_path)
+    async with working(server, models=tmp_path) as worker:
+        await worker.announce("toy")
+        assert "not loaded" not in caplog.text
+        (tmp_path / "toy" / "live.json").write_text(Pointer(version="2", generation=2).model_dump_json())
+        await worker.announce("toy")
+        await worker.announce("toy")
+        await worker.announce("unknown")
+    assert caplog.text.count("version 2 is wanted and not loaded; restart this worker") == 1
+
+
+async def test_the_worker_keeps_house(server, redis):
+    await redis.set(TAG.backlog, 1000)
+    async with working(server):
+
+        async def reconciled():
+            return await redis.get(TAG.backlog) == b"0"
+
+        await eventually(reconciled, "the backlog is what Redis knows")

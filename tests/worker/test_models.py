@@ -1,0 +1,179 @@
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from broker.errors import ModelRefusedError
+from tests.worker import graphs
+from tests.worker.builders import write_model
+from worker.models import LOADERS, load_models, load_version
+from worker.onnx import open_session
+from worker.speed import warm_up
+
+SHIPPED = Path(__file__).parents[2] / "models"
+
+
+def transformer(store, **options):
+    graph = graphs.transformer(**options)
+    return write_model(store, {"model.onnx": graph, "tokenizer.json": graphs.words_tokenizer()}, kind="transformer")
+
+
+def linear(store, **options):
+    return write_model(store, {"model.onnx": graphs.linear(**options)}, kind="linear")
+
+
+def test_a_transformer_turns_token_ids_into_probabilities(tmp_path):
+    loaded = load_version(transformer(tmp_path))
+    (scores,) = loaded.model.predict(["good film"])
+    # [CLS] good film [SEP] are 2, 4, 6 and 3: the logits are 1.5 and 1.
+    assert scores.probabilities == pytest.approx((np.exp(1.5) / (np.exp(1.5) + np.e), np.e / (np.exp(1.5) + np.e)))
+    assert (scores.tokens, scores.truncated) == (4, False)
+
+
+def test_a_transformer_counts_the_tokens_of_the_whole_text_and_reads_the_first(tmp_path):
+    model = load_version(transformer(tmp_path)).model  # reads 8
+    exact, cut, same = model.predict(["good " * 6, "good " * 30, "good " * 7])
+    assert (exact.tokens, exact.truncated) == (8, False)
+    assert (cut.tokens, cut.truncated) == (32, True)
+    assert cut.probabilities == exact.probabilities == same.probabilities
+
+
+def test_a_text_without_words_is_answered(tmp_path):
+    for loaded in (load_version(transformer(tmp_path)), load_version(linear(tmp_path / "other"))):
+        (scores,) = loaded.model.predict([""])
+        assert sum(scores.probabilities) == pytest.approx(1)
+
+
+def test_company_does_not_change_a_transformers_scores(tmp_path):
+    model = load_version(transformer(tmp_path)).model
+    draw = random.Random(7)
+    texts = [" ".join(draw.choices(["good", "bad", "film", "else"], k=draw.randint(1, 12))) for _ in range(100)]
+    assert model.predict(texts) == [model.predict([text])[0] for text in texts]
+
+
+def test_a_linear_model_reads_strings_and_counts_its_words(tmp_path):
+    good, bad = load_version(linear(tmp_path)).model.predict(["good", "not so good, is it"])
+    assert (good.probabilities, good.tokens) == ((0.0, 1.0), 1)
+    assert (bad.probabilities, bad.tokens) == ((1.0, 0.0), 5)
+
+
+def test_a_linear_model_reads_no_more_words_than_its_maximum(tmp_path):
+    (scores,) = load_version(linear(tmp_path)).model.predict(["one " * 20])
+    assert (scores.tokens, scores.truncated) == (20, True)
+
+
+@pytest.mark.parametrize("make", [transformer, linear])
+def test_a_model_that_answers_no_number_is_refused(tmp_path, make):
+    with pytest.raises(ModelRefusedError, match="not a number"):
+        load_version(make(tmp_path, last="Sqrt"))
+
+
+def test_a_model_that_keeps_data_in_another_file_is_refused(tmp_path):
+    with pytest.raises(ModelRefusedError, match="one file"):
+        load_version(transformer(tmp_path, external=True))
+
+
+@pytest.mark.parametrize("hide", ["attribute", "subgraph", "function", "sparse"])
+def test_data_outside_is_found_wherever_it_hides(hide):
+    tensor = graphs.tensor("t", graphs.FLOAT, [1], external=True)
+    node = {
+        "attribute": lambda: graphs.message((4, "Constant"), (5, graphs.message((1, "value"), (5, tensor)))),
+        "subgraph": lambda: graphs.message((5, graphs.message((6, graphs.message((5, tensor)))))),
+        "function": lambda: graphs.message((5, graphs.message((10, tensor)))),
+        "sparse": lambda: graphs.message((5, graphs.message((22, graphs.message((1, tensor)))))),
+    }[hide]()
+    content = (
+        graphs.message((25, graphs.message((7, node)))) if hide == "function" else graphs.model([node], [], {}, {})
+    )
+    with pytest.raises(ModelRefusedError, match="one file"):
+        open_session(content)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 9, b"\xff" * 20, b"not a model at all", graphs.linear()[:-30]])
+def test_bytes_that_are_no_model_are_refused(tmp_path, content):
+    with pytest.raises(ModelRefusedError):
+        load_version(write_model(tmp_path, {"model.onnx": content}, kind="linear"))
+
+
+def test_a_model_with_other_inputs_is_refused(tmp_path):
+    with pytest.raises(ModelRefusedError, match="reads attention_mask, input_ids, not text"):
+        load_version(write_model(tmp_path, {"model.onnx": graphs.transformer()}, kind="linear"))
+
+
+def test_a_model_that_scores_another_number_of_labels_is_refused(tmp_path):
+    with pytest.raises(ModelRefusedError, match=r"scores 2 labels, model.json names 3"):
+        load_version(write_model(tmp_path, {"model.onnx": graphs.linear()}, kind="linear", labels=("a", "b", "c")))
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing", "unlisted"])
+def test_a_damaged_folder_is_refused(tmp_path, damage):
+    folder = linear(tmp_path)
+    match damage:
+        case "changed":
+            (folder / "model.onnx").write_bytes(graphs.linear() + b"\x00")
+        case "missing":
+            (folder / "model.onnx").unlink()
+        case "unlisted":
+            (folder / "weights.bin").write_bytes(b"x")
+    with pytest.raises(ModelRefusedError, match=str(folder)):
+        load_version(folder)
+
+
+def test_an_unknown_kind_is_refused_by_name(tmp_path):
+    with pytest.raises(ModelRefusedError, match="kind 'pickle' is none of"):
+        load_version(write_model(tmp_path, kind="pickle"))
+
+
+def test_an_empty_store_is_refused(tmp_path):
+    with pytest.raises(ModelRefusedError, match=r"no model with a live.json"):
+        load_models(tmp_path, ())
+
+
+def test_only_the_named_models_are_loaded(tmp_path):
+    write_model(tmp_path)
+    write_model(tmp_path, name="other")
+    assert [each.name for each in load_models(tmp_path, ())] == ["other", "toy"]
+    assert [each.name for each in load_models(tmp_path, ("other",))] == ["other"]
+
+
+def test_a_third_kind_is_one_class_and_one_line(tmp_path):
+    import examples.third_model  # noqa: F401 PLC0415
+
+    words = b"good positive\nbad negative\n"
+    loaded = load_version(write_model(tmp_path, {"words.txt": words}, kind="word-counter"))
+    (scores,) = loaded.model.predict(["a good good film with a bad end"])
+    assert scores.probabilities == (0.4, 0.6)
+    assert {"transformer", "linear", "word-counter"} <= LOADERS.keys()
+
+
+@pytest.fixture(params=["sentiment", "sentiment-linear"])
+def shipped(request):
+    if not (SHIPPED / request.param / "live.json").exists():
+        pytest.skip("not trained yet")
+    (found,) = load_models(SHIPPED, (request.param,))
+    return found.versions[found.live]
+
+
+def test_company_does_not_change_what_a_shipped_model_says(shipped):
+    draw = random.Random(20140601)
+    words = sorted(shipped.vocabulary)
+    texts = [" ".join(draw.choices(words, k=draw.randint(1, 60))) for _ in range(48)]
+    alone = [shipped.model.predict([text])[0].probabilities for text in texts]
+    draw.shuffle(order := list(range(48)))
+    together = shipped.model.predict([texts[at] for at in order])
+    for at, scores in zip(order, together, strict=True):
+        assert scores.probabilities == pytest.approx(alone[at], abs=1e-6)
+
+
+def test_a_shipped_model_knows_praise_from_blame(shipped):
+    labels = shipped.manifest.labels
+    praise, blame = shipped.model.predict(["a wonderful, moving film", "a boring, terrible mess"])
+    assert labels[int(np.argmax(praise.probabilities))] == "positive"
+    assert labels[int(np.argmax(blame.probabilities))] == "negative"
+
+
+def test_a_shipped_model_is_warmed_up_by_usual_and_by_the_longest_texts(shipped):
+    warmth = warm_up(shipped, batch=4)
+    assert warmth.texts_per_second > 10
+    assert warmth.slowest_batch_s < 5

@@ -1,0 +1,38 @@
+import pytest
+
+from broker.errors import SettingsError
+from worker.settings import WorkerSettings
+from worker.speed import Speed, check_claim_time, check_slowest_batch
+
+
+def test_experience_corrects_what_the_warm_up_measured():
+    speed = Speed(100)
+    for _ in range(60):
+        speed.learn(32, 0.16)
+    assert speed.texts_per_second == pytest.approx(200, rel=0.01)
+
+
+def test_a_small_batch_says_nothing_of_full_speed():
+    speed = Speed(100)
+    speed.learn(1, 0.5)
+    assert speed.texts_per_second == 100
+
+
+def test_a_claim_time_that_recovers_too_late_is_refused():
+    check_claim_time(WorkerSettings(sync_deadline_ms=30_000, claim_ms=14_000))
+    with pytest.raises(SettingsError, match=r"OBSERVA_CLAIM_MS=14001.*set it to 14000 or less"):
+        check_claim_time(WorkerSettings(sync_deadline_ms=30_000, claim_ms=14_001))
+
+
+def test_a_claim_time_below_three_slow_batches_is_refused():
+    check_slowest_batch(WorkerSettings(claim_ms=3000), "toy", 1.0)
+    with pytest.raises(SettingsError, match="three of the slowest batches of toy; set it to 3300 or more"):
+        check_slowest_batch(WorkerSettings(claim_ms=3000), "toy", 1.1)
+
+
+def test_models_are_named_with_commas(monkeypatch):
+    monkeypatch.setenv("OBSERVA_WORKER_MODELS", "sentiment, other,sentiment")
+    monkeypatch.setenv("OBSERVA_WORKER_SLOT", "3")
+    settings = WorkerSettings()
+    assert settings.worker_models == ("sentiment", "other")
+    assert settings.metrics_port == 9104

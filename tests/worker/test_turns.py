@@ -1,0 +1,67 @@
+import asyncio
+import threading
+
+import pytest
+
+from worker.turns import Turns
+
+
+async def order_of(turns, *names):
+    """Queue one piece of work per name behind one that waits, and return the order in which they ran."""
+    gate, ran = threading.Event(), []
+    first = asyncio.create_task(turns.run("first", gate.wait))
+    await asyncio.sleep(0)
+    others = [asyncio.create_task(turns.run(name, lambda name=name: ran.append(name))) for name in names]
+    await asyncio.sleep(0)
+    return gate, ran, first, others
+
+
+async def test_models_take_turns_however_much_one_of_them_has_waiting():
+    turns = Turns()
+    gate, ran, first, others = await order_of(turns, "busy", "busy", "busy", "quiet", "third", "quiet")
+    gate.set()
+    await asyncio.gather(first, *others)
+    assert ran == ["busy", "quiet", "third", "busy", "quiet", "busy"]
+    turns.close()
+
+
+async def test_only_one_piece_of_work_runs_at_a_time():
+    turns, inside, most = Turns(), [], []
+
+    def work():
+        inside.append(1)
+        most.append(len(inside))
+        inside.pop()
+
+    await asyncio.gather(*(turns.run(str(n % 3), work) for n in range(50)))
+    assert max(most) == 1
+    turns.close()
+
+
+async def test_the_event_loop_is_free_while_a_batch_runs():
+    turns, gate = Turns(), threading.Event()
+    running = asyncio.create_task(turns.run("a", gate.wait))
+    await asyncio.sleep(0.01)
+    assert not running.done()
+    gate.set()
+    await running
+    turns.close()
+
+
+async def test_who_gives_up_waiting_keeps_nobody_else_from_their_turn():
+    turns = Turns()
+    gate, ran, first, others = await order_of(turns, "a", "b", "c")
+    others[1].cancel()
+    gate.set()
+    await asyncio.gather(first, others[0], others[2])
+    assert ran == ["a", "c"]
+    assert await turns.run("d", lambda: 4) == 4
+    turns.close()
+
+
+async def test_work_that_fails_passes_the_turn_on():
+    turns = Turns()
+    with pytest.raises(ZeroDivisionError):
+        await turns.run("a", lambda: 1 / 0)
+    assert await turns.run("b", lambda: 2) == 2
+    turns.close()

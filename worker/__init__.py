@@ -1,0 +1,1 @@
+"""Requests in, predictions out."""

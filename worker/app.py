@@ -1,0 +1,159 @@
+"""The shell around a worker: FastStream for lifespan, signals, /healthz, /metrics and the control stream."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn
+
+import orjson
+from faststream.asgi import AsgiFastStream, AsgiResponse, get
+from faststream.asgi.types import Scope
+from faststream.redis import RedisBroker, StreamSub
+from prometheus_client import make_asgi_app
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import EqualJitterBackoff
+from redis.exceptions import RedisError
+
+from broker.connection import BLOCK_MS, SOCKET_TIMEOUT_S, check_server, connect
+from broker.errors import ObservaError
+from broker.settings import load_settings
+from broker.streams import CHANGES
+from worker.logs import log_to_stderr
+from worker.metrics import REGISTRY
+from worker.models import Served, load_models
+from worker.settings import WorkerSettings
+from worker.speed import Speed, check_claim_time, check_slowest_batch, warm_up
+from worker.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Run one worker until SIGTERM; a mistake of the person who started it is one line and exit code 2."""
+    log_to_stderr()
+    signal.signal(signal.SIGTERM, _leave)
+    # One process is one core's worth of work: more workers, not more threads, use the others.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        settings = load_settings(WorkerSettings)
+        check_claim_time(settings)
+        failure = asyncio.run(serve(settings, prepare(settings)))
+    except ObservaError as error:
+        print(f"observa worker: {error}", file=sys.stderr)  # noqa: T201 for a person
+        sys.exit(2)
+    sys.exit(1 if failure else 0)
+
+
+def prepare(settings: WorkerSettings) -> list[tuple[Served, Speed]]:
+    """Load the models and warm them up, before anything is reachable or read.
+
+    Raises:
+        ModelRefusedError: a model is missing or damaged.
+        SettingsError: a slow batch would look like a dead worker.
+
+    """
+    prepared = []
+    for served in load_models(settings.models, settings.worker_models):
+        warmth = warm_up(served.versions[served.live], settings.worker_batch)
+        check_slowest_batch(settings, served.name, warmth.slowest_batch_s)
+        logger.info(
+            "model is warm",
+            extra={
+                "model": served.name,
+                "version": served.live,
+                "texts_per_second": round(warmth.texts_per_second, 1),
+                "slowest_batch_s": round(warmth.slowest_batch_s, 3),
+            },
+        )
+        prepared.append((served, Speed(warmth.texts_per_second)))
+    return prepared
+
+
+async def serve(settings: WorkerSettings, prepared: list[tuple[Served, Speed]]) -> BaseException | None:
+    """Serve until told to stop; return what made the worker stop by itself, if that happened.
+
+    Raises:
+        BrokerUnavailableError, UnsafeServerError: the server cannot be used.
+
+    """
+    redis = connect(settings, f"worker-{settings.worker_slot}")
+    try:
+        await check_server(redis, settings)
+        worker = Worker(redis, settings, prepared)
+        await shell(settings, worker).run(
+            log_level=logging.WARNING,
+            run_extra_options={
+                "host": settings.worker_metrics_host,
+                "port": settings.metrics_port,
+                "log_config": None,  # uvicorn's own: what it logs goes where ours goes
+                "access_log": "false",
+                "timeout_graceful_shutdown": 1,
+            },
+        )
+    finally:
+        await _close(redis)
+    return worker.failure
+
+
+def shell(settings: WorkerSettings, worker: Worker) -> AsgiFastStream:
+    """Return the FastStream application that runs *worker* for as long as it lives."""
+    bus = control_bus(settings)
+
+    @bus.subscriber(stream=StreamSub(CHANGES, polling_interval=BLOCK_MS))
+    async def version_changed(change: Any) -> None:
+        """Look at the pointer and announce again. The entry only says that something changed."""
+        await worker.announce(str(change.get("model", "")) if isinstance(change, dict) else "")
+
+    @asynccontextmanager
+    async def lifespan(**_: Any) -> AsyncIterator[None]:
+        await worker.start()
+        try:
+            yield
+        finally:
+            await worker.stop()
+
+    @get
+    async def healthz(_: Scope) -> AsgiResponse:
+        """Tell a process that runs from one that reads."""
+        silent = worker.silent()
+        body = orjson.dumps({"status": "silent" if silent else "ok", "worker": worker.name, "silent": silent})
+        return AsgiResponse(body, 503 if silent else 200, {"Content-Type": "application/json"})
+
+    return AsgiFastStream(
+        bus,
+        lifespan=lifespan,
+        logger=None,
+        asgi_routes=[("/healthz", healthz), ("/metrics", make_asgi_app(REGISTRY))],
+    )
+
+
+def control_bus(settings: WorkerSettings) -> RedisBroker:
+    """Return the bus of the control stream.
+
+    FastStream reads again at once after most errors (1400 times a second from a read-only server), so the client
+    itself waits and tries again, whatever Redis says. Reading twice does no harm here: nothing is written.
+    """
+    return RedisBroker(
+        settings.url_with_password,
+        logger=None,  # type: ignore[arg-type]  # documented; the annotation lacks it
+        client_name=f"observa-worker-{settings.worker_slot}-bus",
+        socket_timeout=SOCKET_TIMEOUT_S,
+        retry=Retry(EqualJitterBackoff(cap=5, base=0.1), -1),
+        retry_on_error=[RedisError],
+        graceful_timeout=1,
+    )
+
+
+async def _close(redis: Redis) -> None:
+    await redis.aclose()
+    await redis.connection_pool.disconnect()
+
+
+def _leave(_signal: int, _frame: object) -> NoReturn:
+    """End with exit code 0: uvicorn repeats the signal that stopped it after everything is closed."""
+    sys.exit(0)

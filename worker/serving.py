@@ -1,0 +1,141 @@
+"""One stream of requests: from entries that were read or taken over to settlements that Redis has."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, TypeVar
+
+from broker.backoff import Backoff
+from broker.connection import Clock
+from broker.log import Log, Settlement
+from broker.settings import BrokerSettings
+from broker.streams import PredictionId, Tag, entry_time_ms
+from worker.handler import Arrival, Handled, Handler, sort_out
+from worker.metrics import BATCH_SIZE, DEAD_LETTERS, INFERENCE_DURATION, QUEUE_WAIT, RESULTS
+from worker.speed import Speed
+from worker.trouble import PASSING, Trouble
+from worker.turns import Turns
+
+T = TypeVar("T")
+Entries = Sequence[tuple[str, Mapping[bytes, bytes]]]
+
+LATE_MS: Final = 5000  # older than this on arrival, an entry may have been answered before
+NEWER_KEPT: Final = 10_000  # ids of entries of a newer schema that are remembered
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What the streams of one worker share."""
+
+    log: Log
+    turns: Turns
+    clock: Clock
+    settings: BrokerSettings
+    worker: str  # also the consumer's name in every group
+
+
+class Serving:
+    """The requests of one tag, and which of them this worker holds."""
+
+    def __init__(self, tag: Tag, handler: Handler, speed: Speed, means: Means) -> None:
+        self.tag = tag
+        self.handler = handler
+        self.means = means
+        self.held: set[str] = set()
+        self.newer: set[str] = set()
+        self._doubtful_until_ms = 0.0
+        self._speed = speed
+        self._trouble = Trouble("settling", tag.model)
+
+    def doubt(self) -> None:
+        """Ask, of everything that is in the log now, whether it was answered: the group may have begun again at 0."""
+        self._doubtful_until_ms = self.means.clock.now_ms()
+
+    async def work(self, entries: Entries, deliveries: int = 1) -> list[Settlement]:
+        """Hold *entries* and return the end of each; those of a newer schema are left as they are."""
+        self.held.update(entry_id for entry_id, _ in entries)
+        found = sort_out(self.tag, entries, self.means.worker, deliveries)
+        self.leave(found.newer)
+        known = await self._answered_before(found.arrivals)
+        fresh = [arrival for arrival in found.arrivals if arrival.request.id not in known]
+        settlements = [Settlement(a.entry_id) for a in found.arrivals if a.request.id in known]
+        settlements += found.malformed
+        if fresh:
+            handled = await self.means.turns.run(str(self.tag), partial(self.handler.handle, fresh))
+            self._measure(handled)
+            settlements += handled.settlements
+        return settlements
+
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Acknowledge and publish; as long as Redis does not take it, try again and keep holding."""
+        if not settlements:
+            return
+        published = await self._insist(partial(self.means.log.settle, self.tag, settlements))
+        self.held.difference_update(settlement.entry_id for settlement in settlements)
+        for settlement, first in zip(settlements, published, strict=True):
+            if first:
+                self._count(settlement)
+
+    async def keep_held(self) -> None:
+        """Keep what is held from being taken over, for as long as this runs."""
+        while True:
+            await asyncio.sleep(self.means.settings.claim_ms / 3000)
+            if self.held:
+                try:
+                    await self.means.log.refresh(self.tag, self.means.worker, sorted(self.held))
+                except PASSING as error:
+                    self._trouble.met(error)
+
+    async def _answered_before(self, arrivals: Iterable[Arrival]) -> set[str]:
+        now_ms = self.means.clock.now_ms()
+        ids = [
+            PredictionId.parse(arrival.request.id)
+            for arrival in arrivals
+            if now_ms - (time_ms := entry_time_ms(arrival.entry_id)) > LATE_MS or time_ms <= self._doubtful_until_ms
+        ]
+        return await self._insist(partial(self.means.log.answered, ids)) if ids else set()
+
+    async def _insist(self, ask: Callable[[], Awaitable[T]]) -> T:
+        backoff = Backoff()
+        while True:
+            try:
+                answer = await ask()
+            except PASSING as error:
+                self._trouble.met(error)
+                await backoff.wait()
+            else:
+                self._trouble.over()
+                return answer
+
+    def leave(self, newer: Sequence[str]) -> None:
+        """Let go of entries that only a newer worker can read; they stay pending."""
+        self.held.difference_update(newer)
+        if len(self.newer) > NEWER_KEPT:
+            self.newer.clear()  # they are looked at once more
+        self.newer.update(newer)
+        if newer:
+            logger.warning(
+                "entries of a newer schema are left for a newer worker; update this one",
+                extra={"stream": self.tag.requests, "entries": len(newer), "first": newer[0]},
+            )
+
+    def _measure(self, handled: Handled) -> None:
+        model = self.tag.model
+        for batch in handled.batches:
+            BATCH_SIZE.labels(model).observe(batch.size)
+            INFERENCE_DURATION.labels(model, batch.version).observe(batch.seconds)
+            for wait_s in batch.waits_s:
+                QUEUE_WAIT.labels(model).observe(wait_s)
+            self._speed.learn(batch.size, batch.seconds)
+
+    def _count(self, settlement: Settlement) -> None:
+        if result := settlement.result:
+            # A version that is not loaded comes from a request: as a label it would have no end.
+            version = result.version if result.version in self.handler.served.versions else "unknown"
+            RESULTS.labels(self.tag.model, version, result.role, result.label or "", result.status).inc()
+        if settlement.dead:
+            DEAD_LETTERS.labels(self.tag.model, settlement.dead.reason).inc()

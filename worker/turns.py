@@ -1,0 +1,55 @@
+"""One thread for all models: inference leaves the event loop free, and the models take turns, a batch each."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Turns:
+    """Runs one piece of work at a time; of those who wait, the one served longest ago is next."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # in the order in which their turns come
+        self._busy = False
+
+    async def run(self, name: str, work: Callable[[], T]) -> T:
+        """Run *work* on the thread when it is the turn of *name*, and return what it returns."""
+        await self._turn(name)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        finally:
+            self._pass_on()
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._thread.shutdown(wait=False)
+
+    async def _turn(self, name: str) -> None:
+        if not self._busy:
+            self._busy = True
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(name, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._pass_on()
+            raise
+
+    def _pass_on(self) -> None:
+        for name in list(self._waiting):
+            turns = self._waiting.pop(name)
+            while turns:
+                turn = turns.popleft()
+                if not turn.done():
+                    if turns:
+                        self._waiting[name] = turns  # to the end of the row
+                    turn.set_result(None)
+                    return
+        self._busy = False

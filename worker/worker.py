@@ -1,0 +1,139 @@
+"""One worker: for every model and shard a reader, a claimer and a refresher, and what all of them share."""
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from broker.connection import Clock
+from broker.log import Log
+from broker.streams import Tag
+from worker.claiming import Claimer
+from worker.handler import Handler
+from worker.housekeeping import Announcer, keep_house_often
+from worker.models import Served
+from worker.reading import Reader
+from worker.serving import Means, Serving
+from worker.settings import WorkerSettings
+from worker.speed import Speed
+from worker.trouble import PASSING
+from worker.turns import Turns
+
+FINISH_S: Final = 6  # to finish what is held; the process must be gone after ten
+GOODBYE_S: Final = 1
+FRESH_S: Final = 5  # a reader that had no answer for longer does not read
+
+logger = logging.getLogger(__name__)
+
+
+def worker_name() -> str:
+    """Return a name that no other process has or had: host, pid, and a random part."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+class Worker:
+    """Serves models until it is stopped. Nothing is read before `start`."""
+
+    def __init__(self, redis: Redis, settings: WorkerSettings, speeds: Sequence[tuple[Served, Speed]]) -> None:
+        self.name = worker_name()
+        self._redis = redis
+        self._settings = settings
+        self._turns = Turns()
+        self._clock = Clock()
+        self._stopping = asyncio.Event()
+        self.failure: BaseException | None = None  # of a task that must never end by itself
+        self._to_finish: list[asyncio.Task[None]] = []
+        self._to_cancel: list[asyncio.Task[None]] = []
+        means = Means(Log(redis, settings), self._turns, self._clock, settings, self.name)
+        self._announcers = {
+            served.name: Announcer(redis, served, speed, self.name, self._clock, settings.models)
+            for served, speed in speeds
+        }
+        self._servings = [
+            Serving(Tag(served.name, shard), self._handler(served), speed, means)
+            for served, speed in speeds
+            for shard in range(settings.shards)
+        ]
+        self._readers = [Reader(redis, serving, settings.worker_batch, self._stopping) for serving in self._servings]
+
+    async def start(self) -> None:
+        """Begin to read and announce.
+
+        Raises:
+            redis.exceptions.RedisError: the server went away since it was checked.
+
+        """
+        await self._clock.sync(self._redis)
+        for reader in self._readers:
+            self._finish_later(reader.run())
+        for serving in self._servings:
+            self._finish_later(Claimer(self._redis, serving, self._stopping).run())
+            self._cancel_later(serving.keep_held())
+            self._cancel_later(keep_house_often(self._redis, self._settings, serving.tag, self.name))
+        for announcer in self._announcers.values():
+            self._cancel_later(announcer.run())
+
+    async def announce(self, model: str) -> None:
+        """Say again what is served of *model*, if it is."""
+        if announcer := self._announcers.get(model):
+            with suppress(*PASSING):  # it says so itself every few seconds
+                await announcer.announce()
+
+    async def stop(self) -> None:
+        """Read no more, finish what is held, say goodbye."""
+        self._stopping.set()
+        with suppress(TimeoutError, *PASSING):
+            async with asyncio.timeout(GOODBYE_S):
+                for announcer in self._announcers.values():
+                    await announcer.announce(leaving=True)
+        _, unfinished = await asyncio.wait(self._to_finish, timeout=FINISH_S)
+        if unfinished:
+            logger.warning("stopped with entries in hand; another worker takes them over")
+        await _cancel({*self._to_finish, *self._to_cancel})
+        self._turns.close()
+
+    def silent(self) -> list[str]:
+        """Return the streams whose reader had no answer from Redis of late; none when all is well."""
+        now = time.monotonic()
+        return [
+            reader.serving.tag.requests
+            for reader in self._readers
+            if reader.last_read_at is None or now - reader.last_read_at > FRESH_S
+        ]
+
+    def _handler(self, served: Served) -> Handler:
+        return Handler(served, self.name, self._clock.now_ms, time.perf_counter)
+
+    def _finish_later(self, work: Coroutine[Any, Any, None]) -> None:
+        self._to_finish.append(self._watched(work))
+
+    def _cancel_later(self, work: Coroutine[Any, Any, None]) -> None:
+        self._to_cancel.append(self._watched(work))
+
+    def _watched(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A mistake of ours ends the process, loudly: one that lives on without a reader would look well."""
+        if not task.cancelled() and (failure := task.exception()) and self.failure is None:
+            self.failure = failure
+            logger.critical("a task failed; the worker stops", exc_info=failure)
+            signal.raise_signal(signal.SIGTERM)
+
+
+async def _cancel(tasks: set[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended: before Python 3.12 a cancellation that meets a send just finished is lost."""
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=0.2)
