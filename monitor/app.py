@@ -19,8 +19,8 @@ from starlette.routing import Route
 
 from broker.connection import check_server, connect
 from broker.errors import ObservaError, SettingsError
+from broker.logs import log_to_stderr
 from broker.settings import load_settings
-from monitor.logs import log_to_stderr
 from monitor.metrics import registry
 from monitor.monitor import Monitor
 from monitor.settings import MonitorSettings

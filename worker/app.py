@@ -21,13 +21,13 @@ from redis.exceptions import RedisError
 
 from broker.connection import BLOCK_MS, SOCKET_TIMEOUT_S, check_server, connect
 from broker.errors import ObservaError
+from broker.logs import log_to_stderr
 from broker.settings import load_settings
 from broker.streams import CHANGES
-from worker.logs import log_to_stderr
 from worker.metrics import REGISTRY
 from worker.models import Served, load_models
 from worker.settings import WorkerSettings
-from worker.speed import Speed, check_claim_time, check_slowest_batch, warm_up
+from worker.speed import Speed, batch_that_fits, check_claim_time, warm_up
 from worker.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -54,13 +54,13 @@ def prepare(settings: WorkerSettings) -> list[tuple[Served, Speed]]:
 
     Raises:
         ModelRefusedError: a model is missing or damaged.
-        SettingsError: a slow batch would look like a dead worker.
+        SettingsError: even one slow text would look like a dead worker.
 
     """
     prepared = []
     for served in load_models(settings.models, settings.worker_models):
         warmth = warm_up(served.versions[served.live], settings.worker_batch)
-        check_slowest_batch(settings, served.name, warmth.slowest_batch_s)
+        batch = batch_that_fits(settings, served.name, warmth.slowest_batch_s)
         logger.info(
             "model is warm",
             extra={
@@ -68,9 +68,10 @@ def prepare(settings: WorkerSettings) -> list[tuple[Served, Speed]]:
                 "version": served.live,
                 "texts_per_second": round(warmth.texts_per_second, 1),
                 "slowest_batch_s": round(warmth.slowest_batch_s, 3),
+                "batch": batch,
             },
         )
-        prepared.append((served, Speed(warmth.texts_per_second)))
+        prepared.append((served, Speed(warmth.texts_per_second, batch)))
     return prepared
 
 

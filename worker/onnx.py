@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-import onnxruntime  # type: ignore[import-untyped]
+import onnxruntime
 
 from broker.errors import ModelRefusedError
 

@@ -18,11 +18,10 @@ from worker.trouble import PASSING, Trouble
 class Reader:
     """The read loop of one tag. A lost group, an empty or a read-only server end a round, never the loop."""
 
-    def __init__(self, redis: Redis, serving: Serving, batch: int, stopping: asyncio.Event) -> None:
+    def __init__(self, redis: Redis, serving: Serving, stopping: asyncio.Event) -> None:
         self.serving = serving
         self.last_read_at: float | None = None  # time.monotonic() of the last answer, empty ones included
         self._redis = redis
-        self._batch = batch
         self._stopping = stopping
         self._trouble = Trouble("reading", serving.tag.model)
         self._began = False
@@ -71,7 +70,7 @@ class Reader:
             WORKERS,
             self.serving.means.worker,
             {self.serving.tag.requests: ">"},
-            count=self._batch,
+            count=self.serving.speed.batch,
             block=BLOCK_MS,
         )
         return [(entry_id.decode(), fields) for _, entries in answer or () for entry_id, fields in entries]

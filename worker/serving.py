@@ -48,7 +48,7 @@ class Serving:
         self.held: set[str] = set()
         self.newer: set[str] = set()
         self._doubtful_until_ms = 0.0
-        self._speed = speed
+        self.speed = speed
         self._trouble = Trouble("settling", tag.model)
 
     def doubt(self) -> None:
@@ -130,7 +130,7 @@ class Serving:
             INFERENCE_DURATION.labels(model, batch.version).observe(batch.seconds)
             for wait_s in batch.waits_s:
                 QUEUE_WAIT.labels(model).observe(wait_s)
-            self._speed.learn(batch.size, batch.seconds)
+            self.speed.learn(batch.size, batch.seconds)
 
     def _count(self, settlement: Settlement) -> None:
         if result := settlement.result:

@@ -9,6 +9,7 @@ from broker.events import MAX_TEXT_CHARACTERS
 from broker.settings import BrokerSettings
 from broker.text import describe, normalise
 from worker.models import Loaded
+from worker.settings import WorkerSettings
 
 LEAST_BATCH: Final = 8  # a smaller one says how fast a text is, not how many a full batch takes along
 MEMORY: Final = 0.9  # share of the old figure that remains
@@ -17,10 +18,11 @@ LOOK_MS: Final = 1000  # most time between two looks for idle entries
 
 
 class Speed:
-    """Texts per second of one version on this worker when it is busy."""
+    """Texts per second of one version on this worker when it is busy, and how many it takes at once."""
 
-    def __init__(self, texts_per_second: float) -> None:
+    def __init__(self, texts_per_second: float, batch: int) -> None:
         self.texts_per_second = texts_per_second
+        self.batch = batch
 
     def learn(self, texts: int, seconds: float) -> None:
         """Take a batch of *texts* that took *seconds* into account."""
@@ -60,19 +62,23 @@ def check_claim_time(settings: BrokerSettings) -> None:
         )
 
 
-def check_slowest_batch(settings: BrokerSettings, model: str, slowest_batch_s: float) -> None:
-    """Make sure that a slow batch does not look like a dead worker.
+def batch_that_fits(settings: WorkerSettings, model: str, slowest_batch_s: float) -> int:
+    """Return how many entries may be read at once so that a slow batch does not look like a dead worker.
+
+    *slowest_batch_s* is what `worker_batch` of the longest texts took; three batches must fit into the claim time.
 
     Raises:
-        SettingsError: the claim time is shorter than three of the slowest batches.
+        SettingsError: not even one text at a time fits.
 
     """
-    least_ms = round(3 * slowest_batch_s * 1000)
-    if settings.claim_ms < least_ms:
+    slowest_text_s = slowest_batch_s / settings.worker_batch
+    fits = int(settings.claim_ms / 1000 / (3 * slowest_text_s)) if slowest_text_s else settings.worker_batch
+    if fits < 1:
         raise SettingsError(
-            f"OBSERVA_CLAIM_MS={settings.claim_ms} is less than three of the slowest batches of {model}; "
-            f"set it to {least_ms} or more, or lower OBSERVA_WORKER_BATCH"
+            f"OBSERVA_CLAIM_MS={settings.claim_ms} is less than three of the slowest texts of {model}; "
+            f"set it to {round(3000 * slowest_text_s)} or more"
         )
+    return min(fits, settings.worker_batch)
 
 
 def _time(loaded: Loaded, texts: list[str]) -> float:

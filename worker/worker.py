@@ -62,7 +62,7 @@ class Worker:
             for served, speed in speeds
             for shard in range(settings.shards)
         ]
-        self._readers = [Reader(redis, serving, settings.worker_batch, self._stopping) for serving in self._servings]
+        self._readers = [Reader(redis, serving, self._stopping) for serving in self._servings]
 
     async def start(self) -> None:
         """Begin to read and announce.

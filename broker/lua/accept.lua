@@ -23,6 +23,15 @@ local function keep(key, seconds)
   if redis.call('EXPIRE', key, seconds, 'NX') == 0 then redis.call('EXPIRE', key, seconds, 'GT') end
 end
 
+-- A call whose reply got lost is made again: what it has put on the log already needs no room.
+local function count_new(entries)
+  local new = 0
+  for _, entry in ipairs(entries) do
+    if redis.call('HEXISTS', KEYS[entry.answers], entry.id) == 0 then new = new + 1 end
+  end
+  return new
+end
+
 local backlog = tonumber(redis.call('GET', KEYS[2]) or '0')
 local answers = {}
 for position, unit in ipairs(units) do
@@ -31,7 +40,7 @@ for position, unit in ipairs(units) do
     local stored = cjson.decode(known)
     answers[position] = stored.ids
     table.insert(answers[position], 1, stored.body == unit.body and 'replayed' or 'conflict')
-  elseif backlog + #unit.entries > limit then
+  elseif backlog + count_new(unit.entries) > limit then
     answers[position] = {'overloaded'}
   else
     local ids = {}

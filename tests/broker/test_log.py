@@ -98,6 +98,14 @@ async def test_a_unit_is_accepted_whole_or_not_at_all(log, redis):
     assert await redis.xlen(TAG.requests) == 3
 
 
+async def test_a_repeated_call_is_not_refused_for_the_room_it_took_itself(log, redis):
+    req = request()
+    assert (await accept(log, req, limit=1)).status == "accepted"
+    assert (await accept(log, req, limit=1)).status == "accepted"
+    assert (await accept(log, request(), limit=1)).status == "overloaded"
+    assert await redis.xlen(TAG.requests) == 1
+
+
 async def test_an_idempotency_key_gives_the_first_ids_again_and_refuses_another_body(log, redis):
     first, again, other = request(), request(), request()
     outcomes = await log.accept(

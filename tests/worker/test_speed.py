@@ -2,18 +2,18 @@ import pytest
 
 from broker.errors import SettingsError
 from worker.settings import WorkerSettings
-from worker.speed import Speed, check_claim_time, check_slowest_batch
+from worker.speed import Speed, batch_that_fits, check_claim_time
 
 
 def test_experience_corrects_what_the_warm_up_measured():
-    speed = Speed(100)
+    speed = Speed(100, 32)
     for _ in range(60):
         speed.learn(32, 0.16)
     assert speed.texts_per_second == pytest.approx(200, rel=0.01)
 
 
 def test_a_small_batch_says_nothing_of_full_speed():
-    speed = Speed(100)
+    speed = Speed(100, 32)
     speed.learn(1, 0.5)
     assert speed.texts_per_second == 100
 
@@ -24,10 +24,13 @@ def test_a_claim_time_that_recovers_too_late_is_refused():
         check_claim_time(WorkerSettings(sync_deadline_ms=30_000, claim_ms=14_001))
 
 
-def test_a_claim_time_below_three_slow_batches_is_refused():
-    check_slowest_batch(WorkerSettings(claim_ms=3000), "toy", 1.0)
-    with pytest.raises(SettingsError, match="three of the slowest batches of toy; set it to 3300 or more"):
-        check_slowest_batch(WorkerSettings(claim_ms=3000), "toy", 1.1)
+def test_a_slow_machine_reads_fewer_texts_at_once_and_refuses_only_when_one_is_too_many():
+    settings = WorkerSettings(claim_ms=3000, worker_batch=32)
+    assert batch_that_fits(settings, "toy", 0.5) == 32
+    assert batch_that_fits(settings, "toy", 2.0) == 16
+    assert batch_that_fits(settings, "toy", 31.0) == 1
+    with pytest.raises(SettingsError, match="three of the slowest texts of toy; set it to 3300 or more"):
+        batch_that_fits(settings, "toy", 35.2)
 
 
 def test_models_are_named_with_commas(monkeypatch):

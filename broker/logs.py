@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import traceback
 from datetime import UTC, datetime
 from typing import Final
 
@@ -11,19 +12,24 @@ _OWN_ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message"
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a record; what was passed as ``extra`` becomes its fields."""
+    """One JSON object a record; what was passed as ``extra`` becomes its fields.
+
+    Of an exception it says the type and the places: its message may repeat what a caller sent.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of *record*."""
-        line = {
+        line: dict[str, object] = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": record.getMessage(),
         }
         line |= {name: value for name, value in vars(record).items() if name not in _OWN_ATTRIBUTES}
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+        if record.exc_info and record.exc_info[1]:
+            error = record.exc_info[1]
+            line["error"] = type(error).__name__
+            line["where"] = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
         return orjson.dumps(line, default=str).decode()
 
 

@@ -1,0 +1,54 @@
+# One image a service: docker build --target gateway|worker|monitor .
+FROM python:3.12-slim AS python
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONUTF8=1 PATH=/venv/bin:$PATH
+WORKDIR /app
+
+FROM python AS installer
+RUN python3 -m venv /venv
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+
+FROM installer AS gateway-libraries
+COPY requirements/gateway.txt .
+RUN pip install --require-hashes --only-binary :all: -r gateway.txt
+
+FROM installer AS worker-libraries
+COPY requirements/worker.txt .
+RUN pip install --require-hashes --only-binary :all: -r worker.txt
+
+FROM installer AS monitor-libraries
+COPY requirements/monitor.txt .
+RUN pip install --require-hashes --only-binary :all: -r monitor.txt
+
+FROM python AS service
+RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin observa
+COPY broker broker
+USER 10001:10001
+
+FROM service AS gateway
+COPY --from=gateway-libraries /venv /venv
+COPY gateway gateway
+ENV OBSERVA_GATEWAY_HOST=0.0.0.0
+EXPOSE 8000
+HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 \
+    CMD ["python3", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/readyz', timeout=2)"]
+CMD ["python3", "-m", "gateway"]
+
+FROM service AS worker
+COPY --from=worker-libraries /venv /venv
+COPY models models
+COPY worker worker
+ENV OBSERVA_WORKER_METRICS_HOST=0.0.0.0 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+EXPOSE 9101
+HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=3 \
+    CMD ["python3", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:9101/healthz', timeout=2)"]
+CMD ["python3", "-m", "worker"]
+
+FROM service AS monitor
+COPY --from=monitor-libraries /venv /venv
+COPY models models
+COPY monitor monitor
+ENV OBSERVA_MONITOR_HOST=0.0.0.0 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+EXPOSE 8001
+HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 \
+    CMD ["python3", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8001/healthz', timeout=2)"]
+CMD ["python3", "-m", "monitor"]

@@ -1,0 +1,1 @@
+"""The stack of `just up`: an embedded broker and a process supervisor."""

@@ -1,0 +1,47 @@
+"""Remove the log's data, after asking."""
+
+import shutil
+import sys
+
+from broker.errors import ObservaError
+from deploy.local import locks, probes, supervisor
+from deploy.local.settings import StackSettings
+
+
+def clean(settings: StackSettings, *, yes: bool) -> None:
+    """Remove the embedded server's data and password, and the run-time folder.
+
+    Raises:
+        ObservaError: the stack runs, or nobody confirmed.
+
+    """
+    data = settings.data_dir.resolve()
+    doomed = [
+        settings.redis_dir,
+        settings.embedded_password_file,
+        data / "redis.conf",
+        settings.logs,
+        settings.processes,
+    ]
+    with locks.one_at_a_time(settings.run_dir):
+        if supervisor.pid(settings) or probes.running(settings) or locks.holder(data / "redis.lock"):
+            raise ObservaError("Observa is running; `just down` first")
+        there = [path for path in doomed if path.exists()]
+        if not there:
+            print("Nothing to remove.")
+            return
+        print("This removes every request, prediction and label in the log:")
+        for path in there:
+            print(f"  {path}")
+        if not yes and not _confirmed():
+            raise ObservaError("nothing was removed; confirm with `yes`, or run `just clean --yes`")
+        for path in there:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        print("Removed.")
+
+
+def _confirmed() -> bool:
+    return sys.stdin.isatty() and input("Type yes to go on: ").strip() == "yes"

@@ -1,0 +1,88 @@
+"""The log's health: the server, the workers, how far each reader has come."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from broker.announcements import announcements, served_models
+from broker.connection import check_server, connect
+from broker.errors import ObservaError
+from broker.inspection import GroupState, group_states
+from broker.streams import MONITOR, Tag
+from deploy.local.findings import Finding, Level
+from deploy.local.settings import StackSettings
+
+_MEMORY_WARN, _MEMORY_BAD = 0.6, 0.7  # past the second the gateway refuses requests
+_SLOW_MS = 30_000
+
+
+async def examine_log(settings: StackSettings) -> list[Finding]:
+    """Return what there is to say about the server and everything in it."""
+    redis = connect(settings, "doctor")
+    try:
+        await check_server(redis, settings)
+        info = await redis.info()
+        findings = [*_server(info), *await _workers(redis, settings)]
+        for model in await served_models(redis) or [settings.model]:
+            for shard in range(settings.shards):
+                findings += await _tag(redis, Tag(model, shard))
+    except ObservaError as error:
+        return [Finding("bad", f"server: {error}")]
+    except RedisError as error:
+        return [Finding("bad", f"server: {error}", "just logs redis")]
+    else:
+        return findings
+    finally:
+        await redis.aclose()
+        await redis.connection_pool.disconnect()
+
+
+def _server(info: dict[str, Any]) -> Iterator[Finding]:
+    version = f"valkey {info['valkey_version']}" if "valkey_version" in info else f"redis {info['redis_version']}"
+    yield Finding("ok", f"server: {version}, up {info['uptime_in_seconds'] // 60} min, keeps everything")
+    if info["aof_enabled"] and info.get("aof_last_write_status") != "ok":
+        yield Finding("bad", "server: cannot write its append-only file", "just logs redis")
+    used, most = info["used_memory"], info["maxmemory"]
+    if not most:
+        yield Finding("warn", f"memory: {used / 1e6:.0f} MB used, no limit", "just redis CONFIG SET maxmemory 1gb")
+        return
+    level: Level = "bad" if used > _MEMORY_BAD * most else "warn" if used > _MEMORY_WARN * most else "ok"
+    what = f"memory: {used / 1e6:.0f} of {most / 1e6:.0f} MB used"
+    yield Finding(
+        level, what, "" if level == "ok" else "just redis CONFIG SET maxmemory 2gb, and OBSERVA_REDIS_MAXMEMORY"
+    )
+
+
+async def _workers(redis: Redis, settings: StackSettings) -> list[Finding]:
+    seconds, microseconds = await redis.time()
+    now_ms = int(seconds) * 1000 + int(microseconds) / 1000
+    findings = []
+    for model in await served_models(redis) or [settings.model]:
+        live = [a for a in await announcements(redis, model) if a.is_live(now_ms)]
+        if live:
+            rate = sum(a.texts_per_second for a in live)
+            versions = ", ".join(sorted({a.live for a in live}))
+            findings.append(
+                Finding("ok", f"workers: {len(live)} serve {model} {versions}, {rate:.0f} texts/s together")
+            )
+        else:
+            findings.append(Finding("bad", f"workers: none serves {model}", "just logs worker"))
+    return findings
+
+
+async def _tag(redis: Redis, tag: Tag) -> list[Finding]:
+    findings = [_group(tag, state) for state in await group_states(redis, tag)]
+    dead = await redis.xlen(tag.dead)
+    findings.append(Finding("warn" if dead else "ok", f"dead letters {tag}: {dead}", "just dead" if dead else ""))
+    return findings
+
+
+def _group(tag: Tag, state: GroupState) -> Finding:
+    lag = "unknown" if state.lag is None else str(state.lag)
+    oldest = f", oldest {state.oldest_ms / 1000:.1f} s" if state.oldest_ms is not None else ""
+    what = f"{state.group} on {tag} {state.stream}: lag {lag}, pending {state.pending}{oldest}"
+    if (state.oldest_ms or 0) <= _SLOW_MS and state.lag is not None:
+        return Finding("ok", what)
+    return Finding("warn", what, "just logs monitor" if state.group == MONITOR else "just scale-workers N")

@@ -1,0 +1,94 @@
+"""Is it there, and does it work? Answers about the processes of the stack."""
+
+import http.client
+import json
+from dataclasses import dataclass
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from deploy.local import locks
+from deploy.local.settings import StackSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """One process that holds its lock file."""
+
+    name: str  # redis, gateway, monitor, worker-0, worker-1, ...
+    pid: int
+
+    @property
+    def service(self) -> str:
+        """The service it is one process of."""
+        return self.name.partition("-")[0]
+
+
+def running(settings: StackSettings) -> list[Running]:
+    """Return the processes of the stack, without the supervisor, in the order of starting."""
+    found = [
+        Running(path.name, pid)
+        for path in settings.processes.glob("*")
+        if not path.suffix and path.name != "supervisor" and (pid := locks.holder(path)) is not None
+    ]
+    order = ("redis", "gateway", "worker", "monitor")
+    return sorted(found, key=lambda p: (order.index(p.service), len(p.name), p.name))
+
+
+def port_of(settings: StackSettings, name: str) -> int:
+    """Return the port on which a process answers."""
+    service, _, slot = name.partition("-")
+    match service:
+        case "redis":
+            return settings.redis_port
+        case "gateway":
+            return settings.gateway_port
+        case "monitor":
+            return settings.monitor_port
+        case _:
+            return settings.worker_metrics_port_base + int(slot)
+
+
+def why_not_ready(settings: StackSettings, name: str) -> str | None:
+    """Return None when the process does its work, else what it says of itself."""
+    if name == "redis":
+        return _redis(settings)
+    host = settings.gateway_host if name == "gateway" else "127.0.0.1"
+    return _http(
+        "127.0.0.1" if host in {"0.0.0.0", "::"} else host,  # noqa: S104
+        port_of(settings, name),
+        "/readyz" if name == "gateway" else "/healthz",
+    )
+
+
+def _redis(settings: StackSettings) -> str | None:
+    client = Redis.from_url(settings.url_with_password, socket_timeout=1, socket_connect_timeout=1)
+    with client:
+        try:
+            client.ping()
+        except RedisError as error:
+            return str(error)
+    return None
+
+
+def _http(host: str, port: int, path: str) -> str | None:
+    connection = http.client.HTTPConnection(host, port, timeout=2)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read(2000).decode(errors="replace")
+    except (OSError, http.client.HTTPException):
+        return "does not answer yet"
+    finally:
+        connection.close()
+    return None if answer.status == http.client.OK else f"{answer.status} {_reason(body)}".rstrip()
+
+
+def _reason(body: str) -> str:
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return body.partition("\n")[0][:200]
+    if not isinstance(answer, dict):
+        return ""
+    return str(next((answer[key] for key in ("detail", "reason", "code", "status") if key in answer), ""))

@@ -1,0 +1,69 @@
+"""Run one Redis command and show its reply, for who has no redis-cli."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from broker.errors import ObservaError
+from deploy.local.settings import StackSettings
+
+_ENTRY_ID = re.compile(rb"\d+-\d+")
+
+
+def run(settings: StackSettings, words: list[str]) -> None:
+    """Send *words* as they are and print the reply.
+
+    Raises:
+        ObservaError: the server cannot be reached, or refuses the command.
+
+    """
+    url = settings.url_with_password
+    with Redis.from_url(url, socket_connect_timeout=5, protocol=3) as client:
+        client.response_callbacks.clear()  # what the server says, not what redis-py makes of it
+        try:
+            reply = client.execute_command(*words)
+        except RedisError as error:
+            raise ObservaError(str(error)) from None
+    print("\n".join(lines(reply)))
+
+
+def lines(reply: Any, indent: int = 0) -> Iterator[str]:
+    """Yield a reply as readable lines; what is not text is escaped."""
+    match reply:
+        case Mapping():
+            for key, value in reply.items():
+                yield from _pair(key, value, indent)
+        case [bytes() as key, list() | tuple() as fields] if len(fields) % 2 == 0 and _ENTRY_ID.fullmatch(key):
+            yield "  " * indent + key.decode()
+            for name, value in zip(fields[::2], fields[1::2], strict=True):
+                yield from _pair(name, value, indent + 1)
+        case list() | tuple() | set() if reply:
+            for item in reply:
+                yield from lines(item, indent)
+        case _:
+            for line in _plain(reply).splitlines() or [""]:
+                yield "  " * indent + line
+
+
+def _plain(reply: Any) -> str:
+    match reply:
+        case None:
+            return "(nil)"
+        case bytes():
+            return reply.decode(errors="backslashreplace")
+        case list() | tuple() | set():
+            return "(empty)"
+        case _:
+            return str(reply)
+
+
+def _pair(key: Any, value: Any, indent: int) -> Iterator[str]:
+    name = "  " * indent + _plain(key)
+    if isinstance(value, Mapping | list | tuple | set):
+        yield name
+        yield from lines(value, indent + 1)
+    else:
+        yield f"{name:<24} {_plain(value)}"

@@ -1,0 +1,193 @@
+"""Start the local stack, and stop it."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+
+from broker.connection import check_server, connect
+from broker.errors import ObservaError
+from deploy.local import launch, locks, probes, server, supervisor
+from deploy.local.logs import last_lines
+from deploy.local.settings import StackSettings
+
+
+def up(settings: StackSettings) -> None:
+    """Start everything and return when it works; or stop what was started and say why.
+
+    Raises:
+        ObservaError: a port is taken, the server is unsafe, a service does not start.
+
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C does: stop what was started, then end
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    with locks.one_at_a_time(settings.run_dir):
+        if supervisor.pid(settings) is not None:
+            print("Observa is already running.")
+            print_where(settings)
+            _print_what_is_not_ready(settings)
+            return
+        if probes.running(settings):
+            print("Stopping what a supervisor that died has left behind ...", flush=True)
+            _stop_processes(settings)
+        _check_before_start(settings)
+        for old in settings.processes.glob("*.starts"):
+            old.unlink()
+        try:
+            _start(settings)
+        except BaseException:
+            print("Stopping what was started ...", flush=True)
+            _stop_all(settings)
+            raise
+        print_where(settings)
+
+
+def down(settings: StackSettings) -> None:
+    """Stop everything, the gateway first and the log last; data stays."""
+    with locks.one_at_a_time(settings.run_dir):
+        if supervisor.pid(settings) is None and not probes.running(settings):
+            print("Observa is not running.")
+            return
+        _stop_all(settings)
+        print(f"Stopped. The data is in {settings.data_dir}; `just up` goes on with it.")
+
+
+def _check_before_start(settings: StackSettings) -> None:
+    taken = [("gateway", settings.gateway_host, settings.gateway_port), ("monitor", "127.0.0.1", settings.monitor_port)]
+    if settings.embedded:
+        taken.insert(0, ("redis", "127.0.0.1", settings.redis_port))
+    for service, host, port in taken:
+        if not launch.port_is_free(host, port):
+            raise ObservaError(
+                f"port {port} is taken by another program: stop it, or set OBSERVA_{service.upper()}_PORT to another"
+            )
+    if settings.embedded:
+        server.check_folder(settings, server.find_engine(settings))
+    else:
+        asyncio.run(_check_server(settings))
+
+
+async def _check_server(settings: StackSettings) -> None:
+    async with connect(settings, "up") as redis:
+        await check_server(redis, settings)
+
+
+def _start(settings: StackSettings) -> None:
+    began = time.monotonic()
+    supervisor.launch(settings)
+    if settings.embedded:
+        supervisor.tell(settings, "start", name="redis")
+        await_ready(settings, {"redis": 1}, began)
+        asyncio.run(_check_server(settings))
+    for service in settings.services[1 if settings.embedded else 0 :]:
+        supervisor.tell(settings, "start", name=service, timeout_s=settings.start_timeout_s)
+    await_ready(settings, {"worker": settings.workers, "gateway": 1, "monitor": 1}, began)
+
+
+def await_ready(settings: StackSettings, wanted: dict[str, int], began: float) -> None:
+    """Return when the wanted number of processes of each service works; prints each as it comes.
+
+    Raises:
+        ObservaError: a process died, or the time is over; the end of its log has been printed.
+
+    """
+    waiting, seen = dict(wanted), set[str]()
+    until = time.monotonic() + settings.start_timeout_s
+    reasons: dict[str, str] = {}
+    while waiting:
+        for process in probes.running(settings):
+            if process.service not in wanted or process.name in seen:
+                continue
+            if len(launch.starts(settings, process.name)) > 1:
+                raise _failed(settings, process.service, f"{process.name} ended right after its start")
+            reason = probes.why_not_ready(settings, process.name)
+            if reason is None:
+                seen.add(process.name)
+                port = probes.port_of(settings, process.name)
+                print(f"  {process.name:<10} ready after {time.monotonic() - began:4.1f} s  port {port}", flush=True)
+            else:
+                reasons[process.service] = reason
+        waiting = {s: n for s, n in wanted.items() if sum(name.partition("-")[0] == s for name in seen) < n}
+        if waiting and time.monotonic() > until:
+            slow = next(iter(waiting))
+            raise _failed(
+                settings,
+                slow,
+                f"{slow} not ready after {settings.start_timeout_s:g} s: {reasons.get(slow, 'no process')}",
+            )
+        time.sleep(0.05 if waiting else 0)
+
+
+def _failed(settings: StackSettings, service: str, what: str) -> ObservaError:
+    lines = last_lines(settings, service, 15)
+    print(f"The end of {settings.logs / service}.log:")
+    for line in lines:
+        print(f"  | {line}")
+    own_words = [line for line in lines if line.startswith(f"observa {service}: ")]
+    return ObservaError(f"{what}{'; ' + own_words[-1] if own_words else ''}")
+
+
+def _stop_all(settings: StackSettings) -> None:
+    if supervisor.pid(settings) is not None:
+        try:
+            for service in ("gateway", "worker", "monitor", *["redis"] * settings.embedded):
+                supervisor.tell(settings, "stop", name=service, waiting=True, timeout_s=supervisor.GRACE_S + 10)
+            supervisor.tell(settings, "quit")
+        except ObservaError as error:
+            print(f"{error}; stopping by process id ...", flush=True)
+    _stop_processes(settings)
+
+
+def _stop_processes(settings: StackSettings) -> None:
+    """Stop by process id what still runs: the supervisor, or it would start the others again, and then the others."""
+    _end(settings, ["supervisor"])
+    for services in (("gateway",), ("worker", "monitor"), ("redis",)):
+        _end(settings, [p.name for p in probes.running(settings) if p.service in services])
+
+
+def _end(settings: StackSettings, names: list[str]) -> None:
+    """Send SIGTERM to the holders of the locks, and SIGKILL to those that stay."""
+    patience_s = supervisor.GRACE_S + (5 if names == ["supervisor"] else 0)
+    for sent, wait_s in (
+        (None, 2 if names == ["supervisor"] else 0),
+        (signal.SIGTERM, patience_s),
+        (signal.SIGKILL, 5),
+    ):
+        until = time.monotonic() + wait_s
+        for name in names:
+            pid = locks.holder(settings.processes / name)
+            if sent is not None and pid is not None:
+                try:
+                    os.kill(pid, sent)
+                except ProcessLookupError:
+                    continue
+        while any(locks.holder(settings.processes / name) for name in names):
+            if time.monotonic() >= until:
+                break
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _print_what_is_not_ready(settings: StackSettings) -> None:
+    processes = probes.running(settings)
+    names = [p.name for p in processes if probes.why_not_ready(settings, p.name) is not None]
+    names += sorted(set(settings.services) - {p.service for p in processes})
+    if names:
+        print(f"\nNot ready: {', '.join(names)}. `just doctor` says why.")
+
+
+def print_where(settings: StackSettings) -> None:
+    """Say where everything is."""
+    gateway = f"http://{settings.gateway_host}:{settings.gateway_port}"
+    say = '{"text": "a joy from start to finish"}'
+    print(f"""
+  gateway   {gateway}   (documentation: {gateway}/docs)
+  monitor   http://127.0.0.1:{settings.monitor_port}   (metrics: /metrics)
+  log       {settings.server_url}   (`just redis PING`, `redis-cli -u "$(just redis-url)"`)
+  logs      {settings.run_dir}/logs   (`just logs`)
+
+  curl -s {gateway}/predict -H 'content-type: application/json' -d '{say}'
+
+  just status | just scale-workers 4 | just doctor | just down""")

@@ -1,0 +1,115 @@
+"""Requests on their way on to the log: everything that comes while one call is under way goes with the next."""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from broker.backoff import Backoff
+from broker.errors import WrongKeyTypeError
+from broker.groups import ensure_groups
+from broker.log import Acceptance, Log, Unit
+from broker.streams import Tag
+from gateway.metrics import Metrics
+from gateway.problems import Problem
+
+MOST_UNITS: Final = 256  # of one script call, so that it does not hold Redis up
+PASSING = (RedisConnectionError, RedisTimeoutError, OSError)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Queue:
+    waiting: list[tuple[Unit, asyncio.Future[Acceptance]]] = field(default_factory=list)
+    sender: asyncio.Task[None] | None = None
+
+
+class Accepting:
+    """One script call under way per log and backlog limit; the queue behind it is the next call's batch."""
+
+    def __init__(self, redis: Redis, log_: Log, metrics: Metrics, *, timeout_s: float) -> None:
+        self._redis = redis
+        self._log = log_
+        self._metrics = metrics
+        self._timeout_s = timeout_s
+        self._queues: dict[tuple[Tag, int], _Queue] = {}
+        self._grouped: set[Tag] = set()
+
+    async def accept(self, tag: Tag, unit: Unit, backlog_limit: int) -> Acceptance:
+        """Put *unit* on the log of *tag*.
+
+        Raises:
+            Problem: the log cannot be reached in time, or is full.
+
+        """
+        queue = self._queues.setdefault((tag, backlog_limit), _Queue())
+        future: asyncio.Future[Acceptance] = asyncio.get_running_loop().create_future()
+        queue.waiting.append((unit, future))
+        if queue.sender is None:  # it begins in the loop's next turn: all of this turn goes with it
+            queue.sender = asyncio.create_task(self._send(tag, backlog_limit, queue))
+        return await future
+
+    async def _send(self, tag: Tag, backlog_limit: int, queue: _Queue) -> None:
+        try:
+            while queue.waiting:
+                batch, queue.waiting = queue.waiting[:MOST_UNITS], queue.waiting[MOST_UNITS:]
+                batch = [(unit, future) for unit, future in batch if not future.done()]  # the caller went away
+                if batch:
+                    await self._send_batch(tag, backlog_limit, batch)
+        finally:
+            self._queues.pop((tag, backlog_limit), None)
+
+    async def _send_batch(
+        self, tag: Tag, backlog_limit: int, batch: list[tuple[Unit, asyncio.Future[Acceptance]]]
+    ) -> None:
+        try:
+            outcomes = await self._accept(tag, [unit for unit, _ in batch], backlog_limit)
+            for (_, future), outcome in zip(batch, outcomes, strict=True):
+                if not future.done():
+                    future.set_result(outcome)
+        except Problem as problem:
+            _refuse(batch, problem.code)
+        except Exception:  # a bug: whoever waits must be told all the same
+            log.exception("requests could not be put on the log")
+            _refuse(batch, "internal")
+
+    async def _accept(self, tag: Tag, units: list[Unit], backlog_limit: int) -> list[Acceptance]:
+        try:
+            return await self._accept_patiently(tag, units, backlog_limit)
+        except WrongKeyTypeError as error:
+            log.error("%s", error)  # noqa: TRY400 - the message is written for a person, the traceback is not
+        except (RedisError, OSError) as error:  # OSError: also the TimeoutError of all tries together
+            log.warning("a request could not be put on the log: %s", type(error).__name__)
+            if "OOM" in str(error) or type(error).__name__ == "OutOfMemoryError":
+                raise Problem("overloaded") from error
+        self._metrics.broker_failures.labels("accept").inc()
+        raise Problem("broker_unavailable")
+
+    async def _accept_patiently(self, tag: Tag, units: list[Unit], backlog_limit: int) -> list[Acceptance]:
+        """Try until it works; an id that is already on the log is not added again, so repeating is safe."""
+        backoff = Backoff(first_s=0.02, most_s=0.5)
+        now = asyncio.get_running_loop().time
+        end = now() + self._timeout_s
+        while True:
+            try:
+                async with asyncio.timeout_at(end):
+                    if tag not in self._grouped:
+                        await ensure_groups(self._redis, tag)
+                        self._grouped.add(tag)
+                    return await self._log.accept(tag, units, backlog_limit=backlog_limit)
+            except PASSING:
+                if now() > end:
+                    raise
+                await backoff.wait()
+
+
+def _refuse(batch: list[tuple[Unit, asyncio.Future[Acceptance]]], code: str) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(Problem(code))

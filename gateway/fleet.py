@@ -1,0 +1,117 @@
+"""What the gateway knows of the workers: who serves what, how fast, and how full Redis is. Refreshed every second."""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from broker.announcements import ServedVersion, announcements, served_models
+from broker.connection import Clock
+from broker.streams import versions_key
+from gateway.metrics import Metrics
+
+REFRESH_S: Final = 1.0
+SILENT_MS: Final = 30_000  # no worker heard of for this long: nobody will answer
+UNKNOWN_S: Final = 1.0  # an unknown name is not asked for again within this time
+MOST_UNKNOWN: Final = 1024
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelView:
+    """One model, as its workers announced it."""
+
+    name: str
+    live: str | None = None  # the version that answers unless a call names another
+    versions: Mapping[str, ServedVersion] = field(default_factory=dict)  # of live workers
+    labels: frozenset[str] = frozenset()  # of any version ever announced
+    texts_per_second: float = 0.0  # of live workers together
+    workers: int = 0  # live ones
+    seen_ms: float | None = None  # when a worker that is not leaving was last heard of, Redis time
+
+
+class Fleet:
+    """The models, by name."""
+
+    def __init__(self, redis: Redis, clock: Clock, metrics: Metrics, default_model: str) -> None:
+        self._redis = redis
+        self._clock = clock
+        self._metrics = metrics
+        self._models: dict[str, ModelView] = {default_model: ModelView(default_model)}
+        self._unknown: OrderedDict[str, float] = OrderedDict()
+        self.reachable = False  # whether the last refresh worked
+        self.memory_ratio = 0.0  # of maxmemory; 0 where there is none
+
+    @property
+    def models(self) -> list[ModelView]:
+        """Every known model, by name."""
+        return [self._models[name] for name in sorted(self._models)]
+
+    async def find(self, name: str) -> ModelView | None:
+        """Return what is known of *name*; a name not heard of is looked up, but not too often."""
+        if name in self._models:
+            return self._models[name]
+        if self._unknown.get(name, 0) > time.monotonic():
+            return None
+        view = await self._look(name)
+        if view.seen_ms is not None:
+            self._models[name] = view
+            return view
+        self._unknown[name] = time.monotonic() + UNKNOWN_S
+        self._unknown.move_to_end(name)
+        if len(self._unknown) > MOST_UNKNOWN:
+            self._unknown.popitem(last=False)
+        return None
+
+    def serves(self, view: ModelView) -> bool:
+        """Tell whether somebody is there to answer; while Redis is out of reach, what was known last holds."""
+        if view.seen_ms is None:
+            return False
+        return not self.reachable or self._clock.now_ms() - view.seen_ms <= SILENT_MS
+
+    async def refresh(self) -> None:
+        """Read the announcements of all models, and how full Redis is."""
+        await self._clock.sync(self._redis)
+        for name in {*self._models, *await served_models(self._redis)}:
+            self._models[name] = await self._look(name)
+        memory = await self._redis.info("memory")
+        most = memory.get("maxmemory", 0)
+        self.memory_ratio = memory["used_memory"] / most if most else 0.0
+        self.reachable = True
+
+    async def refresh_forever(self) -> None:
+        """Refresh as long as the process runs."""
+        while True:
+            await asyncio.sleep(REFRESH_S)
+            try:
+                await self.refresh()
+            except (RedisError, OSError) as error:
+                if self.reachable:
+                    log.warning("Redis is out of reach: %s", type(error).__name__)
+                self.reachable = False
+                self._metrics.broker_failures.labels("fleet").inc()
+
+    async def _look(self, name: str) -> ModelView:
+        known = self._models.get(name, ModelView(name))
+        announced = await announcements(self._redis, name)
+        wanted = cast("bytes | None", await self._redis.hget(versions_key(name), "live"))
+        now_ms = self._clock.now_ms()
+        live = sorted((one for one in announced if one.is_live(now_ms)), key=lambda one: one.seen_ms)
+        gone = 0.0 if announced or known.seen_ms is not None else None  # heard of once, not there now
+        labels = {label for one in announced for version in one.versions.values() for label in version.labels}
+        return ModelView(
+            name=name,
+            live=wanted.decode() if wanted else live[-1].live if live else known.live,
+            versions={version: served for one in live for version, served in one.versions.items()},
+            labels=known.labels | labels,
+            texts_per_second=sum(one.texts_per_second for one in live),
+            workers=len(live),
+            seen_ms=max((one.seen_ms for one in announced if not one.leaving), default=gone),
+        )

@@ -1,0 +1,67 @@
+"""The parts of one gateway process, and how they start and stop together."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from starlette.requests import Request
+
+from broker.connection import Clock, connect
+from broker.log import Log
+from gateway.accepting import Accepting
+from gateway.fleet import Fleet
+from gateway.metrics import Metrics
+from gateway.replies import Replies
+from gateway.serving import Serving
+from gateway.settings import GatewaySettings
+
+
+@dataclass(slots=True)
+class Gateway:
+    """What a route may use."""
+
+    settings: GatewaySettings
+    redis: Redis
+    clock: Clock
+    log: Log
+    fleet: Fleet
+    serving: Serving
+    metrics: Metrics
+    draining: bool = False  # asked to stop: not ready, but still answering
+
+
+def gateway_of(request: Request) -> Gateway:
+    """Return the parts that serve *request*."""
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+@asynccontextmanager
+async def run_gateway(settings: GatewaySettings, metrics: Metrics) -> AsyncIterator[Gateway]:
+    """Connect, read and refresh in the background; stop all that at the end."""
+    gateway_id = secrets.token_hex(6)
+    redis = connect(settings, f"gateway-{gateway_id}")
+    clock, log = Clock(), Log(redis, settings)
+    fleet = Fleet(redis, clock, metrics, settings.model)
+    replies = Replies(redis, log, metrics, gateway_id)
+    accepting = Accepting(redis, log, metrics, timeout_s=settings.gateway_accept_timeout_s)
+    serving = Serving(settings, fleet, accepting, replies, clock, metrics, gateway_id)
+    with suppress(RedisError, OSError):  # not ready yet; the refresher goes on trying
+        await fleet.refresh()
+    duties = [asyncio.create_task(fleet.refresh_forever()), asyncio.create_task(replies.look_up_forever())]
+    try:
+        yield Gateway(settings, redis, clock, log, fleet, serving, metrics)
+    finally:
+        await _stop({*duties, *replies.readers})
+        await redis.aclose()
+
+
+async def _stop(tasks: set[asyncio.Task[None]]) -> None:
+    while tasks:  # a cancellation that meets a timeout inside the Redis client can get lost: say it again
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=1)

@@ -1,0 +1,41 @@
+"""What the gateway counts. Label values come from closed sets: a model is named only once a worker has announced it."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+OTHER = "other"  # the model label of everything that is not a known model
+SECONDS = (0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2, 5, 10, 30, 60)
+
+
+class Metrics:
+    """One process' counters, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.requests = Counter(
+            "observa_requests_total", "HTTP requests answered.", ["model", "status"], registry=self.registry
+        )
+        self.duration = Histogram(
+            "observa_request_duration_seconds",
+            "From the complete request to the answer, of calls that classify.",
+            ["model"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.open_texts = Gauge(
+            "observa_gateway_open_texts", "Texts accepted here and not yet answered.", registry=self.registry
+        )
+        self.broker_failures = Counter(
+            "observa_gateway_broker_failures_total",
+            "Calls to Redis that failed, by what they were for.",
+            ["duty"],
+            registry=self.registry,
+        )
+        for duty in ("accept", "replies", "look_up", "fleet"):
+            self.broker_failures.labels(duty)
+
+    def count(self, model: str, status: int, seconds: float | None) -> None:
+        """Record one answered request; *seconds* only where it was a call that classifies."""
+        self.requests.labels(model, str(status)).inc()
+        if seconds is not None:
+            self.duration.labels(model).observe(seconds)

@@ -1,0 +1,117 @@
+"""Routes that classify: one text or several, the default model, a named one, or one version of it."""
+
+from typing import Final
+
+import orjson
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from broker.answers import encode_error
+from gateway import documentation, strict_json
+from gateway.callers import while_connected
+from gateway.gateway import gateway_of
+from gateway.intake import read, read_manner
+from gateway.problems import CODES, Problem, result_url
+from gateway.replies import LOST
+from gateway.routing import DirectRoute
+from gateway.schemas import PredictBody, read_body
+from gateway.serving import Accepted, Question, Serving
+
+JSON: Final = "application/json"
+ERROR_MARK: Final = b'"error":{'  # inside a string the quotes would be escaped
+
+router = APIRouter(route_class=DirectRoute, tags=["predictions"])
+
+
+@router.post("/predict", summary="Classify", **documentation.predict())
+async def predict(request: Request) -> Response:
+    """Classify one text, or up to 64, and wait for the answer.
+
+    `Prefer: respond-async` answers 202 at once; `Idempotency-Key` gives the first answer again;
+    `X-Deadline-Ms` says how long to wait.
+    """
+    return await _predict(request)
+
+
+@router.post("/v1/models/{model}/predict", summary="Classify with a model", **documentation.predict())
+async def predict_with_model(request: Request, model: str) -> Response:
+    """As `/predict`, with the model named in the path."""
+    return await _predict(request, model)
+
+
+@router.post(
+    "/v1/models/{model}/versions/{version}/predict",
+    summary="Classify with one version of a model",
+    **documentation.predict(),
+)
+async def predict_with_version(request: Request, model: str, version: str) -> Response:
+    """As `/predict`; no other version may answer."""
+    return await _predict(request, model, version)
+
+
+async def _predict(request: Request, model: str | None = None, version: str | None = None) -> Response:
+    gateway = gateway_of(request)
+    body = read_body(PredictBody, strict_json.parse(await read(request, gateway.settings)))
+    if model is not None and body.model not in {None, model}:
+        raise Problem.of_field("/model", "invalid_value")
+    manner = read_manner(request, gateway.settings)
+    view = await gateway.serving.model(model or body.model or gateway.settings.model)
+    request.state.model = view.name
+    question = Question(
+        model=view.name,
+        version=version,
+        texts=body.all_texts,
+        several=body.texts is not None,
+        true_labels=body.all_labels,
+        threshold=body.threshold,
+        tags=body.tags,
+        subject=body.subject,
+        truncate=body.truncate,
+    )
+    with while_connected(request):
+        accepted = await gateway.serving.serve(question, manner, view)
+    if not manner.waits:
+        return _pending(accepted, several=question.several)
+    if question.several:
+        return Response(b'{"predictions":[' + b",".join(_items(accepted, gateway.serving)) + b"]}", media_type=JSON)
+    return Response(answer_of(accepted.ids[0], accepted.answers[0], gateway.serving), media_type=JSON)
+
+
+def _pending(accepted: Accepted, *, several: bool) -> Response:
+    if several:
+        return Response(orjson.dumps({"ids": accepted.ids}), 202, media_type=JSON)
+    where = result_url(accepted.ids[0])
+    document = {"id": accepted.ids[0], "status": "pending", "result_url": where}
+    return Response(orjson.dumps(document), 202, {"Location": where}, JSON)
+
+
+def answer_of(prediction_id: str, answer: bytes | None, serving: Serving) -> bytes:
+    """Return the stored prediction as it is.
+
+    Raises:
+        Problem: it failed, is late, or is lost.
+
+    """
+    if answer is None:
+        raise Problem.of_prediction(prediction_id, "deadline_exceeded")
+    if answer == LOST:
+        raise serving.missing(prediction_id)
+    if ERROR_MARK in answer:
+        code = orjson.loads(answer)["error"]["code"]
+        raise Problem.of_prediction(prediction_id, code if code in CODES else "inference_failed")
+    return answer
+
+
+def _items(accepted: Accepted, serving: Serving) -> list[bytes]:
+    items = []
+    for prediction_id, answer in zip(accepted.ids, accepted.answers, strict=True):
+        if answer is None:
+            items.append(encode_error(prediction_id, "deadline_exceeded"))
+        elif answer == LOST:
+            problem = serving.missing(prediction_id)
+            error = {"code": problem.code, "status": problem.status}
+            items.append(orjson.dumps({"id": prediction_id, "error": error}))
+        else:
+            items.append(answer)
+    return items

@@ -1,0 +1,150 @@
+"""The bodies that callers send, and what is wrong with one that does not fit."""
+
+import unicodedata
+from typing import Annotated, Any, Final, Self, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from broker.events import MAX_TEXT_CHARACTERS
+from gateway.problems import CODES, Problem
+
+MAX_TEXTS: Final = 64
+
+# pydantic's error type: our code, and its context that is worth repeating
+_CODES: Final = {
+    "missing": "missing_field",
+    "extra_forbidden": "unknown_field",
+    "string_too_long": "too_long",
+    "string_too_short": "too_short",
+    "too_long": "too_many_items",
+    "too_short": "too_short",
+    "greater_than_equal": "out_of_range",
+    "less_than_equal": "out_of_range",
+    "string_unicode": "invalid_unicode",
+    "finite_number": "out_of_range",
+}
+_LIMITS: Final = {"max_length": "max", "min_length": "min", "le": "max", "ge": "min"}
+
+
+def is_blank(text: str) -> bool:
+    """Tell whether *text* shows nothing: only spaces, controls and zero-width characters."""
+    return all(unicodedata.category(character) in {"Cc", "Cf", "Zl", "Zp", "Zs"} for character in text)
+
+
+def _visible(text: str) -> str:
+    if is_blank(text):
+        raise PydanticCustomError("blank_text", "has no visible character")
+    return text
+
+
+Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARACTERS), AfterValidator(_visible)]
+LabelText = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+TagName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,31}$")]
+TagValue = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+# A union would give one error per branch; which of the two is meant depends on `texts`, so it is checked there.
+TrueLabel = Annotated[
+    LabelText | list[LabelText | None],
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": ["string", "null"]}}]}),
+]
+
+
+class Body(BaseModel):
+    """A JSON object whose every field is known and has the right type."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class PredictBody(Body):
+    """One text, or several, to classify."""
+
+    text: Text | None = None
+    texts: Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)] | None = None
+    model: Annotated[str, Field(max_length=64, description="default: the server's default model")] | None = None
+    true_label: TrueLabel | None = Field(
+        None,
+        validation_alias=AliasChoices("true_label", "true_sentiment"),
+        description="the label that is right, if known (also as true_sentiment); for texts a list with nulls",
+    )
+    threshold: Annotated[float, Field(ge=0, le=1, description="below this confidence: abstained")] | None = None
+    tags: Annotated[dict[TagName, TagValue], Field(max_length=4)] = {}
+    subject: (
+        Annotated[str, Field(min_length=1, max_length=128, description="opaque: whom the text is about")] | None
+    ) = None
+    truncate: Annotated[bool, Field(description="false: a text longer than the model reads is an error")] = True
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Self:
+        if (self.text is None) == (self.texts is None):
+            raise PydanticCustomError("missing_field", "exactly one of text and texts")
+        if self.true_label is None:
+            return self
+        if isinstance(self.true_label, str) != (self.texts is None):
+            raise PydanticCustomError("wrong_type", "one label for text, a list for texts")
+        if self.texts is not None and len(self.true_label) != len(self.texts):
+            raise PydanticCustomError("invalid_value", "as many labels as texts")
+        return self
+
+    @property
+    def all_texts(self) -> tuple[str, ...]:
+        """The texts, be it one or several."""
+        return (self.text,) if self.text is not None else tuple(self.texts or ())
+
+    @property
+    def all_labels(self) -> tuple[str | None, ...]:
+        """The true label of each text."""
+        if isinstance(self.true_label, list):
+            return tuple(self.true_label)
+        return (self.true_label,) * len(self.all_texts)
+
+
+class FeedbackBody(Body):
+    """The true label of a prediction made before."""
+
+    id: Annotated[str, Field(max_length=128)]
+    label: LabelText
+
+
+BodyT = TypeVar("BodyT", bound=BaseModel)
+
+
+def read_body(schema: type[BodyT], value: Any) -> BodyT:
+    """Read *value* as *schema*.
+
+    Raises:
+        Problem: 422 with a pointer and a code per error, and nothing of the input.
+
+    """
+    if not isinstance(value, dict):
+        raise Problem.of_field("", "wrong_type")
+    try:
+        return schema.model_validate(value)
+    except ValidationError as error:
+        errors = error.errors(include_input=False, include_url=False)[:8]
+        raise Problem.invalid([_explain(schema, entry) for entry in errors]) from None
+
+
+def _code_of(kind: str) -> str:
+    if kind in CODES:  # our own validators
+        return kind
+    return "wrong_type" if kind.endswith("_type") else "invalid_value"
+
+
+def _explain(schema: type[BaseModel], error: Any) -> dict[str, Any]:
+    kind = error["type"]
+    code = _CODES.get(kind) or _code_of(kind)
+    limits = {_LIMITS[name]: limit for name, limit in error.get("ctx", {}).items() if name in _LIMITS}
+    # Only our own names and positions: an unknown field's name or a tag's is the caller's input.
+    known = {*schema.model_fields, "true_sentiment"}
+    pointer = "".join(f"/{part}" for part in error["loc"] if isinstance(part, int) or part in known)
+    return {"pointer": pointer, "code": code, **limits}

@@ -1,0 +1,194 @@
+"""From what a caller asks to the answers: admission, acceptance, waiting. Knows nothing of bodies and routes."""
+
+import asyncio
+import hashlib
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import orjson
+
+from broker.connection import Clock
+from broker.events import Request
+from broker.log import Acceptance, Idempotency, Unit
+from broker.manifest import NAME_PATTERN
+from broker.streams import PredictionId, Tag, shard_of
+from gateway.accepting import Accepting
+from gateway.fleet import Fleet, ModelView
+from gateway.intake import Manner
+from gateway.metrics import Metrics
+from gateway.problems import Problem
+from gateway.replies import Replies
+from gateway.settings import GatewaySettings
+
+LEAST_BACKLOG: Final = 256  # entries that may wait however slow the workers are
+BACKLOG_RATIO: Final = 0.5  # of what the workers can serve within the deadline
+_NAME: Final = re.compile(NAME_PATTERN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a caller asks: the same meaning is the same question, whichever route it took."""
+
+    model: str
+    version: str | None = None  # pinned by the caller
+    texts: tuple[str, ...]
+    several: bool
+    true_labels: tuple[str | None, ...]
+    threshold: float | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    subject: str | None = None
+    truncate: bool = True
+
+    def digest(self) -> str:
+        """Return what an Idempotency-Key stands for."""
+        return hashlib.sha256(orjson.dumps(self, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The ids under which answers will be found, and the answers where the caller waited: None is out of time."""
+
+    ids: tuple[str, ...]
+    answers: tuple[bytes | None, ...] = ()
+
+
+class Serving:
+    """Takes questions; one per process."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts of the gateway meet here
+        self,
+        settings: GatewaySettings,
+        fleet: Fleet,
+        accepting: Accepting,
+        replies: Replies,
+        clock: Clock,
+        metrics: Metrics,
+        gateway_id: str,
+    ) -> None:
+        self._settings = settings
+        self._fleet = fleet
+        self._accepting = accepting
+        self._replies = replies
+        self._clock = clock
+        self._metrics = metrics
+        self._gateway_id = gateway_id
+        self._open_texts = 0
+
+    async def model(self, name: str) -> ModelView:
+        """Return the model called *name*.
+
+        Raises:
+            Problem: 404, nobody has ever announced it.
+
+        """
+        view = await self._fleet.find(name) if _NAME.match(name) else None
+        if view is None:
+            raise Problem("model_not_found")
+        return view
+
+    async def serve(self, question: Question, manner: Manner, view: ModelView) -> Accepted:
+        """Accept *question* and, if the caller waits, wait for its answers until its deadline.
+
+        Cancelling gives up the wait; what was accepted stays on the log.
+
+        Raises:
+            Problem: it was not accepted.
+
+        """
+        deadline_at = asyncio.get_running_loop().time() + manner.deadline_ms / 1000
+        self._admit(question, manner, view)
+        unit = self._unit(question, manner, view)
+        ids = tuple(request.id for request in unit.requests)
+        self._count_open(len(ids))
+        try:
+            if not manner.waits:
+                return Accepted((await self._accept(unit, manner, view)).ids)
+            with self._replies.expecting(ids) as futures:
+                acceptance = await self._accept(unit, manner, view)
+                if acceptance.ids == ids:
+                    self._replies.accepted(ids)
+                    return Accepted(ids, await _wait(futures, deadline_at))
+            with self._replies.expecting(acceptance.ids) as futures:  # the answer to an earlier call
+                self._replies.accepted(acceptance.ids, elsewhere=True)
+                return Accepted(acceptance.ids, await _wait(futures, deadline_at))
+        finally:
+            self._count_open(-len(ids))
+
+    def missing(self, prediction_id: str) -> Problem:
+        """Say why nothing is known of an id that was accepted once."""
+        age_ms = self._clock.now_ms() - PredictionId.parse(prediction_id).time_ms
+        expired = age_ms > self._settings.answer_retention_s * 1000
+        return Problem.of_prediction(prediction_id, "expired" if expired else "broker_unavailable")
+
+    def _count_open(self, change: int) -> None:
+        self._open_texts += change
+        self._metrics.open_texts.set(self._open_texts)
+
+    def _admit(self, question: Question, manner: Manner, view: ModelView) -> None:
+        # Before any worker has ever been seen, a caller who does not wait may already leave a message for it.
+        if not self._fleet.serves(view) and (manner.waits or view.seen_ms is not None):
+            raise Problem("model_unavailable" if self._fleet.reachable else "broker_unavailable")
+        if question.version is not None and question.version not in view.versions:
+            raise Problem("version_not_loaded")
+        if view.labels:
+            for position, label in enumerate(question.true_labels):
+                if label is not None and label not in view.labels:
+                    raise Problem.of_field(
+                        f"/true_label/{position}" if question.several else "/true_label", "bad_label"
+                    )
+        full = self._fleet.memory_ratio >= self._settings.gateway_memory_ratio
+        if full or self._open_texts + len(question.texts) > self._settings.gateway_max_open_texts:
+            raise Problem("overloaded")
+
+    def _unit(self, question: Question, manner: Manner, view: ModelView) -> Unit:
+        tag = self._tag(question, manner)
+        requests = tuple(
+            Request(
+                id=str(PredictionId.new(tag)),
+                text=text,
+                version=question.version or view.live,
+                pinned=question.version is not None,
+                deadline_ms=manner.deadline_ms,
+                reply_to=self._gateway_id if manner.waits else None,
+                threshold=question.threshold,
+                truncate=question.truncate,
+                tags=question.tags,
+                subject=question.subject,
+                true_label=label,
+                traceparent=manner.traceparent,
+            )
+            for text, label in zip(question.texts, question.true_labels, strict=True)
+        )
+        key = manner.idempotency_key
+        if key is None:
+            return Unit(requests)
+        return Unit(requests, Idempotency(hashlib.sha256(key.encode()).hexdigest(), question.digest()))
+
+    def _tag(self, question: Question, manner: Manner) -> Tag:
+        if self._settings.shards == 1:
+            return Tag(question.model)
+        sticky = manner.idempotency_key or question.subject
+        shard = shard_of(sticky, self._settings.shards) if sticky else random.randrange(self._settings.shards)
+        return Tag(question.model, shard)
+
+    async def _accept(self, unit: Unit, manner: Manner, view: ModelView) -> Acceptance:
+        tag = PredictionId.parse(unit.requests[0].id).tag
+        if manner.waits:
+            self._replies.listen(tag)
+        within_deadline = int(view.texts_per_second * manner.deadline_ms / 1000 * BACKLOG_RATIO)
+        acceptance = await self._accepting.accept(tag, unit, max(LEAST_BACKLOG, within_deadline))
+        match acceptance.status:
+            case "conflict":
+                raise Problem("idempotency_conflict")
+            case "overloaded":
+                raise Problem("overloaded")
+        return acceptance
+
+
+async def _wait(futures: Sequence[asyncio.Future[bytes]], deadline_at: float) -> tuple[bytes | None, ...]:
+    left_s = deadline_at - asyncio.get_running_loop().time()
+    await asyncio.wait(futures, timeout=max(0.0, left_s))
+    return tuple(future.result() if future.done() else None for future in futures)

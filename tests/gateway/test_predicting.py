@@ -1,0 +1,143 @@
+"""What a caller gets for a text."""
+
+import asyncio
+import subprocess
+
+from broker.streams import PredictionId, versions_key
+from tests.gateway.stack import EchoWorker, running_gateway, running_worker
+from tests.servers import eventually
+
+
+async def test_the_answer_is_what_the_worker_stored(client, redis):
+    answer = await client.post("/predict", json={"text": "fine"})
+    assert answer.status_code == 200
+    wanted = PredictionId.parse(answer.json()["id"])
+    assert await redis.hget(wanted.answers_key, str(wanted)) == answer.content
+
+
+async def test_the_command_of_the_readme_works(gateway):
+    command = [
+        *("curl", "-s", "-X", "POST", f"{gateway.url}/predict", "-H", "Content-Type: application/json"),
+        *("-d", '{"text": "The movie was amazing!", "true_sentiment": "positive"}'),
+    ]
+    answer = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=True)
+    assert b'"label":"positive"' in answer.stdout
+
+
+async def test_options_reach_the_worker(client, worker):
+    body = {"text": "a", "threshold": 0.5, "tags": {"run": "x"}, "subject": "s", "truncate": False}
+    traceparent = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    headers = {"x-deadline-ms": "1234", "traceparent": traceparent}
+    await client.post("/predict", json=body | {"true_label": "negative"}, headers=headers)
+    (request,) = worker.seen
+    assert request.model_dump(exclude={"id", "reply_to", "schema_version"}) == {
+        **body,
+        "version": "1",
+        "pinned": False,
+        "deadline_ms": 1234,
+        "true_label": "negative",
+        "traceparent": traceparent,
+    }
+
+
+async def test_several_texts_are_answered_in_order(client, worker):
+    worker.errors["b"] = "inference_failed"
+    answer = await client.post("/predict", json={"texts": ["a", "b", "c"], "true_label": [None, "negative", None]})
+    first, second, third = answer.json()["predictions"]
+    assert answer.status_code == 200
+    assert [request.id for request in worker.seen] == [first["id"], second["id"], third["id"]]
+    assert [request.true_label for request in worker.seen] == [None, "negative", None]
+    assert second["error"] == {"code": "inference_failed", "status": 502}
+    assert first["label"] == third["label"] == "positive"
+
+
+async def test_a_named_version_is_pinned_and_the_wanted_one_is_stamped(gateway_settings, redis):
+    async with running_worker(EchoWorker(gateway_settings(), versions=("1", "2"))) as worker:
+        await eventually(lambda: redis.exists("observa:served"), "the worker is announced")
+        await redis.hset(versions_key("sentiment"), "live", "2")
+        async with running_gateway(gateway_settings()) as gateway:
+            await gateway.client.post("/predict", json={"text": "a"})
+            await gateway.client.post("/v1/models/sentiment/versions/1/predict", json={"text": "b"})
+            missing = await gateway.client.post("/v1/models/sentiment/versions/3/predict", json={"text": "c"})
+    assert [(request.version, request.pinned) for request in worker.seen] == [("2", False), ("1", True)]
+    assert missing.json()["code"] == "version_not_loaded"
+
+
+async def test_a_model_in_path_and_body_must_be_the_same(client):
+    same = await client.post("/v1/models/sentiment/predict", json={"text": "a", "model": "sentiment"})
+    other = await client.post("/v1/models/sentiment/predict", json={"text": "a", "model": "topics"})
+    assert (same.status_code, other.status_code) == (200, 422)
+
+
+async def test_a_model_announced_a_moment_ago_is_found(client, gateway_settings, redis):
+    async with running_worker(EchoWorker(gateway_settings(), "topics")):
+        await eventually(lambda: redis.zscore("observa:served", "topics"), "the other worker is announced")
+
+        async def answers() -> bool:
+            return bool((await client.post("/predict", json={"text": "a", "model": "topics"})).status_code == 200)
+
+        await eventually(answers, "the other model answers", 5)
+
+
+async def test_what_went_wrong_in_a_worker_has_its_status_and_the_id(client, worker):
+    statuses = {
+        "inference_failed": 502,
+        "deadline_exceeded": 504,
+        "version_unavailable": 404,
+        "too_many_tokens": 422,
+    }
+    for code, status in statuses.items():
+        worker.errors[code] = code
+        answer = await client.post("/predict", json={"text": code})
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+        assert answer.json()["id"] == worker.seen[-1].id
+        again = await client.get(f"/v1/predictions/{answer.json()['id']}")
+        assert again.content == answer.content
+
+
+async def test_an_answer_that_is_late_can_be_fetched_later(client, worker):
+    worker.holding.clear()
+    answer = await client.post("/predict", json={"text": "a"}, headers={"x-deadline-ms": "100"})
+    assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
+    assert answer.headers["location"] == answer.json()["result_url"]
+    worker.holding.set()
+
+    async def fetched() -> bool:
+        return bool((await client.get(answer.json()["result_url"])).status_code == 200)
+
+    await eventually(fetched, "the late answer is stored")
+
+
+async def test_of_several_only_the_late_ones_are_late(client, worker):
+    worker.holding.clear()
+    answer = await client.post("/predict", json={"texts": ["a", "b"]}, headers={"x-deadline-ms": "100"})
+    worker.holding.set()
+    assert answer.status_code == 200
+    assert [item["error"] for item in answer.json()["predictions"]] == [
+        {"code": "deadline_exceeded", "status": 504}
+    ] * 2
+
+
+async def test_callers_who_wait_together_each_get_their_own_answer(client, worker):
+    answers = await asyncio.gather(*(client.post("/predict", json={"text": str(n)}) for n in range(200)))
+    texts = {request.id: request.text for request in worker.seen}
+    assert [texts[answer.json()["id"]] for answer in answers] == [str(n) for n in range(200)]
+
+
+async def test_cancelled_callers_neither_hold_places_nor_take_answers(gateway, worker):
+    worker.holding.clear()
+    calls = [asyncio.create_task(gateway.client.post("/predict", json={"text": str(n)})) for n in range(40)]
+    await eventually(lambda: _is(worker.seen), "something is held")
+    for call in calls[::2]:
+        call.cancel()
+    serving = gateway.app.state.gateway.serving
+    await eventually(lambda: _is(serving._open_texts <= 20), "their places are free", 5)
+    worker.holding.set()
+    answers = await asyncio.gather(*calls[1::2])
+    texts = {request.id: request.text for request in worker.seen}
+    assert [texts[answer.json()["id"]] for answer in answers] == [str(n) for n in range(1, 40, 2)]
+    assert serving._open_texts == 0
+
+
+async def _is(value: object) -> bool:
+    return bool(value)

@@ -1,0 +1,1 @@
+"""Data in; a trained, exported, verified model out."""

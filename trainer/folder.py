@@ -1,0 +1,94 @@
+"""A finished version on disk: all of it or nothing, never changed afterwards."""
+
+import os
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+from broker.errors import ObservaError
+from broker.manifest import ModelManifest, Pointer, digest_of, read_verified
+
+UNVERSIONED = "unversioned"  # the code revision where there is no git history
+
+
+class VersionExistsError(ObservaError):
+    """A version is written once."""
+
+
+def next_version(models: Path, name: str) -> str:
+    """Return the number after the highest numbered version of *name* under *models*."""
+    numbers = [int(path.name) for path in (models / name).glob("*") if path.name.isdecimal()]
+    return str(max(numbers, default=0) + 1)
+
+
+def write_version(models: Path, manifest: ModelManifest, files: dict[str, bytes]) -> Path:
+    """Write *files* and *manifest*, whose ``files`` are filled in, as one folder and return its path.
+
+    Written aside and then renamed, so a reader sees the whole folder or none.
+
+    Raises:
+        VersionExistsError: the version is there already.
+
+    """
+    folder = models / manifest.name / manifest.version
+    if folder.exists():
+        raise VersionExistsError(f"{folder} exists, and a version never changes; choose another version")
+    aside = folder.with_name(f".{manifest.version}.{os.getpid()}")
+    aside.mkdir(parents=True)
+    try:
+        for name, content in files.items():
+            _write_durably(aside / name, content)
+        complete = manifest.model_copy(update={"files": {name: digest_of(files[name]) for name in sorted(files)}})
+        _write_durably(aside / "model.json", complete.model_dump_json(indent=2).encode() + b"\n")
+        read_verified(aside)
+        aside.rename(folder)
+    except BaseException:
+        shutil.rmtree(aside)
+        raise
+    return folder
+
+
+def make_live(models: Path, name: str, version: str) -> Pointer:
+    """Point ``live.json`` of model *name* at *version* and return the pointer; the generation goes up by one."""
+    path = models / name / "live.json"
+    before = Pointer.model_validate_json(path.read_bytes()).generation if path.exists() else 0
+    pointer = Pointer(version=version, generation=before + 1)
+    aside = path.with_name(f".live.json.{os.getpid()}")
+    _write_durably(aside, pointer.model_dump_json().encode() + b"\n")
+    aside.replace(path)
+    return pointer
+
+
+def now() -> str:
+    """Return the time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def code_revision() -> str:
+    """Return the git commit of this tree, with "+" appended when it has changes that are not committed."""
+    commit = _git("rev-parse", "HEAD")
+    if not commit:
+        return UNVERSIONED
+    return commit + ("+" if _git("status", "--porcelain", "--", "trainer", "broker") else "")
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603 fixed arguments
+            ["git", *arguments],  # noqa: S607 whichever git the person uses
+            cwd=Path(__file__).parents[1],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

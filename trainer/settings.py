@@ -1,0 +1,18 @@
+"""Where the trainer reads and writes."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).parents[1]
+
+
+class TrainerSettings(BaseSettings):
+    """Folders, as OBSERVA_... in the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="OBSERVA_", frozen=True)
+
+    models: Path = Field(ROOT / "models", description="Where versions are written: models/NAME/VERSION.")
+    trainer_cache: Path = Field(ROOT / ".cache" / "trainer", description="Downloads and the local MLflow store.")
+    trainer_threads: int = Field(2, ge=1, description="Threads that training may use.")
