@@ -80,7 +80,8 @@ class BrokerSettings(ObservaSettings):
         except OSError as error:
             raise SettingsError(f"{self.password_file}: {error.strerror}; check who owns it") from error
         host = parts.netloc.rpartition("@")[2]
-        return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{quote(password, safe='')}@{host}"))
+        user = parts.username or "default"  # named, since redis-cli takes an empty name for a user's
+        return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
 
 
 SettingsT = TypeVar("SettingsT", bound=ObservaSettings)

@@ -263,7 +263,7 @@ def test_the_password_file_completes_the_url(tmp_path):
     secret = tmp_path / "password"
     secret.write_text("p@ss/word\n")
     settings = BrokerSettings(redis_url="redis://10.0.0.1:6379/2", redis_password_file=secret)
-    assert settings.url_with_password == "redis://:p%40ss%2Fword@10.0.0.1:6379/2"
+    assert settings.url_with_password == "redis://default:p%40ss%2Fword@10.0.0.1:6379/2"
     explicit = BrokerSettings(redis_url="redis://u:x@10.0.0.1:6379/2", redis_password_file=secret)
     assert explicit.url_with_password == "redis://u:x@10.0.0.1:6379/2"
 
@@ -276,7 +276,7 @@ def test_ids_of_one_second_share_a_join_hash():
 
 def test_the_embedded_servers_password_is_never_sent_to_another_server(tmp_path):
     (tmp_path / "redis.password").write_text("secret")
-    assert BrokerSettings(data_dir=tmp_path).url_with_password == "redis://:secret@127.0.0.1:6380/0"
+    assert BrokerSettings(data_dir=tmp_path).url_with_password == "redis://default:secret@127.0.0.1:6380/0"
     assert "secret" not in BrokerSettings(data_dir=tmp_path, redis_url="redis://10.0.0.1:6379/0").url_with_password
 
 

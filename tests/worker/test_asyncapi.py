@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 from broker.streams import CHANGES, Tag
 from worker.asyncapi import document
@@ -31,3 +32,8 @@ def test_the_command_prints_the_same_json_each_time():
     command = [sys.executable, "-m", "worker.asyncapi"]
     printed = subprocess.run(command, capture_output=True, check=True).stdout
     assert json.loads(printed) == document()
+
+
+def test_the_committed_document_is_the_current_one():
+    committed = Path(__file__).parents[2] / "docs" / "asyncapi.json"
+    assert json.loads(committed.read_text()) == document(), "run: just asyncapi"
