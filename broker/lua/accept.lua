@@ -12,16 +12,8 @@ for _, unit in ipairs(units) do
   if unit.idem > 0 then wanted.string[KEYS[unit.idem]] = true end
   for _, entry in ipairs(unit.entries) do wanted.hash[KEYS[entry.answers]] = true end
 end
-for kind, keys in pairs(wanted) do
-  for key in pairs(keys) do
-    local found = redis.call('TYPE', key).ok
-    if found ~= 'none' and found ~= kind then return redis.error_reply('WRONGKEY ' .. key .. ' ' .. found) end
-  end
-end
-
-local function keep(key, seconds)
-  if redis.call('EXPIRE', key, seconds, 'NX') == 0 then redis.call('EXPIRE', key, seconds, 'GT') end
-end
+local wrong = wrong_type(wanted)
+if wrong then return wrong end
 
 -- A call whose reply got lost is made again: what it has put on the log already needs no room.
 local function count_new(entries)

@@ -2,12 +2,11 @@
 -- KEYS  1 join hash  2 answer hash  3 feedback stream  4 joined
 -- ARGV  1 id  2 uuid  3 label  4 seconds a join row is kept  5 hour
 -- Returns accepted, same, replaced, parked (no result yet: the result script will join it) or unknown.
-for kind, keys in pairs({hash = {KEYS[1], KEYS[2], KEYS[4]}, stream = {KEYS[3]}}) do
-  for _, key in ipairs(keys) do
-    local found = redis.call('TYPE', key).ok
-    if found ~= 'none' and found ~= kind then return redis.error_reply('WRONGKEY ' .. key .. ' ' .. found) end
-  end
-end
+local wrong = wrong_type({
+  hash = {[KEYS[1]] = true, [KEYS[2]] = true, [KEYS[4]] = true},
+  stream = {[KEYS[3]] = true},
+})
+if wrong then return wrong end
 local id, uuid, label, ttl, hour = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 
 local stored = redis.call('HGET', KEYS[1], uuid)
@@ -29,5 +28,5 @@ end
 if redis.call('HGET', KEYS[2], id) ~= 'pending' then return 'unknown' end
 if not row then redis.call('HINCRBY', KEYS[4], hour, 1) end
 redis.call('HSET', KEYS[1], uuid, cjson.encode({'', '', '', label}))
-if redis.call('EXPIRE', KEYS[1], ttl, 'NX') == 0 then redis.call('EXPIRE', KEYS[1], ttl, 'GT') end
+keep(KEYS[1], ttl)
 return 'parked'

@@ -1,12 +1,10 @@
 -- Give a dead letter another life: its fields go back to the requests, its answer becomes pending again.
 -- KEYS  1 dead  2 requests  3 backlog  4 answer hash (or absent)   ARGV  1 dead letter's entry id  2 id  3 seconds
 -- Returns the new entry's id, or false where there is no such dead letter.
-for kind, keys in pairs({stream = {KEYS[1], KEYS[2]}, string = {KEYS[3]}, hash = {KEYS[4]}}) do
-  for _, key in ipairs(keys) do
-    local found = redis.call('TYPE', key).ok
-    if found ~= 'none' and found ~= kind then return redis.error_reply('WRONGKEY ' .. key .. ' ' .. found) end
-  end
-end
+local wanted = {stream = {[KEYS[1]] = true, [KEYS[2]] = true}, string = {[KEYS[3]] = true}, hash = {}}
+if KEYS[4] then wanted.hash[KEYS[4]] = true end
+local wrong = wrong_type(wanted)
+if wrong then return wrong end
 local found = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
 if not found[1] then return false end
 local entry

@@ -1,13 +1,14 @@
 -- Acknowledge entries, and publish what came of them where nobody has done so before.
 -- KEYS  1 requests  2 results  3 feedback  4 dead  5 backlog  6 joined  7.. answer hashes, join hashes, reply streams
 -- ARGV  1 group  2 JSON: settlements  3 seconds an answer is kept  4 seconds a join row is kept
+--       5 none: settled entries leave the log in this call, and a dead letter holds no text
 -- A settlement: {entry, id, uuid, hour, answers, joins, replies = positions in KEYS or 0, result = fields, answer,
 --   row = {predicted, confidence, version, "", tags?} or absent, label = true label or absent, dead = fields or absent}
 -- Returns per settlement 1 where this call published it, 0 where it was settled before.
 -- XACK is the first write: whoever acknowledges first publishes, and a full server still lets the answers out.
 local REPLIES_LENGTH, REPLIES_SECONDS = 10000, 120
 local group, settlements = ARGV[1], cjson.decode(ARGV[2])
-local answer_ttl, join_ttl = tonumber(ARGV[3]), tonumber(ARGV[4])
+local answer_ttl, join_ttl, keeps_text = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] ~= 'none'
 
 local wanted = {
   stream = {[KEYS[1]] = true, [KEYS[2]] = true, [KEYS[3]] = true, [KEYS[4]] = true},
@@ -21,16 +22,8 @@ for _, settled in ipairs(settlements) do
   end
   if settled.replies > 0 then wanted.stream[KEYS[settled.replies]] = true end
 end
-for kind, keys in pairs(wanted) do
-  for key in pairs(keys) do
-    local found = redis.call('TYPE', key).ok
-    if found ~= 'none' and found ~= kind then return redis.error_reply('WRONGKEY ' .. key .. ' ' .. found) end
-  end
-end
-
-local function keep(key, seconds)
-  if redis.call('EXPIRE', key, seconds, 'NX') == 0 then redis.call('EXPIRE', key, seconds, 'GT') end
-end
+local wrong = wrong_type(wanted)
+if wrong then return wrong end
 
 local function add_feedback(settled, label, previous, source)
   local row = settled.row
@@ -60,11 +53,34 @@ local function publish(settled, parked)
 end
 
 local function bury(settled)
-  local found = redis.call('XRANGE', KEYS[1], settled.entry, settled.entry)
+  local found = keeps_text and redis.call('XRANGE', KEYS[1], settled.entry, settled.entry) or {}
   local fields = settled.dead
   fields[#fields + 1] = 'entry'
   fields[#fields + 1] = cjson.encode(found[1] and found[1][2] or {})
   redis.call('XADD', KEYS[4], '*', unpack(fields))
+end
+
+-- Only what is older than the last delivered entry may be deleted singly: at or past it, Redis no longer knows the lag.
+-- That entry itself goes by trimming, once nothing older is pending.
+local function take_off()
+  local last
+  for _, info in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+    local of = {}
+    for position = 1, #info, 2 do of[info[position]] = info[position + 1] end
+    if of['name'] == group then last = of['last-delivered-id'] end
+  end
+  if not last then return end
+  local pending = redis.call('XPENDING', KEYS[1], group, '-', '+', 1)[1]
+  if pending then
+    redis.call('XTRIM', KEYS[1], 'MINID', '=', pending[1])
+    for _, settled in ipairs(settlements) do
+      if settled.entry ~= last then redis.call('XDEL', KEYS[1], settled.entry) end
+    end
+  else
+    local ms, sequence = string.match(last, '^(%d+)-(%d+)$')
+    local behind = #sequence < 16 and string.format('%s-%d', ms, tonumber(sequence) + 1) or last
+    redis.call('XTRIM', KEYS[1], 'MINID', '=', behind)
+  end
 end
 
 local published = {}
@@ -87,4 +103,5 @@ for position, settled in ipairs(settlements) do
     published[position] = fresh and 1 or 0
   end
 end
+if not keeps_text then take_off() end
 return published

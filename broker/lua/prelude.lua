@@ -1,0 +1,18 @@
+-- What every script begins with.
+
+-- Return an error that names the first of the keys that holds another type; Lua does not roll back, so this comes
+-- before the first write. *wanted*: Redis type to a set of keys.
+local function wrong_type(wanted)
+  for kind, keys in pairs(wanted) do
+    for key in pairs(keys) do
+      local found = redis.call('TYPE', key).ok
+      if found ~= 'none' and found ~= kind then return redis.error_reply('WRONGKEY ' .. key .. ' ' .. found) end
+    end
+  end
+end
+
+-- Let *key* live for *seconds* from now, or longer if it may already.
+local function keep(key, seconds)
+  if redis.call('EXPIRE', key, seconds, 'NX') == 0 then redis.call('EXPIRE', key, seconds, 'GT') end
+end
+

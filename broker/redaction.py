@@ -1,0 +1,48 @@
+"""A function of the operator's own that changes a text before anything keeps it."""
+
+import importlib
+from collections.abc import Callable
+
+from broker.errors import ObservaError
+
+Redaction = Callable[[str], str]
+
+
+class RedactionError(ObservaError):
+    """The operator's function failed or returned no text; what it said may quote the text and is not repeated."""
+
+
+def find_redaction(name: str) -> Redaction:
+    """Return the function that *name*, ``MODULE:FUNCTION``, stands for.
+
+    Raises:
+        ValueError: there is no such function.
+
+    """
+    module, _, function = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"must be MODULE:FUNCTION, importable from here ({error})") from None
+    if not callable(found):
+        raise ValueError("must name a function")
+    redaction: Redaction = found
+    return redaction
+
+
+def redacted(text: str, name: str | None) -> str:
+    """Return *text* as the function called *name* leaves it; without a name, as it is.
+
+    Raises:
+        RedactionError: the function failed; the text must go nowhere.
+
+    """
+    if name is None:
+        return text
+    try:
+        changed = find_redaction(name)(text)
+    except Exception:  # noqa: BLE001 - an operator's function may raise anything, and the message may hold the text
+        raise RedactionError(f"OBSERVA_REDACT={name} failed on a text; mend it") from None
+    if not isinstance(changed, str) or not changed or len(changed) > len(text) + 1000:
+        raise RedactionError(f"OBSERVA_REDACT={name} returned no text of a fitting length; mend it")
+    return changed
