@@ -13,6 +13,9 @@ from broker.settings import BrokerSettings
 from tests.servers import RedisServer
 
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # tests import ONNX Runtime without the worker's shell
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's OBSERVA_ variables must not change what tests find."""

@@ -1,7 +1,10 @@
 """``python -m trainer train NAME``: see trainer/params.yaml for the names."""
 
 import argparse
+import os
 import sys
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
 
 from broker.errors import ObservaError
 from trainer.app import train

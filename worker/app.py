@@ -39,6 +39,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _leave)
     # One process is one core's worth of work: more workers, not more threads, use the others.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Read when ONNX Runtime is imported, with the first model. Without it, 1.32 keeps a database of usage events in the
+    # home folder and sends them to its maker.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         settings = load_settings(WorkerSettings)
         check_claim_time(settings)

@@ -162,3 +162,12 @@ def test_a_worker_imports_no_training_library():
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
     assert printed.strip() == ""
+
+
+def test_onnx_runtime_reports_to_nobody(server, store, tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    with process(server, store):
+        assert not list(home.rglob("*")), "ONNX Runtime keeps a database of what it would report"
