@@ -27,8 +27,8 @@ USER 10001:10001
 FROM service AS gateway
 COPY --from=gateway-libraries /venv /venv
 COPY gateway gateway
-ENV OBSERVA_GATEWAY_HOST=0.0.0.0
-EXPOSE 8000
+ENV OBSERVA_GATEWAY_HOST=0.0.0.0 OBSERVA_GATEWAY_INTERNAL_HOST=0.0.0.0
+EXPOSE 8000 9000
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 \
     CMD ["python3", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/readyz', timeout=2)"]
 CMD ["python3", "-m", "gateway"]

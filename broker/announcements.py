@@ -1,10 +1,12 @@
 """What the workers say of themselves, and which models there are."""
 
+import re
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from redis.asyncio import Redis
 
+from broker.manifest import NAME_PATTERN
 from broker.streams import SERVED, workers_key
 
 EVERY_S = 5
@@ -53,9 +55,9 @@ async def announcements(redis: Redis, model: str) -> list[Announcement]:
 
 
 async def served_models(redis: Redis) -> list[str]:
-    """Return the names of the models that workers have announced of late, sorted."""
+    """Return the names of the models that workers have announced of late, sorted; what is no name is left out."""
     names: Any = await redis.zrange(SERVED, 0, -1)
-    return sorted(name.decode() for name in names)
+    return sorted(text for name in names if re.fullmatch(NAME_PATTERN, text := name.decode(errors="replace")))
 
 
 def _read(value: bytes) -> Announcement | None:

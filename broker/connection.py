@@ -6,7 +6,7 @@ from typing import Any
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from broker.errors import BrokerUnavailableError, UnsafeServerError
 from broker.settings import BrokerSettings
@@ -46,14 +46,8 @@ async def check_server(redis: Redis, settings: BrokerSettings) -> None:
     where = settings.server_url.rpartition("@")[2]
     try:
         info: dict[str, Any] = await redis.info()
-    except AuthenticationError as error:
-        raise BrokerUnavailableError(
-            f"{where} refuses the password; check OBSERVA_REDIS_URL and OBSERVA_REDIS_PASSWORD_FILE"
-        ) from error
     except RedisError as error:
-        raise BrokerUnavailableError(
-            f"{where} cannot be reached ({error}); start it with `just up` or set OBSERVA_REDIS_URL"
-        ) from error
+        raise BrokerUnavailableError(f"{where} {_refusal(error)}") from error
     version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
     if "valkey_version" not in info and version < OLDEST_VERSION:
         raise UnsafeServerError(f"{where} is Redis {info['redis_version']}; 7.0 or newer is needed")
@@ -67,6 +61,18 @@ async def check_server(redis: Redis, settings: BrokerSettings) -> None:
             f"{where} forgets everything at a restart (no append-only file); run CONFIG SET appendonly yes, "
             "or set OBSERVA_ALLOW_UNSAFE_REDIS=true for a trial"
         )
+
+
+def _refusal(error: RedisError) -> str:
+    """Say why the server cannot be used, and what to look at."""
+    if isinstance(error, AuthenticationError):
+        return "refuses the password; check OBSERVA_REDIS_URL, OBSERVA_REDIS_USER and OBSERVA_REDIS_PASSWORD_FILE"
+    if isinstance(error, NoPermissionError):
+        return "does not let this user look at it; check OBSERVA_REDIS_USER and the server's ACL file"
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        reason = str(error).partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
+        return f"shows a certificate that is not trusted ({reason}); check OBSERVA_REDIS_CA_FILE and the host's name"
+    return f"cannot be reached ({error}); start it with `just up` or set OBSERVA_REDIS_URL"
 
 
 class Clock:

@@ -118,6 +118,7 @@ class Result(Event):
     words: int | None = None
     tokens: int | None = None  # before truncation
     oov_ratio: float | None = None
+    non_latin_ratio: float | None = None  # share of letters outside the Latin script
     queue_ms: float  # from the entry's own time to the start of inference
     inference_ms: float | None = None  # of the batch it was part of
     batch_size: int | None = None

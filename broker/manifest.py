@@ -88,7 +88,7 @@ class ReferenceProfile(_Document):
     schema_version: int = 1
     count: Annotated[int, Field(ge=1)]  # texts profiled
     source: str  # which data, in words
-    features: dict[str, Histogram]  # characters, words, tokens, oov_ratio, confidence, entropy
+    features: dict[str, Histogram]  # characters, words, tokens, oov_ratio, non_latin_ratio, ...
     labels: dict[str, int]  # predicted label to count
     calibration: Calibration | None = None
 

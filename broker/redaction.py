@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Callable
 
 from broker.errors import ObservaError
+from broker.events import MAX_TEXT_CHARACTERS
 
 Redaction = Callable[[str], str]
 
@@ -25,7 +26,7 @@ def find_redaction(name: str) -> Redaction:
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"must be MODULE:FUNCTION, importable from here ({error})") from None
     if not callable(found):
-        raise ValueError("must name a function")
+        raise ValueError("must name a function")  # noqa: TRY004 - pydantic makes a setting's error of it
     redaction: Redaction = found
     return redaction
 
@@ -43,6 +44,6 @@ def redacted(text: str, name: str | None) -> str:
         changed = find_redaction(name)(text)
     except Exception:  # noqa: BLE001 - an operator's function may raise anything, and the message may hold the text
         raise RedactionError(f"OBSERVA_REDACT={name} failed on a text; mend it") from None
-    if not isinstance(changed, str) or not changed or len(changed) > len(text) + 1000:
+    if not isinstance(changed, str) or not changed or len(changed) > MAX_TEXT_CHARACTERS:
         raise RedactionError(f"OBSERVA_REDACT={name} returned no text of a fitting length; mend it")
     return changed

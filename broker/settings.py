@@ -2,9 +2,9 @@
 
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, FilePath, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from typing_extensions import TypeVar
 
@@ -35,7 +35,11 @@ class BrokerSettings(ObservaSettings):
 
     redis_url: Annotated[str, AfterValidator(_redis_url)] | None = None  # of your own server; none: the embedded one
     redis_port: Annotated[int, Field(ge=1, le=65_535)] = 6380  # of the embedded server
+    redis_user: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] | None = None  # of the server's ACL
     redis_password_file: Path | None = None  # for the server of redis_url; the embedded one has its own
+    redis_ca_file: FilePath | None = None  # rediss://: who vouches for the server; unset: whom this machine trusts
+    redis_cert_file: FilePath | None = None  # rediss://: our own certificate, where the server asks for one
+    redis_key_file: FilePath | None = None
     data_dir: Path = Path(".data")
     redis_max_connections: Annotated[int, Field(ge=4, le=10_000)] = 64
     allow_unsafe_redis: bool = False  # serve from a server without append-only file (tests)
@@ -48,7 +52,9 @@ class BrokerSettings(ObservaSettings):
     answer_retention_s: Annotated[int, Field(ge=60, le=86_400)] = 900
     text_retention_h: Annotated[float, Field(gt=0, le=24 * 365)] = 24
     store_text: Literal["retention", "none"] = "retention"  # none: a text is gone from the log once it is answered
-    redact: Annotated[str, AfterValidator(_redaction)] | None = None  # MODULE:FUNCTION that changes texts before the log
+    redact: Annotated[str, AfterValidator(_redaction)] | None = (
+        None  # MODULE:FUNCTION that changes texts before the log
+    )
     results_retention_h: Annotated[float, Field(gt=0, le=24 * 365)] = 7 * 24
     join_retention_h: Annotated[float, Field(gt=0, le=24 * 365)] = 7 * 24
     requests_max_mb: Annotated[int, Field(ge=1)] = 256  # past this the log wins over a reader that lags: a counted gap
@@ -83,26 +89,49 @@ class BrokerSettings(ObservaSettings):
 
     @property
     def url_with_password(self) -> str:
-        """The URL that a client connects to; the password comes from the file unless the URL has one.
+        """The URL that a client connects to: user, password and TLS files are in it unless the URL named its own.
 
         Raises:
-            SettingsError: the password file cannot be read.
+            SettingsError: the password file cannot be read, or TLS files were given for a server without TLS.
 
         """
-        parts = urlsplit(self.server_url)
-        if parts.password or self.password_file is None:
-            return self.server_url
+        parts = self._with_tls(urlsplit(self.server_url))
+        password = parts.password or self._password_from_file()
+        if password is None:
+            return urlunsplit(parts)
+        host = parts.netloc.rpartition("@")[2]
+        # Named in any case, since redis-cli takes an empty name for a user's.
+        user = parts.username or self.redis_user or "default"
+        secret = parts.password or quote(password, safe="")
+        return urlunsplit(parts._replace(netloc=f"{user}:{secret}@{host}"))
+
+    def _password_from_file(self) -> str | None:
+        if self.password_file is None:
+            return None
         try:
-            password = self.password_file.read_text().strip()
+            return self.password_file.read_text().strip()
         except FileNotFoundError:
             if self.redis_password_file is None:  # the embedded server was never started: connecting will say so
-                return self.server_url
+                return None
             raise SettingsError(f"{self.password_file} does not exist; check OBSERVA_REDIS_PASSWORD_FILE") from None
         except OSError as error:
             raise SettingsError(f"{self.password_file}: {error.strerror}; check who owns it") from error
-        host = parts.netloc.rpartition("@")[2]
-        user = parts.username or "default"  # named, since redis-cli takes an empty name for a user's
-        return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
+
+    def _with_tls(self, parts: SplitResult) -> SplitResult:
+        """Name the TLS files in the URL's query, where every client of ours reads them, FastStream's included."""
+        files = {
+            "ssl_ca_certs": self.redis_ca_file,
+            "ssl_certfile": self.redis_cert_file,
+            "ssl_keyfile": self.redis_key_file,
+        }
+        given = {name: str(path.resolve()) for name, path in files.items() if path is not None}
+        if not given:
+            return parts
+        if parts.scheme != "rediss":
+            raise SettingsError(
+                "TLS files need OBSERVA_REDIS_URL=rediss://HOST:PORT/0; without it nothing is encrypted"
+            )
+        return parts._replace(query=urlencode(given | dict(parse_qsl(parts.query))))
 
 
 SettingsT = TypeVar("SettingsT", bound=ObservaSettings)

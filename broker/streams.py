@@ -15,6 +15,7 @@ MONITOR = "monitor"  # a marker group: it shows and guards the monitor's positio
 ARCHIVE = "archive"
 
 SERVED = "observa:served"  # sorted set: model name to the time its workers last announced it, Redis ms
+KEYS = "observa:keys"  # hash: id of an API key to what is kept of it
 CHANGES = "observa:models"  # stream: says only that the wanted versions of a model changed
 
 _ID = re.compile(

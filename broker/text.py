@@ -26,6 +26,7 @@ class TextStatistics(NamedTuple):
     characters: int
     words: int
     oov_ratio: float  # share of words that the training text did not contain; 0 for no words
+    non_latin_ratio: float = 0.0  # share of letters outside the Latin script; 0 for no letters
 
 
 def normalise(text: str, how: Normalisation) -> str:
@@ -51,4 +52,13 @@ def describe(text: str, vocabulary: AbstractSet[str]) -> TextStatistics:
     """
     words = words_of(text)
     unknown = sum(word not in vocabulary for word in words) if vocabulary else 0
-    return TextStatistics(len(text), len(words), unknown / len(words) if words else 0.0)
+    return TextStatistics(len(text), len(words), unknown / len(words) if words else 0.0, _non_latin(text))
+
+
+def _non_latin(text: str) -> float:
+    """Return the share of letters whose Unicode name is not that of a Latin letter; ASCII needs no look-up."""
+    if text.isascii():
+        return 0.0
+    letters = [letter for letter in text if letter.isalpha()]
+    foreign = sum(not (letter.isascii() or unicodedata.name(letter, "").startswith("LATIN")) for letter in letters)
+    return foreign / len(letters) if letters else 0.0

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from broker.errors import ObservaError
 from broker.settings import load_settings
-from cli import dead, evaluate, feedback, log, predict
+from cli import alerts, dead, demo, evaluate, feedback, forget, keys, log, predict, report
 from cli.settings import CliSettings
 
 COMMANDS = {
@@ -16,7 +16,12 @@ COMMANDS = {
     "feedback": (feedback, "say what was right"),
     "log": (log, "one line of JSON per request, with its answer and the truth"),
     "evaluate": (evaluate, "score the running service on a labelled file"),
+    "alerts": (alerts, "which alarms are on, and why"),
+    "report": (report, "a model's last hours as a page; fails where something is wrong"),
+    "demo-drift": (demo, "watch real traffic drift, and the alarms it raises"),
     "dead": (dead, "what could not be processed, and another try"),
+    "forget": (forget, "erase what the log holds of one prediction or subject"),
+    "keys": (keys, "who may call a gateway that asks for API keys"),
 }
 MISTAKE, INTERRUPTED = 2, 130
 

@@ -26,6 +26,8 @@ ADVICE: Final[dict[str, str]] = {
     "deadline_exceeded": "the workers are behind; run: just scale-workers 4",
     "inference_failed": "why: just dead list",
     "model_not_found": "what is served: GET /v1/models",
+    "unauthorized": "name a file with a key in OBSERVA_API_KEY_FILE; to make one: just keys create NAME",
+    "forbidden": "a key with more scopes: just keys create NAME --scopes predict,feedback,admin",
     "version_not_loaded": "what is served: GET /v1/models",
 }
 
@@ -140,6 +142,8 @@ class Gateway:
 async def connected(settings: CliSettings) -> AsyncIterator[Gateway]:
     """Hold connections to the gateway while a command runs."""
     async with client(settings.gateway_url, settings.gateway_timeout_s) as http:
+        if settings.api_key_file is not None:
+            http.headers["Authorization"] = f"Bearer {settings.api_key_file.read_text().strip()}"
         yield Gateway(settings, http)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from broker.errors import MalformedEntryError, NewerSchemaError
 from broker.events import Feedback, Request, Result
+from broker.forgetting import ERASED
 from broker.streams import PredictionId, Tag
 from cli.reading import order
 
@@ -42,6 +43,8 @@ class Joined:
 
     def add_request(self, tag: Tag, entry_id: str, fields: Mapping[bytes, bytes]) -> None:
         """Take one entry of a request stream; one that was sent again keeps its first line."""
+        if ERASED in fields:
+            return
         try:
             request: Request | None = Request.from_entry(tag, entry_id, fields)
         except (MalformedEntryError, NewerSchemaError):
@@ -60,6 +63,8 @@ class Joined:
 
     def add_result(self, fields: Mapping[bytes, bytes]) -> None:
         """Take one entry of a result stream; what a shadow version says is not the answer."""
+        if ERASED in fields:
+            return
         try:
             result = Result.from_fields(fields)
         except (MalformedEntryError, NewerSchemaError):
@@ -70,6 +75,8 @@ class Joined:
 
     def add_feedback(self, fields: Mapping[bytes, bytes]) -> None:
         """Take one entry of a feedback stream; the last label counts."""
+        if ERASED in fields:
+            return
         try:
             self._add(Feedback.from_fields(fields))
         except (MalformedEntryError, NewerSchemaError):

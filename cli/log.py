@@ -51,6 +51,7 @@ def since(text: str) -> tuple[bool, int]:
 
 async def run(args: argparse.Namespace, settings: CliSettings) -> int:
     """Print the log; with ``--follow`` until it is interrupted."""
+    settings.need_texts("just log")
     tags = tags_of(args, settings)
     count = min(args.count or (MOST if args.since else COUNT), MOST)
     async with opened(settings) as redis:

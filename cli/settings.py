@@ -3,7 +3,7 @@
 from typing import Annotated
 
 import httpx
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, FilePath
 
 from broker.settings import BrokerSettings
 
@@ -22,5 +22,6 @@ class CliSettings(BrokerSettings):
     """The variables that the services read, so that a command finds what they use, and two addresses."""
 
     gateway_url: Annotated[str, AfterValidator(_http_url)] = "http://127.0.0.1:8000"
+    api_key_file: FilePath | None = None  # holds the key for a gateway that asks for one
     monitor_url: Annotated[str, AfterValidator(_http_url)] = "http://127.0.0.1:8001"
     gateway_timeout_s: Annotated[float, Field(gt=0, le=600)] = 60  # longer than the gateway itself waits

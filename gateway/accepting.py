@@ -19,6 +19,9 @@ from gateway.metrics import Metrics
 from gateway.problems import Problem
 
 MOST_UNITS: Final = 256  # of one script call, so that it does not hold Redis up
+PROBE_S: Final = 1.0  # for an answer to a ping while the log is away
+PROBE_EVERY_S: Final = 0.25
+FULL_S: Final = 0.02  # a full log stays full for so long: a refusal need not ask it each time
 PASSING = (RedisConnectionError, RedisTimeoutError, OSError)
 
 log = logging.getLogger(__name__)
@@ -40,6 +43,13 @@ class Accepting:
         self._timeout_s = timeout_s
         self._queues: dict[tuple[Tag, int], _Queue] = {}
         self._grouped: set[Tag] = set()
+        self._full: dict[Tag, tuple[float, int]] = {}  # until when, and at which limit
+        self._probing: asyncio.Task[None] | None = None  # while the log is away nobody else waits for it
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """What runs in the background; whoever closes the client must stop it before."""
+        return [self._probing] if self._probing else []
 
     async def accept(self, tag: Tag, unit: Unit, backlog_limit: int) -> Acceptance:
         """Put *unit* on the log of *tag*.
@@ -48,6 +58,11 @@ class Accepting:
             Problem: the log cannot be reached in time, or is full.
 
         """
+        if self._probing:
+            raise Problem("broker_unavailable")
+        until, limit = self._full.get(tag, (0.0, 0))
+        if unit.idempotency is None and backlog_limit <= limit and asyncio.get_running_loop().time() < until:
+            raise Problem("overloaded")  # a repeated call is asked for all the same: its answer may be there
         queue = self._queues.setdefault((tag, backlog_limit), _Queue())
         future: asyncio.Future[Acceptance] = asyncio.get_running_loop().create_future()
         queue.waiting.append((unit, future))
@@ -61,20 +76,24 @@ class Accepting:
                 batch, queue.waiting = queue.waiting[:MOST_UNITS], queue.waiting[MOST_UNITS:]
                 batch = [(unit, future) for unit, future in batch if not future.done()]  # the caller went away
                 if batch:
-                    await self._send_batch(tag, backlog_limit, batch)
+                    await self._send_batch(tag, backlog_limit, batch, queue)
         finally:
             self._queues.pop((tag, backlog_limit), None)
 
     async def _send_batch(
-        self, tag: Tag, backlog_limit: int, batch: list[tuple[Unit, asyncio.Future[Acceptance]]]
+        self, tag: Tag, backlog_limit: int, batch: list[tuple[Unit, asyncio.Future[Acceptance]]], queue: _Queue
     ) -> None:
         try:
             outcomes = await self._accept(tag, [unit for unit, _ in batch], backlog_limit)
-            for (_, future), outcome in zip(batch, outcomes, strict=True):
+            for (unit, future), outcome in zip(batch, outcomes, strict=True):
+                if outcome.status == "overloaded" and len(unit.requests) == 1:
+                    self._full[tag] = (asyncio.get_running_loop().time() + FULL_S, backlog_limit)
                 if not future.done():
                     future.set_result(outcome)
         except Problem as problem:
             _refuse(batch, problem.code)
+            if self._probing:
+                _refuse(queue.waiting, problem.code)
         except Exception:  # a bug: whoever waits must be told all the same
             log.exception("requests could not be put on the log")
             _refuse(batch, "internal")
@@ -88,6 +107,8 @@ class Accepting:
             log.warning("a request could not be put on the log: %s", type(error).__name__)
             if "OOM" in str(error) or type(error).__name__ == "OutOfMemoryError":
                 raise Problem("overloaded") from error
+            if isinstance(error, PASSING) and not self._probing:
+                self._probing = asyncio.create_task(self._probe(), name="probe")
         self._metrics.broker_failures.labels("accept").inc()
         raise Problem("broker_unavailable")
 
@@ -107,6 +128,16 @@ class Accepting:
                 if now() > end:
                     raise
                 await backoff.wait()
+
+    async def _probe(self) -> None:
+        """Ping until there is an answer: a caller who comes meanwhile is refused at once, not after all tries."""
+        while self._probing:
+            try:
+                async with asyncio.timeout(PROBE_S):
+                    await self._redis.ping()
+                self._probing = None
+            except (RedisError, OSError):
+                await asyncio.sleep(PROBE_EVERY_S)
 
 
 def _refuse(batch: list[tuple[Unit, asyncio.Future[Acceptance]]], code: str) -> None:

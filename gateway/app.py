@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import FrameType
@@ -12,22 +13,25 @@ from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from broker.access import read_keys
 from broker.connection import check_server, connect
 from broker.errors import BrokerUnavailableError, ObservaError, SettingsError, WrongKeyTypeError
 from broker.groups import ensure_groups
 from broker.logs import log_to_stderr
 from broker.settings import load_settings
 from broker.streams import Tag
-from gateway import catalog, documentation, health, inference, predicting, predictions, reference
+from gateway import catalog, documentation, health, inference, predicting, predictions, redriving, reference
+from gateway.access import Access
 from gateway.gateway import Gateway, run_gateway
 from gateway.guard import Guard
 from gateway.metrics import Metrics
-from gateway.problems import CODES, Problem
+from gateway.problems import Problem
 from gateway.protocol import patient_protocol
 from gateway.settings import GatewaySettings
 
@@ -40,10 +44,11 @@ log = logging.getLogger(__name__)
 def create_app(settings: GatewaySettings) -> FastAPI:
     """Return the application; it connects when its lifespan begins."""
     metrics = Metrics()
+    access = Access(settings, metrics)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with run_gateway(settings, metrics) as gateway:
+        async with run_gateway(settings, metrics, access) as gateway:
             app.state.gateway = gateway
             yield
 
@@ -56,22 +61,22 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    for room in (predicting, predictions, catalog, inference, health, reference):
+    for room in (predicting, predictions, catalog, redriving, inference, health, reference):
         # As the application's own routes: an included router is matched twice, 12 to 35 us a request.
         app.router.routes.extend(room.router.routes)
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_error)
     for failure in (RedisError, OSError, WrongKeyTypeError):
         app.add_exception_handler(failure, _on_broker_failure)
-    app.add_middleware(Guard, hosts=settings.hosts, metrics=metrics)
+    if access.required:
+        documentation.ask_for_keys(app.openapi())
+    app.add_middleware(Guard, settings=settings, access=access, metrics=metrics)
     return app
 
 
 async def _on_problem(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, Problem)  # noqa: S101 - registered for nothing else
-    if request.url.path.startswith("/v2/"):
-        problem.members["error"] = CODES[problem.code][1]  # where the Open Inference Protocol's clients look
-    return problem.response()
+    return problem.response(request.scope["path"])
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
@@ -123,17 +128,35 @@ def main() -> None:
     log_to_stderr()
     try:
         settings = load_settings(GatewaySettings)
-        listener = listen(settings.gateway_host, settings.gateway_port)
+        listeners = listen_everywhere(settings)
         asyncio.run(prepare(settings))
     except ObservaError as error:
         sys.stderr.write(f"observa gateway: {error}\n")
         raise SystemExit(2) from None
-    host, port = listener.getsockname()[:2]
-    log.info("listening on %s port %d", host, port)
-    GatewayServer(create_app(settings), settings).run(sockets=[listener])
+    for listener in listeners:
+        host, port = listener.getsockname()[:2]
+        log.info("listening on %s port %d", host, port)
+    if settings.exposed and settings.auth == "none":
+        log.warning("whoever reaches this address may use it: OBSERVA_GATEWAY_AUTH=none")
+    GatewayServer(create_app(settings), settings).run(sockets=listeners)
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen_everywhere(settings: GatewaySettings) -> list[socket.socket]:
+    """Return a listening socket for callers, and where there is one, for the internal port.
+
+    Raises:
+        SettingsError: an address cannot be used.
+
+    """
+    if settings.internal_port == settings.gateway_port:  # requests are told apart by their port
+        raise SettingsError("OBSERVA_GATEWAY_INTERNAL_PORT and OBSERVA_GATEWAY_PORT must differ")
+    listeners = [listen(settings.gateway_host, settings.gateway_port)]
+    if settings.internal_port is not None:
+        listeners.append(listen(settings.gateway_internal_host, settings.internal_port, "OBSERVA_GATEWAY_INTERNAL"))
+    return listeners
+
+
+def listen(host: str, port: int, named: str = "OBSERVA_GATEWAY") -> socket.socket:
     """Return a listening socket, so that a port in use is found before anything else begins.
 
     Raises:
@@ -147,7 +170,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise SettingsError(
             f"cannot listen on {host} port {port} ({os.strerror(error.errno or 0)}); stop what uses it, "
-            "or set OBSERVA_GATEWAY_HOST and OBSERVA_GATEWAY_PORT"
+            f"or set {named}_HOST and {named}_PORT"
         ) from error
 
 
@@ -163,8 +186,21 @@ async def prepare(settings: GatewaySettings) -> None:
         await check_server(redis, settings)
         for shard in range(settings.shards):
             await ensure_groups(redis, Tag(settings.model, shard))
+        if settings.auth == "keys":
+            await _check_keys(redis, settings)
     except RedisError as error:
         raise BrokerUnavailableError(f"Redis refuses to work ({error}); look at its log") from error
     finally:
         await redis.aclose()
         await redis.connection_pool.disconnect()
+
+
+async def _check_keys(redis: Redis, settings: GatewaySettings) -> None:
+    keys = await read_keys(redis)
+    if any(key.state(time.time()) == "active" for key in keys.values()):
+        return
+    where = "other machines may reach it" if settings.gateway_auth is None else "OBSERVA_GATEWAY_AUTH=keys"
+    raise SettingsError(
+        f"an API key is needed on {settings.gateway_host} ({where}) and there is none: run `just up` on 127.0.0.1, "
+        "then `just keys create NAME`, then start again; or let everybody in with OBSERVA_GATEWAY_AUTH=none"
+    )

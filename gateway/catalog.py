@@ -19,7 +19,7 @@ from gateway.routing import DirectRoute
 router = APIRouter(route_class=DirectRoute, tags=["state"])
 
 
-@router.get("/v1/models", summary="All models")
+@router.get("/v1/models", summary="All models", **documentation.state())
 async def all_models(request: Request) -> Response:
     """Every known model with its loaded versions, their labels and test metrics."""
     fleet = gateway_of(request).fleet
@@ -33,7 +33,7 @@ async def one_model(request: Request, model: str) -> Response:
     return _json(_describe(await gateway.serving.model(model), gateway.fleet))
 
 
-@router.get("/v1/streams", summary="How far each reader has come")
+@router.get("/v1/streams", summary="How far each reader has come", **documentation.state())
 async def streams(request: Request) -> Response:
     """Lag, pending entries and the age of the oldest, per stream and group; null where Redis cannot know it."""
     gateway = gateway_of(request)
@@ -48,7 +48,7 @@ async def streams(request: Request) -> Response:
     )
 
 
-@router.get("/v1/alerts", summary="Alarms")
+@router.get("/v1/alerts", summary="Alarms", **documentation.state())
 async def alerts(request: Request) -> Response:
     """The latest alarms of every model, newest first, with their evidence."""
     gateway = gateway_of(request)

@@ -18,6 +18,8 @@ watches the answers, and feedback says how right they were.
 
 Errors are `application/problem+json` with a stable `code`. The Open Inference Protocol is offered over HTTP under `/v2`
 (JSON and Triton's binary tensors); gRPC is not offered.
+
+Where the gateway asks for API keys, a call carries `Authorization: Bearer KEY`; `just keys create NAME` makes one.
 """
 _ID: Final = "sentiment.0.01890a5d-ac96-774b-bcce-b302099a8057"
 _PREDICTION: Final = {
@@ -33,16 +35,46 @@ _PREDICTION: Final = {
     "timing_ms": {"queue": 1.2, "inference": 6.4, "total": 7.9},
 }
 _HEADERS: Final = [
-    ("Prefer", "`respond-async`: 202 at once, the answer at `/v1/predictions/{id}`"),
-    ("Idempotency-Key", "1 to 255 characters: the first answer again for 24 hours, 409 for another body; per model"),
-    ("X-Deadline-Ms", "how long an answer is of use, in milliseconds; larger than the server's limit means the limit"),
+    ("Prefer", {}, "`respond-async`: 202 at once, the answer at `/v1/predictions/{id}`"),
+    (
+        "Idempotency-Key",
+        {"pattern": "^[ -~]{1,255}$"},
+        "1 to 255 characters: the first answer again for 24 hours, 409 for another body; per model",
+    ),
+    (
+        "X-Deadline-Ms",
+        {"pattern": "^0*[1-9][0-9]*$"},
+        "how long an answer is of use, in milliseconds; larger than the server's limit means the limit",
+    ),
 ]
 _PROBLEM_STATUSES: Final = ("400", "404", "408", "409", "413", "415", "422", "502", "503", "504")
+_ACCESS_STATUSES: Final = ("401", "403", "429")  # of every operation, where the gateway asks for API keys
+
+
+def ask_for_keys(document: dict[str, Any]) -> None:
+    """Say in an OpenAPI *document* that calls carry a key."""
+    document.setdefault("components", {})["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{"key": []}]
 
 
 def found() -> dict[str, Any]:
     """Describe an operation that looks something up by the names in its path."""
     return {"responses": _problems("404", "422")}
+
+
+def state() -> dict[str, Any]:
+    """Describe an operation that shows the state of the system."""
+    return {"responses": _problems("503")}
+
+
+def redrive() -> dict[str, Any]:
+    """Describe the operation that sends a dead letter again."""
+    content = {"application/json": {"schema": {"type": "object"}, "examples": {"one": {"value": {}}}}}
+    answer = _answer("It is on the log again", {"entry": "1763848800000-0", "status": "redriven"})
+    return {
+        "responses": {"202": answer, **_problems("404", "408", "413", "415", "422", "503")},
+        "openapi_extra": {"requestBody": {"required": True, "content": content}},
+    }
 
 
 def predict() -> dict[str, Any]:
@@ -87,7 +119,7 @@ def feedback() -> dict[str, Any]:
     responses = {
         "200": _answer("The same label was given before", {"id": _ID, "status": "same"}),
         "202": _answer("Recorded", {"id": _ID, "status": "accepted"}),
-        **_problems("400", "404", "410", "422", "503"),
+        **_problems("400", "404", "408", "410", "413", "415", "422", "503"),
     }
     return {"responses": responses, "openapi_extra": {"requestBody": _body(FeedbackBody, examples)}}
 
@@ -104,8 +136,8 @@ def prediction() -> dict[str, Any]:
 
 def _asking(schema: type[BaseModel], examples: dict[str, Any], answers: dict[str, Any]) -> dict[str, Any]:
     headers = [
-        {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}
-        for name, text in _HEADERS
+        {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string", **schema_}}
+        for name, schema_, text in _HEADERS
     ]
     return {
         "responses": {**answers, **_problems(*_PROBLEM_STATUSES)},
@@ -143,7 +175,7 @@ def _answer(description: str, example: dict[str, Any]) -> dict[str, Any]:
 
 
 def _problems(*statuses: str) -> dict[str, Any]:
-    return {status: _problem(status) for status in statuses}
+    return {status: _problem(status) for status in sorted({*statuses, *_ACCESS_STATUSES})}
 
 
 def _problem(status: str) -> dict[str, Any]:

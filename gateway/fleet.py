@@ -13,11 +13,12 @@ from redis.exceptions import RedisError
 
 from broker.announcements import ServedVersion, announcements, served_models
 from broker.connection import Clock
-from broker.streams import versions_key
+from broker.streams import Tag, versions_key
 from gateway.metrics import Metrics
 
 REFRESH_S: Final = 1.0
 SILENT_MS: Final = 30_000  # no worker heard of for this long: nobody will answer
+EMPTIED_S: Final = 3.0  # not ready for so long after the log was emptied, so that whoever probes sees it
 UNKNOWN_S: Final = 1.0  # an unknown name is not asked for again within this time
 MOST_UNKNOWN: Final = 1024
 
@@ -48,6 +49,14 @@ class Fleet:
         self._unknown: OrderedDict[str, float] = OrderedDict()
         self.reachable = False  # whether the last refresh worked
         self.memory_ratio = 0.0  # of maxmemory; 0 where there is none
+        self._default = default_model
+        self._born: bytes | None = None
+        self._settled_at = 0.0
+
+    @property
+    def settled(self) -> bool:
+        """Whether the log is the one it was: false for a while after FLUSHALL, or a restart that lost the data."""
+        return time.monotonic() >= self._settled_at
 
     @property
     def models(self) -> list[ModelView]:
@@ -79,6 +88,7 @@ class Fleet:
     async def refresh(self) -> None:
         """Read the announcements of all models, and how full Redis is."""
         await self._clock.sync(self._redis)
+        await self._look_at_birth()
         for name in {*self._models, *await served_models(self._redis)}:
             self._models[name] = await self._look(name)
         memory = await self._redis.info("memory")
@@ -97,6 +107,13 @@ class Fleet:
                     log.warning("Redis is out of reach: %s", type(error).__name__)
                 self.reachable = False
                 self._metrics.broker_failures.labels("fleet").inc()
+
+    async def _look_at_birth(self) -> None:
+        born = cast("bytes | None", await self._redis.get(Tag(self._default).born))
+        if self._born is not None and born != self._born:
+            log.warning("the log was emptied or replaced: what was accepted before and not answered is gone")
+            self._settled_at = time.monotonic() + EMPTIED_S
+        self._born = born
 
     async def _look(self, name: str) -> ModelView:
         known = self._models.get(name, ModelView(name))

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from broker.connection import Clock, connect
 from broker.log import Log
 from gateway.accepting import Accepting
+from gateway.access import Access
 from gateway.fleet import Fleet
 from gateway.metrics import Metrics
 from gateway.replies import Replies
@@ -41,7 +42,7 @@ def gateway_of(request: Request) -> Gateway:
 
 
 @asynccontextmanager
-async def run_gateway(settings: GatewaySettings, metrics: Metrics) -> AsyncIterator[Gateway]:
+async def run_gateway(settings: GatewaySettings, metrics: Metrics, access: Access) -> AsyncIterator[Gateway]:
     """Connect, read and refresh in the background; stop all that at the end."""
     gateway_id = secrets.token_hex(6)
     redis = connect(settings, f"gateway-{gateway_id}")
@@ -52,11 +53,15 @@ async def run_gateway(settings: GatewaySettings, metrics: Metrics) -> AsyncItera
     serving = Serving(settings, fleet, accepting, replies, clock, metrics, gateway_id)
     with suppress(RedisError, OSError):  # not ready yet; the refresher goes on trying
         await fleet.refresh()
+        if access.required:
+            await access.refresh(redis)
     duties = [asyncio.create_task(fleet.refresh_forever()), asyncio.create_task(replies.look_up_forever())]
+    if access.required:
+        duties.append(asyncio.create_task(access.refresh_forever(redis)))
     try:
         yield Gateway(settings, redis, clock, log, fleet, serving, metrics)
     finally:
-        await _stop({*duties, *replies.readers})
+        await _stop({*duties, *replies.readers, *accepting.tasks})
         await redis.aclose()
 
 

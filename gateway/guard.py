@@ -6,8 +6,10 @@ import time
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.access import Access
 from gateway.metrics import OTHER, Metrics
 from gateway.problems import Problem
+from gateway.settings import GatewaySettings, is_address
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 16 << 10
@@ -27,9 +29,11 @@ log = logging.getLogger(__name__)
 class Guard:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp, hosts: frozenset[str], metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, settings: GatewaySettings, access: Access, metrics: Metrics) -> None:
         self._app = app
-        self._hosts = hosts
+        self._hosts = settings.hosts
+        self._internal_hosts = settings.internal_hosts
+        self._access = access
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,9 +46,11 @@ class Guard:
         answer = _Answer(send)
         try:
             self._check(scope)
-            await self._app(scope, receive, answer.send)
+            async with self._access.admitting(scope) as caller:
+                scope["state"]["caller"] = caller
+                await self._app(scope, receive, answer.send)
         except Problem as problem:
-            await problem.response()(scope, receive, answer.send)
+            await problem.response(scope["path"])(scope, receive, answer.send)
         except ClientDisconnect:
             answer.status = 499  # nobody is there to read an answer
         except Exception:  # the last resort: a bug must not show its insides
@@ -58,11 +64,13 @@ class Guard:
         headers = scope["headers"]
         if len(headers) > MAX_HEADERS or sum(len(n) + len(v) + 4 for n, v in headers) > MAX_HEADER_BYTES:
             raise Problem("headers_too_large", headers={"Connection": "close"})
-        if not self._hosts:
+        internal = self._access.is_internal(scope)
+        hosts = self._internal_hosts if internal else self._hosts
+        if not hosts:
             return
         host = next((value for name, value in headers if name == b"host"), b"").decode("latin-1").lower()
         name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-        if name not in self._hosts:
+        if name not in hosts and not (internal and is_address(name)):
             raise Problem("bad_host")
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis.exceptions import RedisError
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from gateway.gateway import Gateway, gateway_of
 from gateway.predicting import JSON
@@ -32,7 +32,7 @@ async def readyz(request: Request) -> Response:
     return Response(b'{"status":"not ready"}', 503, media_type=JSON)
 
 
-@router.get("/metrics", summary="Prometheus metrics")
+@router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """What this process counted."""
     return Response(generate_latest(gateway_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)
@@ -41,7 +41,9 @@ async def metrics(request: Request) -> Response:
 async def is_ready(gateway: Gateway) -> bool:
     """Tell whether a caller who comes now can expect an answer."""
     view = await gateway.fleet.find(gateway.settings.model)
-    if gateway.draining or view is None or view.workers == 0 or not gateway.fleet.reachable:
+    if gateway.draining or view is None or view.workers == 0 or not gateway.fleet.settled:
+        return False
+    if not gateway.fleet.reachable:
         return False
     try:
         async with asyncio.timeout(PING_S):

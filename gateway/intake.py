@@ -83,6 +83,8 @@ def read_manner(request: Request, settings: GatewaySettings) -> Manner:
     key = headers.get("idempotency-key")
     if key is not None and not _KEY.fullmatch(key):
         raise Problem("invalid_idempotency_key")
+    if key is not None and request.state.caller:
+        key = f"{request.state.caller}\n{key}"  # each caller has keys of its own; a caller's API keys share them
     traceparent = headers.get("traceparent", "")
     return Manner(
         waits=waits,

@@ -31,7 +31,7 @@ class Metrics:
             ["duty"],
             registry=self.registry,
         )
-        for duty in ("accept", "replies", "look_up", "fleet"):
+        for duty in ("accept", "replies", "look_up", "fleet", "keys"):
             self.broker_failures.labels(duty)
 
     def count(self, model: str, status: int, seconds: float | None) -> None:

@@ -21,6 +21,8 @@ CODES: Final[dict[str, tuple[int, str]]] = {
     "invalid_deadline": (400, "X-Deadline-Ms is not a positive whole number"),
     "invalid_idempotency_key": (400, "Idempotency-Key is not 1 to 255 printable ASCII characters"),
     "invalid_tensor": (400, "The tensor's data does not match its shape and datatype"),
+    "unauthorized": (401, "A valid API key is needed"),
+    "forbidden": (403, "This API key does not allow that"),
     "not_found": (404, "There is nothing here"),
     "model_not_found": (404, "No worker has ever announced this model"),
     "version_not_loaded": (404, "No worker has this version loaded"),
@@ -47,6 +49,8 @@ CODES: Final[dict[str, tuple[int, str]]] = {
     "bad_label": (422, "The label is not one of the model's"),
     "malformed": (422, "The request could not be read by a worker"),
     "too_many_tokens": (422, "The text is longer than the model reads"),
+    "rate_limited": (429, "This caller sends more requests a second than its share"),
+    "too_many_open_requests": (429, "This caller has more open requests than its share"),
     "headers_too_large": (431, "The headers are too large"),
     "internal": (500, "Something went wrong here"),
     "inference_failed": (502, "The model failed on this text"),
@@ -56,6 +60,8 @@ CODES: Final[dict[str, tuple[int, str]]] = {
     "deadline_exceeded": (504, "The answer did not come in time"),
 }
 RETRY_S: Final[dict[str, tuple[int, int]]] = {  # bounds of the jittered Retry-After
+    "rate_limited": (1, 2),
+    "too_many_open_requests": (1, 2),
     "overloaded": (1, 5),
     "broker_unavailable": (1, 5),
     "model_unavailable": (2, 10),
@@ -90,8 +96,10 @@ class Problem(Exception):  # noqa: N818 - the RFC's word; it is an answer, not a
         where = result_url(prediction_id)
         return cls(code, headers={"Location": where}, id=prediction_id, result_url=where)
 
-    def response(self) -> Response:
-        """Return the HTTP response."""
+    def response(self, path: str = "") -> Response:
+        """Return the HTTP response to a request for *path*."""
+        if path.startswith("/v2/"):
+            self.members["error"] = CODES[self.code][1]  # where the Open Inference Protocol's clients look
         if self.code in RETRY_S:
             self.headers.setdefault("Retry-After", str(random.randint(*RETRY_S[self.code])))
         return Response(self.body(), self.status, self.headers, MEDIA_TYPE)

@@ -14,6 +14,7 @@ from broker.connection import Clock
 from broker.events import Request
 from broker.log import Acceptance, Idempotency, Unit
 from broker.manifest import NAME_PATTERN
+from broker.redaction import redacted
 from broker.streams import PredictionId, Tag, shard_of
 from gateway.accepting import Accepting
 from gateway.fleet import Fleet, ModelView
@@ -148,7 +149,7 @@ class Serving:
         requests = tuple(
             Request(
                 id=str(PredictionId.new(tag)),
-                text=text,
+                text=redacted(text, self._settings.redact),
                 version=question.version or view.live,
                 pinned=question.version is not None,
                 deadline_ms=manner.deadline_ms,

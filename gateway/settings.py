@@ -1,12 +1,14 @@
 """What a person may change about the gateway, and its defaults."""
 
-from typing import Annotated
+from ipaddress import ip_address
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from broker.settings import BrokerSettings
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+INTERNAL_PORT = 9000  # where the gateway is exposed
 
 
 class GatewaySettings(BrokerSettings):
@@ -25,8 +27,52 @@ class GatewaySettings(BrokerSettings):
     gateway_memory_ratio: Annotated[float, Field(gt=0, le=1)] = 0.7  # of Redis' maxmemory: past it nothing is accepted
     gateway_drain_s: Annotated[float, Field(ge=0, le=300)] = 1.0  # from "not ready" to "no new connections"
 
+    gateway_auth: Literal["none", "keys"] | None = None  # unset: none on loopback, keys elsewhere
+    gateway_key_requests_per_second: Annotated[int, Field(ge=1)] = 500  # of one caller at one gateway process
+    gateway_key_open_requests: Annotated[int, Field(ge=1)] = 512  # of one caller at one gateway process
+    gateway_internal_host: str = "127.0.0.1"
+    # Metrics, admin and details; unset: the same port on loopback, 9000 elsewhere
+    gateway_internal_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+
+    @property
+    def exposed(self) -> bool:
+        """Whether other machines may reach the gateway."""
+        return not is_loopback(self.gateway_host)
+
+    @property
+    def auth(self) -> Literal["none", "keys"]:
+        """What a caller must show."""
+        return self.gateway_auth or ("keys" if self.exposed else "none")
+
+    @property
+    def internal_port(self) -> int | None:
+        """The port that alone shows metrics, admin and details; None: there is one port for all."""
+        return self.gateway_internal_port or (INTERNAL_PORT if self.exposed else None)
+
+    @property
+    def internal_hosts(self) -> frozenset[str]:
+        """Host names that are answered on the internal port, beside addresses in figures, which nobody can rebind."""
+        return self._named | LOOPBACK
+
     @property
     def hosts(self) -> frozenset[str]:
         """Host names that are answered, without port; empty means all."""
-        named = frozenset(name.strip().lower() for name in self.gateway_allowed_hosts.split(",") if name.strip())
-        return named or (LOOPBACK if self.gateway_host in LOOPBACK else frozenset())
+        return self._named or (frozenset() if self.exposed else LOOPBACK | {self.gateway_host})
+
+    @property
+    def _named(self) -> frozenset[str]:
+        return frozenset(name.strip().lower() for name in self.gateway_allowed_hosts.split(",") if name.strip())
+
+
+def is_address(host: str) -> bool:
+    """Tell whether *host* is an address in figures and not a name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches *host*; a name other than localhost may be anywhere."""
+    return ip_address(host).is_loopback if is_address(host) else host == "localhost"

@@ -74,6 +74,16 @@ def scores(confusion: Confusion) -> dict[str, LabelScores]:
     return result
 
 
+def macro(labels: Mapping[str, LabelScores]) -> dict[str, float | None]:
+    """Return the plain mean of each score over the labels, one that is unknown counting as 0; None without labels."""
+    count = len(labels)
+    return {
+        "precision": sum(found["precision"] or 0.0 for found in labels.values()) / count if count else None,
+        "recall": sum(found["recall"] or 0.0 for found in labels.values()) / count if count else None,
+        "f1": sum(found["f1"] or 0.0 for found in labels.values()) / count if count else None,
+    }
+
+
 def calibration_error(counts: list[int], confidence_micro: list[int], correct: list[int]) -> float | None:
     """Return the expected calibration error: the mean distance of confidence and accuracy over the bins, by weight."""
     total = sum(counts)

@@ -11,6 +11,7 @@ import orjson
 from numpy.typing import NDArray
 
 from broker.events import SCHEMA_VERSION
+from broker.forgetting import ERASED
 from broker.manifest import NAME_PATTERN
 from monitor.accuracy import MICRO
 from monitor.profiles import NUMERIC
@@ -22,7 +23,10 @@ MAX_LABEL: Final = 64
 MAX_ID: Final = 128
 ROLES: Final = {b"live": "live", b"canary": "canary", b"shadow": "shadow"}
 STATUSES: Final = {b"ok": "ok", b"error": "error"}
+OF_TWO: Final = -1.0  # in place of the entropy of two labels, which follows from the confidence
 _NUMERIC: Final = tuple(name.encode() for name in NUMERIC)
+_ENTROPY: Final = NUMERIC.index("entropy")
+_CONFIDENCE: Final = NUMERIC.index("confidence")
 _VERSION = re.compile(NAME_PATTERN)
 
 
@@ -39,6 +43,7 @@ class Label(NamedTuple):
     micro: int  # confidence in millionths
     previous: str | None
     evaluation: str | None
+    slices: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -52,22 +57,29 @@ class Results:
     statuses: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)  # empty for an error
     evaluations: list[str | None] = field(default_factory=list)
+    slices: list[tuple[str, ...]] = field(default_factory=list)  # tag=value
     flags: list[tuple[bool, bool]] = field(default_factory=list)  # abstained, truncated
-    numbers: list[tuple[float, ...]] = field(default_factory=list)  # in the order of NUMERIC; NaN: not said
+    numbers: list[list[float]] = field(default_factory=list)  # in the order of NUMERIC; NaN: not said
     unreadable: dict[str, int] = field(default_factory=dict)  # reason to count
 
     def values(self) -> NDArray[np.float64]:
         """Return the numbers, shape (entries, len(NUMERIC))."""
-        return np.array(self.numbers, dtype=np.float64).reshape(len(self.numbers), len(NUMERIC))
+        values = np.array(self.numbers, dtype=np.float64).reshape(len(self.numbers), len(NUMERIC))
+        two = values[:, _ENTROPY] == OF_TWO
+        share = np.clip(values[two, _CONFIDENCE], 1e-12, 1 - 1e-12)
+        values[two, _ENTROPY] = -(share * np.log(share) + (1 - share) * np.log1p(-share))
+        return values
 
 
 def read_results(entries: list[Entry]) -> Results:
     """Read entries of a results stream; what cannot be read is counted by its reason and left out."""
     rows = Results()
     for entry_id, fields in entries:
+        if ERASED in fields:  # stands where somebody was forgotten
+            continue
         try:
             _read_result(rows, entry_id.decode(), fields)
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, AttributeError, TypeError):
             reason = _reason(fields)
             rows.unreadable[reason] = rows.unreadable.get(reason, 0) + 1
     return rows
@@ -94,9 +106,9 @@ def read_label(entry: Entry) -> Label | str:
             _short(fields[b"predicted"]),
             round(confidence * MICRO),
             None if previous is None else _short(previous),
-            _evaluation(fields),
+            *_tags(fields.get(b"tags", b"{}")),
         )
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, AttributeError, TypeError):
         return _reason(fields)
 
 
@@ -105,10 +117,11 @@ def _read_result(rows: Results, entry_id: str, fields: dict[bytes, bytes]) -> No
     status, role = STATUSES[fields[b"status"]], ROLES[fields.get(b"role", b"live")]
     version, identity = _version(fields[b"version"]), _short(fields[b"id"], MAX_ID)
     label = _short(fields[b"label"]) if status == "ok" else ""
-    evaluation = _evaluation(fields)
-    numbers = tuple(float(fields.get(name, b"nan")) for name in _NUMERIC)
-    if any(map(math.isinf, numbers)):
+    evaluation, slices = _tags(fields.get(b"tags", b"{}"))
+    numbers = [float(fields.get(name, b"nan")) for name in _NUMERIC]
+    if math.inf in numbers or -math.inf in numbers:
         raise ValueError
+    numbers[_ENTROPY] = _entropy(fields.get(b"probabilities", b""))
     flags = (fields.get(b"abstained") == b"true", fields.get(b"truncated") == b"true")
     # Nothing below can fail: the columns stay equally long.
     rows.entry_ids.append(entry_id)
@@ -118,6 +131,7 @@ def _read_result(rows: Results, entry_id: str, fields: dict[bytes, bytes]) -> No
     rows.statuses.append(status)
     rows.labels.append(label)
     rows.evaluations.append(evaluation)
+    rows.slices.append(slices)
     rows.flags.append(flags)
     rows.numbers.append(numbers)
 
@@ -127,12 +141,22 @@ def _known_schema(fields: dict[bytes, bytes]) -> None:
         raise ValueError
 
 
-def _evaluation(fields: dict[bytes, bytes]) -> str | None:
-    tags = fields.get(b"tags")
-    if tags is None or EVALUATION.encode() not in tags:
-        return None
-    run = orjson.loads(tags).get(EVALUATION)
-    return None if run is None else _checked(str(run), MAX_LABEL)
+@lru_cache(maxsize=4096)
+def _tags(tags: bytes) -> tuple[str | None, tuple[str, ...]]:
+    """Return the evaluation run and the slices that *tags* name."""
+    found = orjson.loads(tags)
+    run = found.pop(EVALUATION, None)
+    slices = (f"{name}={value}" for name, value in found.items())
+    return None if run is None else _checked(str(run), MAX_LABEL), tuple(s for s in slices if len(s) <= MAX_ID)
+
+
+def _entropy(probabilities: bytes) -> float:
+    """Return the entropy in nats; `OF_TWO` for two labels, NaN for none."""
+    labels = probabilities.count(b":")
+    if labels <= 2:  # noqa: PLR2004
+        return OF_TWO if labels else math.nan
+    shares: list[float] = list(orjson.loads(probabilities).values())
+    return -math.fsum(share * math.log(share) for share in shares if share > 0)
 
 
 @lru_cache(maxsize=1024)

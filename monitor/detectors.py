@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,37 +16,58 @@ Z_999 = 3.2905267314918945  # two-sided 99.9 %
 LOSSES = (0.03, 0.0625, 0.125, 0.25)
 
 
+HOLD: Final = 500  # entries of a block that may say that an alarm is over
+CALM: Final = 0.25  # of the allowance: the mean score below which a block is calm
+QUIET_BLOCKS: Final = 4  # such blocks in a row end it: an alarm lasts at least 2000 entries
+
+
 @dataclass(slots=True)
 class Cusum:
-    """One-sided CUSUM on whole scores: begins at *height*, ends when the sum is back at 0.
+    """One-sided CUSUM on whole scores: begins at *height*, ends after `QUIET_BLOCKS` calm blocks of `HOLD` entries.
 
-    While it is active the sum is held at *height*, so that a long alarm does not take as long to end. Mean run length
-    between false alarms as `run_length.threshold` computes it; default 2e6 entries a side, 1e6 a feature.
+    A block is calm when its steps sum to less than *calm*, which is far below where an alarm begins: a shift of just
+    the allowance would begin an alarm and end it again for ever if the sum's return to 0 were enough.
     """
 
     total: int = 0
     active: bool = False
+    held: int = 0  # entries of the present block
+    summed: int = 0  # of their steps
+    quiet: int = 0  # calm blocks so far
 
-    def update_many(self, steps: NDArray[np.int64], height: int) -> list[tuple[int, bool]]:
+    def update_many(self, steps: NDArray[np.int64], height: int, calm: int) -> list[tuple[int, bool]]:
         """Add *steps* in order; return (position, began) of every change, sums exact in any batching."""
-        if not self.active:
-            sums = np.cumsum(steps) + self.total
-            sums -= np.minimum(np.minimum.accumulate(sums), 0)
-            if not (sums >= height).any():
-                self.total = int(sums[-1]) if len(sums) else self.total
-                return []
-        return self._one_by_one(steps.tolist(), height)
-
-    def _one_by_one(self, steps: list[int], height: int) -> list[tuple[int, bool]]:
-        changes = []
-        total, active = self.total, self.active
-        for position, step in enumerate(steps):
-            total = min(max(total + step, 0), height)
-            if active != (total > 0 if active else total == height):
-                active = not active
-                changes.append((position, active))
-        self.total, self.active = total, active
+        changes: list[tuple[int, bool]] = []
+        at = 0
+        while at < len(steps):
+            was = self.active
+            at += self._hold(steps[at : at + HOLD - self.held], calm) if was else self._climb(steps[at:], height)
+            if self.active != was:
+                changes.append((at - 1, self.active))
         return changes
+
+    def _climb(self, steps: NDArray[np.int64], height: int) -> int:
+        """Add steps until the sum reaches *height*; return how many were taken."""
+        sums = np.cumsum(steps) + self.total
+        sums -= np.minimum(np.minimum.accumulate(sums), 0)
+        high = sums >= height
+        if not high.any():
+            self.total = int(sums[-1])
+            return len(steps)
+        self.active, self.total = True, height
+        self.held = self.summed = self.quiet = 0
+        return int(high.argmax()) + 1
+
+    def _hold(self, steps: NDArray[np.int64], calm: int) -> int:
+        """Add steps to the present block, which they do not overfill; return how many were taken."""
+        self.held += len(steps)
+        self.summed += int(steps.sum())
+        if self.held == HOLD:
+            self.quiet = self.quiet + 1 if self.summed < calm else 0
+            self.held = self.summed = 0
+            if self.quiet == QUIET_BLOCKS:
+                self.active, self.total = False, 0
+        return len(steps)
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from broker.events import Alert
+from broker.forgetting import ERASED
 from monitor.alarms import Decided, in_order
 from monitor.columns import Entry, Label, read_label
 from monitor.judgement import Judged, Judgement
@@ -48,6 +49,8 @@ class FeedbackFold:
         """Take the next entries of the stream; return the alarms that began or ended, in stream order."""
         decided: list[Decided] = []
         for entry in entries:
+            if ERASED in entry[1]:  # stands where somebody was forgotten
+                continue
             label = read_label(entry)
             if isinstance(label, str):
                 self.unreadable[label] = self.unreadable.get(label, 0) + 1
@@ -67,7 +70,8 @@ class FeedbackFold:
         if label.made_ms // HOUR_MS <= label.entry_ms // HOUR_MS - HOURS:
             self._count("late")  # older than any pane: it says nothing of the model now
             return decided
-        self._count("joined" if label.previous is None else "replaced")
+        outcome = "duplicate" if label.previous == label.label else "replaced"
+        self._count("joined" if label.previous is None else outcome)
         if label.previous is None:
             self.delays.add(label.entry_ms - label.made_ms)
         return decided + self._watch(label) + self.judgements[label.version].add(label)

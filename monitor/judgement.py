@@ -7,14 +7,18 @@ from typing import Any, Final, Self
 
 from monitor.accuracy import BINS, confidence_bin, wilson
 from monitor.alarms import Alarms, Decided, Finding
+from monitor.change import ChangeWatch
 from monitor.columns import Label
 from monitor.detectors import Z_999, ShiryaevRoberts, WilsonRule
-from monitor.panes import Panes
+from monitor.panes import HOUR_MS, Panes
 from monitor.profiles import Profile
 from monitor.settings import Rules
+from monitor.slice_accuracy import SliceAccuracy
 
 SAMPLES: Final = 10  # ids of wrong answers kept as evidence
 FEATURE: Final = "accuracy"
+LEVEL: Final = (f"e-sr {FEATURE}", f"wilson {FEATURE}")
+FAMILIES: Final = 3  # level, change, slices: equal shares of the false alarms
 
 
 @dataclass(slots=True)
@@ -25,6 +29,8 @@ class Judged:
     counts: list[int] = field(default_factory=lambda: [0] * BINS)  # by confidence
     micro: list[int] = field(default_factory=lambda: [0] * BINS)  # summed confidence, millionths
     right: list[int] = field(default_factory=lambda: [0] * BINS)
+    expected: int = 0  # how likely each was right by the calibration, summed, millionths
+    estimated: int = 0  # for how many that could be said
 
     @property
     def count(self) -> int:
@@ -36,9 +42,12 @@ class Judged:
         """Labelled predictions that were right."""
         return sum(self.right)
 
-    def add(self, label: Label) -> None:
-        """Count a label; one that replaces another takes that one's place."""
+    def add(self, label: Label, expected: int | None = None) -> None:
+        """Count a label, *expected* right in millionths; one that replaces another takes that one's place."""
         if label.previous is None:
+            if expected is not None:
+                self.expected += expected
+                self.estimated += 1
             at = confidence_bin(label.micro)
             self.counts[at] += 1
             self.micro[at] += label.micro
@@ -54,7 +63,7 @@ class Judged:
 
     def dump(self) -> list[Any]:
         """Return the counts as plain values."""
-        return [self.confusion, self.counts, self.micro, self.right]
+        return [self.confusion, self.counts, self.micro, self.right, self.expected, self.estimated]
 
     @classmethod
     def total(cls, parts: Iterable["Judged"]) -> "Judged":
@@ -65,6 +74,8 @@ class Judged:
                 into = whole.confusion.setdefault(true, {})
                 for predicted, count in row.items():
                     into[predicted] = into.get(predicted, 0) + count
+            whole.expected += part.expected
+            whole.estimated += part.estimated
             for at in range(BINS):
                 whole.counts[at] += part.counts[at]
                 whole.micro[at] += part.micro[at]
@@ -80,37 +91,59 @@ class Judgement:
         self.panes: Panes[Judged] = Panes(Judged)
         self.all = Judged()
         self.last_ms = 0
+        self.multiple = 1.0  # of the run length: more when so many labels come that it would be over too soon
         self.sequential = ShiryaevRoberts(profile.target)
         self.rule = WilsonRule(profile.target, rules.accuracy_window, rules.minimum_labels)
         self.alarms = Alarms(profile.version)
+        self.change = ChangeWatch(self.alarms)
+        self.slices = SliceAccuracy(profile.target, rules, self.alarms)
         self._since_alarm = 0  # first labels
         self._wrong: deque[str] = deque(maxlen=SAMPLES)
         self._rules = rules
+        self._profile = profile
+
+    @property
+    def limit(self) -> float:
+        """The evidence at which the page begins."""
+        return self._rules.accuracy_run_length * self.multiple
 
     def add(self, label: Label) -> list[Decided]:
         """Count a label in the panes of its prediction; a first label is also shown to the detectors."""
+        decided: list[Decided] = []
+        if label.entry_ms // HOUR_MS != self.last_ms // HOUR_MS:
+            decided += self.slices.prune(label.entry_ms, label.entry_id)
+            self._pace(label.entry_ms)
         self.last_ms = label.entry_ms
-        self.all.add(label)
+        expected = self._profile.expected_of(label.micro)
+        self.all.add(label, expected)
         for pane in self.panes.at(label.made_ms, label.entry_ms):
-            pane.add(label)
-        return self._detect(label) if label.previous is None else []
+            pane.add(label, expected)
+        decided += self.slices.add(label, self.multiple)
+        return decided + self._detect(label) if label.previous is None else decided
+
+    def _pace(self, now_ms: int) -> None:
+        """Set the run length for the labels of the last day: level, change and slices share the false alarms."""
+        labels = sum(part.count for part in self.panes.window("24h", now_ms))
+        wanted = labels * self._rules.false_alarm_days * FAMILIES
+        self.multiple = max(1.0, wanted / self._rules.accuracy_run_length)
 
     def _detect(self, label: Label) -> list[Decided]:
         correct = label.label == label.predicted
         self.rule.update(label.label, label.predicted)
         if not correct:
             self._wrong.append(label.id)
-        self._since_alarm = self._since_alarm + 1 if self.alarms.active else 0
-        paging = f"e-sr {FEATURE}" in self.alarms.active
+        level = [key for key in LEVEL if key in self.alarms.active]
+        self._since_alarm = self._since_alarm + 1 if level else 0
+        paging = LEVEL[0] in level
         if not paging:
             self.sequential.update(correct=correct)
-        decided: list[Decided] = []
+        decided = self.change.update(label.entry_id, list(self._wrong), correct=correct)
         statistic = self.sequential.statistic
-        if not paging and statistic >= self._rules.accuracy_run_length:
+        if not paging and statistic >= self.limit:
             decided += self.alarms.begin(self._finding("e-sr", statistic), label.entry_id)
         if self.rule.below:
             decided += self.alarms.begin(self._finding("wilson", self._upper), label.entry_id)
-        elif self.alarms.active and self.rule.recovered(self._since_alarm):
+        elif level and self.rule.recovered(self._since_alarm):
             decided += self._end(label.entry_id)
         return decided
 
@@ -136,7 +169,7 @@ class Judgement:
             feature=FEATURE,
             severity="page" if page else "ticket",
             statistic=statistic,
-            threshold=self._rules.accuracy_run_length if page else self.target,
+            threshold=self.limit if page else self.target,
             summary=f"accuracy is below its target {self.target:.2f}: "
             f"{self.rule.correct} of the last {count} labels agree",
             evidence={
@@ -163,6 +196,9 @@ class Judgement:
             "since_alarm": self._since_alarm,
             "wrong": list(self._wrong),
             "alarms": self.alarms.dump(),
+            "multiple": self.multiple,
+            "change": self.change.dump(),
+            "slices": self.slices.dump(),
         }
 
     @classmethod
@@ -181,4 +217,7 @@ class Judgement:
         judgement._since_alarm = state["since_alarm"]
         judgement._wrong.extend(state["wrong"])
         judgement.alarms.load(state["alarms"])
+        judgement.multiple = state["multiple"]
+        judgement.change.load(state["change"])
+        judgement.slices.load(state["slices"], same_target=state["target"] == profile.target)
         return judgement

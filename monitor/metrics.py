@@ -7,7 +7,13 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-DETECTORS: Final = {"e-sr": ("accuracy",), "wilson": ("accuracy",)}
+from monitor.quality_metrics import extended
+from monitor.watch import FAMILIES
+
+DETECTORS: Final = {
+    **dict.fromkeys(("e-sr", "wilson", "adwin"), ("accuracy",)),
+    "estimate": ("estimated_accuracy",),
+}
 VERSION: Final = ("model", "version")
 WINDOW: Final = (*VERSION, "window")
 DRIFT: Final = (*VERSION, "feature", "method", "window")
@@ -32,6 +38,7 @@ class Reports(Collector):
         yield from _drift(reports)
         yield from _accuracy(reports)
         yield from _labels(reports)
+        yield from extended(reports)
         yield from _alarms(reports)
         yield from _feedback(reports)
         yield from _itself(reports)
@@ -84,8 +91,9 @@ def _drift(reports: list[Report]) -> Iterator[Metric]:
     for model, version, values in _versions(reports):
         for window, found in values["windows"].items():
             for feature, drift in found.get("features", {}).items():
-                _add(score, [model, version, feature, "psi", window], drift["psi"])
-                _add(limit, [model, version, feature, "psi", window], drift["threshold"])
+                for method, values_of in drift["scores"].items():
+                    _add(score, [model, version, feature, method, window], values_of["score"])
+                    _add(limit, [model, version, feature, method, window], values_of["threshold"])
         for found in values["sequential"]:
             where = [model, version, found["feature"], found["method"], "stream"]
             _add(score, where, found["score"])
@@ -127,7 +135,8 @@ def _alarms(reports: list[Report]) -> Iterator[Metric]:
         on = {(alarm["detector"], alarm["feature"]) for alarm in report["alarms"]}
         known = {(detector, feature) for detector, features in DETECTORS.items() for feature in features}
         for values in report["versions"].values():
-            known |= {(method, found["feature"]) for found in values["sequential"] for method in ("cusum", "psi")}
+            known |= {(method, found["feature"]) for found in values["sequential"] for method in FAMILIES}
+            known |= {("e-sr", f"accuracy/{name}") for name in values["slices"] if name != "other"}
         for detector, feature in sorted(known | on):
             active.add_metric([report["model"], detector, feature], (detector, feature) in on)
     yield active

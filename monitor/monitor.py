@@ -5,6 +5,7 @@ import logging
 import os
 import secrets
 import socket
+import time
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from monitor.report import summarise
 from monitor.settings import MonitorSettings
 
 EVERY_S: Final = 5.0  # between two looks at the models and the groups
+GONE_S: Final = 15.0  # a model neither in the store nor announced for so long was removed: three announcements
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,8 @@ class Monitor(Monitored):
         self._clock = Clock()
         self._measured: dict[Tag, Measured] = {}
         self._profiles: dict[str, Profiles] = {}
+        self._tasks: dict[Tag, asyncio.Task[None]] = {}
+        self._seen_s: dict[str, float] = {}  # model to when it was last in the store or announced
         self._owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -63,7 +67,8 @@ class Monitor(Monitored):
                     )
                     self._measured[tag] = Measured()
                     self.readers[tag] = Reader(self._redis, self._settings, tag, profiles, self._owner)
-                    tasks.create_task(self.readers[tag].run(stop), name=f"reader {tag}")
+                    self._tasks[tag] = tasks.create_task(self.readers[tag].run(stop), name=f"reader {tag}")
+                await self._forget_removed()
                 await self._measure()
                 await _either(stop, EVERY_S)
 
@@ -92,8 +97,23 @@ class Monitor(Monitored):
             models |= set(await served_models(self._redis))
         except RedisError as error:
             log.warning("cannot see which models are served: %s", type(error).__name__)
+            models |= self._seen_s.keys()  # nothing is known to have been removed
+        self._seen_s |= dict.fromkeys(models, time.monotonic())
         tags = (Tag(model, shard) for model in sorted(models) for shard in range(self._settings.shards))
         return [tag for tag in tags if tag not in self.readers]
+
+    async def _forget_removed(self) -> None:
+        """Leave models that are gone, so that their keys may be deleted; a snapshot that stays is gone on from."""
+        oldest_s = time.monotonic() - GONE_S
+        for tag in [tag for tag in self.readers if self._seen_s[tag.model] < oldest_s]:
+            task = self._tasks.pop(tag)
+            while not task.done():  # Python 3.11 may drop a cancellation within a sending
+                task.cancel()
+                await asyncio.wait([task], timeout=1)
+            del self.readers[tag], self._measured[tag]
+            self._profiles.pop(tag.model, None)
+            self._seen_s.pop(tag.model, None)
+            log.info("%s is neither in the store nor served: no longer watched", tag)
 
     async def _measure(self) -> None:
         for tag, measured in self._measured.items():

@@ -3,17 +3,15 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
-import numpy as np
-
-from monitor.accuracy import calibration_error, scores, wilson
-from monitor.drift import WINDOW_ALPHA, Counts, enough, psi, psi_threshold
-from monitor.feedback import DELAY_BOUNDS_S
+from monitor.accuracy import calibration_error, macro, scores, wilson
+from monitor.feedback import DELAY_BOUNDS_S, Delays
 from monitor.judgement import Judged, Judgement
 from monitor.panes import WINDOWS
-from monitor.profiles import LABEL
 from monitor.results import Run
+from monitor.slices import day_totals
 from monitor.state import State
-from monitor.track import ABSTAINED, ERRORS, OK, TRUNCATED, Track
+from monitor.track import Track
+from monitor.window_report import maturity, windowed
 
 T = TypeVar("T")
 
@@ -44,6 +42,7 @@ def summarise(model: str, states: Sequence[State]) -> dict[str, Any]:
         "feedback": {
             "outcomes": _added(s.feedback.outcomes for s in states),
             "delay_seconds": _delays(states),
+            "maturity": {name: maturity(name, _all_delays(states)) for name in WINDOWS},
         },
         "streams": {
             name: {
@@ -57,16 +56,17 @@ def summarise(model: str, states: Sequence[State]) -> dict[str, Any]:
 
 
 def _version(tracks: list[Track], judgements: list[Judgement], now_ms: int) -> dict[str, Any]:
-    windows = {name: _window(tracks, judgements, name, now_ms) for name in WINDOWS}
+    recent = {name: _judged(judgements, name, now_ms) for name in WINDOWS}
     judged = Judged.total(judgement.all for judgement in judgements)
     profile = tracks[0].profile if tracks else None
     return {
         "target_accuracy": judgements[0].target if judgements else profile.target if profile else None,
         "reference": profile.digest or None if profile else None,
         "totals": _added(track.totals for track in tracks),
-        "windows": windows,
+        "windows": {name: windowed(tracks, recent[name], name, now_ms) for name in WINDOWS},
+        "slices": _slices(tracks, judgements, now_ms),
         "accuracy": {
-            **{name: _accuracy(_judged(judgements, name, now_ms)) for name in WINDOWS},
+            **{name: _accuracy(recent[name]) for name in WINDOWS},
             ALL: _accuracy(judged),
         },
         "sequential": list(_sequential(tracks)),
@@ -74,48 +74,26 @@ def _version(tracks: list[Track], judgements: list[Judgement], now_ms: int) -> d
     }
 
 
-def _window(tracks: list[Track], judgements: list[Judgement], name: str, now_ms: int) -> dict[str, Any]:
-    if not tracks:
-        return {}
-    # Shards whose reference differs (one was replaced just now) cannot be added.
-    alike = [track for track in tracks if track.profile.digest == tracks[0].profile.digest]
-    pane = sum((track.window(name, now_ms) for track in alike), tracks[0].empty())
-    answered = int(pane[OK])
-    labelled = sum(part.count for judgement in judgements for part in judgement.panes.window(name, now_ms))
-    return {
-        "answered": answered,
-        "errors": int(pane[ERRORS]),
-        "abstained": int(pane[ABSTAINED]),
-        "truncated": int(pane[TRUNCATED]),
-        "label_coverage": labelled / answered if answered else None,
-        "features": {
-            feature.name: _feature(feature.counts, tracks[0].histogram(pane, index))
-            | (
-                {"labels": list(tracks[0].profile.labels)}
-                if feature.name == LABEL
-                else {"edges": feature.edges.tolist()}
-            )
-            for index, feature in enumerate(tracks[0].profile.features)
-        },
-    }
-
-
-def _feature(reference: Counts, recent: Counts) -> dict[str, Any]:
-    said = enough(recent)
-    return {
-        "psi": psi(reference, recent) if said else None,
-        "threshold": psi_threshold(reference, recent, WINDOW_ALPHA) if said else None,
-        "count": int(recent.sum()),
-        "reference": reference.tolist(),
-        "recent": recent.tolist(),
-    }
-
-
 def _sequential(tracks: list[Track]) -> Iterator[dict[str, Any]]:
-    for index, feature in enumerate(tracks[0].profile.features if tracks else ()):
-        levels = [t.watch.level(index) for t in tracks if len(t.watch.features) > index]
-        score, height = max(levels, key=lambda level: level[0] / level[1])
-        yield {"feature": feature.name, "method": "cusum", "score": score, "threshold": height}
+    """Yield the detectors of every judged feature, each as it is on the shard nearest its alarm."""
+    alike = [track for track in tracks if track.profile.digest == tracks[0].profile.digest]
+    for index, first in enumerate(tracks[0].watch.watched if tracks else ()):
+        watched = [track.watch.watched[index] for track in alike]
+        for method, found in (("cusum", [w.level() for w in watched]), ("e-sr", [w.evidence() for w in watched])):
+            score, limit = max(found, key=lambda pair: pair[0] / pair[1])
+            yield {"feature": first.feature.name, "method": method, "score": score, "threshold": limit}
+
+
+def _slices(tracks: list[Track], judgements: list[Judgement], now_ms: int) -> dict[str, Any]:
+    """Return what is known of each slice over the last day."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, (ok, errors, abstained, truncated, _) in day_totals((track.slices for track in tracks), now_ms):
+        counts = {"answered": ok, "errors": errors, "abstained": abstained, "truncated": truncated}
+        found[name] = counts
+    for name, (count, correct) in day_totals((j.slices.slices for j in judgements), now_ms):
+        accuracy = wilson(correct, count)._asdict() if count else None
+        found.setdefault(name, {}).update({"labelled": count, "correct": correct, "accuracy": accuracy})
+    return found
 
 
 def _judged(judgements: Iterable[Judgement], name: str, now_ms: int) -> Judged:
@@ -139,6 +117,7 @@ def _accuracy(judged: Judged) -> dict[str, Any]:
         "calibration_error": calibration_error(judged.counts, judged.micro, judged.right),
         "confusion": confusion,
         "labels": scores(confusion),
+        "macro": macro(scores(confusion)),
     }
 
 
@@ -180,9 +159,14 @@ def _alarms(state: State) -> Iterator[dict[str, Any]]:
 
 
 def _delays(states: Sequence[State]) -> dict[str, Any]:
-    counts = np.sum([state.feedback.delays.counts for state in states], axis=0).tolist()
-    seconds = sum(state.feedback.delays.sum_ms for state in states) / 1000
-    return {"bounds": list(DELAY_BOUNDS_S), "counts": counts, "sum": seconds}
+    delays = _all_delays(states)
+    return {"bounds": list(DELAY_BOUNDS_S), "counts": delays.counts, "sum": delays.sum_ms / 1000}
+
+
+def _all_delays(states: Sequence[State]) -> Delays:
+    found = [state.feedback.delays for state in states]
+    counts = [sum(column) for column in zip(*(delays.counts for delays in found), strict=True)]
+    return Delays(counts, sum(delays.sum_ms for delays in found)) if found else Delays()
 
 
 def _added(parts: Iterable[dict[str, int]]) -> dict[str, int]:

@@ -120,9 +120,9 @@ class ResultsFold:
         self.now_ms = now_ms
         alerts: list[Decided] = []
         for track in self.tracks.values():
-            track.panes.prune(now_ms)
+            track.enter_minute(now_ms, len(self.tracks))
             if now_ms - track.last_ms > RETIRE_MS:
-                alerts += track.watch.alarms.end_all("the version stopped answering", entry_id)
+                alerts += track.silent(entry_id)
         return alerts
 
     def _watch(self, version: str, entry_id: str) -> list[Decided]:

@@ -17,7 +17,8 @@ class Rules:
     accuracy_run_length: int = 10_000  # labels between false pages at exactly the target accuracy
     target_accuracy: float = 0.80  # of a version whose manifest is not there
     drift_run_length: int = 1_000_000  # entries between false tickets, per feature and detector
-    drift_block: int = 500  # entries per block that is tested for its shape
+    drift_block: int = 500  # entries per block that is tested for its shape; eight of them are tested together, too
+    false_alarm_days: int = 30  # between false alarms of all detectors of a model together, at the traffic seen
 
 
 class MonitorSettings(BrokerSettings):
@@ -33,6 +34,7 @@ class MonitorSettings(BrokerSettings):
     accuracy_run_length: Annotated[int, Field(ge=100)] = 10_000
     drift_run_length: Annotated[int, Field(ge=1000)] = 1_000_000
     drift_block: Annotated[int, Field(ge=100, le=100_000)] = 500
+    false_alarm_days: Annotated[int, Field(ge=0, le=3650)] = 30
 
     @property
     def rules(self) -> Rules:
@@ -43,4 +45,5 @@ class MonitorSettings(BrokerSettings):
             accuracy_run_length=self.accuracy_run_length * self.shards,
             drift_run_length=self.drift_run_length * self.shards,
             drift_block=self.drift_block,
+            false_alarm_days=self.false_alarm_days * self.shards,
         )

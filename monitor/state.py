@@ -1,15 +1,20 @@
 """Everything known of one model's one shard, and its form in the snapshot."""
 
+import logging
 from typing import Any, Final
 
 import orjson
 
 from broker.errors import MalformedEntryError, NewerSchemaError
 from monitor.feedback import FeedbackFold
+from monitor.judgement import Judgement
+from monitor.profiles import Profile
 from monitor.results import ProfileOf, ResultsFold
 from monitor.settings import Rules
 
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
+
+log = logging.getLogger(__name__)
 
 
 class State:
@@ -59,6 +64,8 @@ class State:
                 f"the monitor's snapshot has version {state['state_version']}, this monitor reads {STATE_VERSION}; "
                 "start the monitor that wrote it"
             )
+        if state["state_version"] < STATE_VERSION:
+            _upgrade(state)
         self.alerts, self.other_logs = state["alerts"], state["other_logs"]
         self.results.load(state["results"])
         self.feedback.load(state["feedback"])
@@ -69,3 +76,16 @@ class State:
         for fold in self.folds:
             fold.position, fold.entries_read = "0-0", 0
             fold.gap += 1  # at least; nobody can say how many entries the old log still held
+
+
+def _upgrade(state: dict[str, Any]) -> None:
+    """Turn a snapshot of version 1 into one of version 2.
+
+    Its windows and drift detectors are on other features: they begin anew, and their alarms end with the next entry.
+    """
+    log.warning("the snapshot is of an older monitor: counts and labels are kept, drift windows begin anew")
+    for _, track in state["results"]["tracks"]:
+        track["digest"] = f"version 1 {track['digest']}"
+    fresh = Judgement(Profile("", Rules().target_accuracy), Rules())
+    for _, judgement in state["feedback"]["judgements"]:
+        judgement.update(multiple=1.0, change=fresh.change.dump(), slices=fresh.slices.dump())

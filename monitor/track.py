@@ -6,15 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from broker.streams import entry_time_ms
+from monitor.accuracy import MICRO
 from monitor.alarms import Decided
 from monitor.columns import Results
 from monitor.drift import Counts
-from monitor.panes import Panes
+from monitor.panes import HOUR_MS, Panes
 from monitor.profiles import LABEL, NUMERIC, FeatureProfile, Profile
 from monitor.settings import Rules
+from monitor.slices import Slices
 from monitor.watch import Bins, DriftWatch
 
-OK, ERRORS, ABSTAINED, TRUNCATED, HEAD = range(5)  # places in a pane; the features' bins follow
+OK, ERRORS, ABSTAINED, TRUNCATED, EXPECTED, SPREAD, HEAD = range(7)  # places in a pane; the features' bins follow
+SLICE_WIDTH: Final = EXPECTED + 1  # a slice counts what a pane does, up to the expected right answers
 MAX_TOTALS: Final = 128  # role, status and label counted by name; the rest is "other"
 OTHER: Final = "other"
 
@@ -28,7 +31,10 @@ class Track:
         self.panes: Panes[Counts] = Panes(self.empty)
         self.totals: dict[str, int] = {}  # role|status|label
         self.last_ms = 0
+        self._paced_hour = 0
+        self._rules = rules
         self.watch = DriftWatch(profile, rules)
+        self.slices = Slices(SLICE_WIDTH)
 
     def empty(self) -> Counts:
         """Return a pane of zeros; its last place takes what was not said."""
@@ -48,13 +54,50 @@ class Track:
         bins = self._bins(rows, values, chosen)
         bins[~answered] = -1
         self.last_ms = entry_time_ms(rows.entry_ids[chosen[-1]])
-        tally = self._tally(answered, np.array([rows.flags[i] for i in chosen], dtype=bool), bins)
+        expected = self._expected(values[chosen, NUMERIC.index("confidence")])
+        expected[~answered] = 0
+        flags = np.array([rows.flags[i] for i in chosen], dtype=bool)
+        tally = self._tally(answered, flags, expected, bins)
         for pane in self.panes.at(self.last_ms, self.last_ms):
             np.add(pane, tally, out=pane)
         for i in chosen:
             add_total(self.totals, rows.roles[i], rows.statuses[i], rows.labels[i])
+        self._add_slices(rows, chosen, expected[:, 0].tolist())
         watched = [i for i, is_answered in zip(chosen, answered.tolist(), strict=True) if is_answered]
-        return self.watch.feed(bins[answered], [rows.entry_ids[i] for i in watched], [rows.ids[i] for i in watched])
+        names = [rows.entry_ids[i] for i in watched], [rows.ids[i] for i in watched]
+        return self.watch.feed(bins[answered], expected[answered], *names)
+
+    def enter_minute(self, now_ms: int, versions: int) -> None:
+        """Drop what is too old; at a new hour, set the detectors' run lengths by the traffic of the last day."""
+        self.panes.prune(now_ms)
+        self.slices.prune(now_ms)
+        if now_ms // HOUR_MS != self._paced_hour:
+            self._paced_hour = now_ms // HOUR_MS
+            self.watch.at_pace(int(self.window("24h", now_ms)[OK]), versions)
+
+    def silent(self, entry_id: str) -> list[Decided]:
+        """End the alarms of a version that stopped answering; what it answers later is judged anew."""
+        ended = self.watch.alarms.end_all("the version stopped answering", entry_id)
+        if ended:
+            multiple = self.watch.multiple
+            self.watch = DriftWatch(self.profile, self._rules)
+            self.watch.at_multiple(multiple)
+        return ended
+
+    def _expected(self, confidence: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return p and p (1 - p) of each answer's being right, in millionths; zeros without a calibration."""
+        right = self.profile.expected(np.nan_to_num(confidence))
+        if right is None:
+            return np.zeros((len(confidence), 2), dtype=np.int64)
+        return np.stack([right, right * (MICRO - right) // MICRO], axis=1)
+
+    def _add_slices(self, rows: Results, chosen: list[int], expected: list[int]) -> None:
+        for i, right in zip(chosen, expected, strict=True):
+            for tag in rows.slices[i]:
+                abstained, truncated = rows.flags[i]
+                ok = rows.statuses[i] == "ok"
+                values = (int(ok), int(not ok), int(abstained), int(truncated), right)
+                self.slices.add(self.slices.admit(tag), entry_time_ms(rows.entry_ids[i]), values)
 
     def _bins(self, rows: Results, values: NDArray[np.float64], chosen: list[int]) -> Bins:
         """Return the bin of every row and feature, -1 where it was not said."""
@@ -67,12 +110,15 @@ class Track:
                 bins[:, column] = _numeric_bins(feature, values[chosen, NUMERIC.index(feature.name)])
         return bins
 
-    def _tally(self, answered: NDArray[np.bool_], flags: NDArray[np.bool_], bins: Bins) -> Counts:
+    def _tally(
+        self, answered: NDArray[np.bool_], flags: NDArray[np.bool_], expected: NDArray[np.int64], bins: Bins
+    ) -> Counts:
         nowhere = int(self.offsets[-1])
         places = np.where(bins >= 0, bins + self.offsets[:-1], nowhere)
         tally = np.bincount(places.ravel(), minlength=nowhere + 1)
         tally[OK], tally[ERRORS] = answered.sum(), (~answered).sum()
         tally[ABSTAINED], tally[TRUNCATED] = flags.sum(axis=0)
+        tally[EXPECTED], tally[SPREAD] = expected.sum(axis=0)
         tally[nowhere] = 0
         return tally
 
@@ -85,19 +131,27 @@ class Track:
             "minutes": {str(index): pane.tolist() for index, pane in self.panes.minutes.items()},
             "hours": {str(index): pane.tolist() for index, pane in self.panes.hours.items()},
             "watch": self.watch.dump(),
+            "slices": self.slices.dump(),
+            "paced_hour": self._paced_hour,
         }
 
     @classmethod
     def loaded(cls, profile: Profile, rules: Rules, state: dict[str, Any]) -> Self:
-        """Take the state back; counts on the bins of another reference are left behind."""
-        track = cls(profile, rules)
+        """Take the state back; counts on the bins of another reference are left behind.
+
+        Then the track keeps that reference's mark and its alarms, which end when the version is next met.
+        """
+        same = state["digest"] == profile.digest
+        track = cls(profile if same else Profile(profile.version, profile.target, digest=state["digest"]), rules)
         track.totals, track.last_ms = state["totals"], state["last_ms"]
-        if state["digest"] == profile.digest:
-            for ring, dumped in ((track.panes.minutes, state["minutes"]), (track.panes.hours, state["hours"])):
-                ring.update({int(index): np.array(pane, dtype=np.int64) for index, pane in dumped.items()})
-            track.watch.load(state["watch"])
-        else:
+        if not same:
             track.watch.alarms.load(state["watch"]["alarms"])
+            return track
+        for ring, dumped in ((track.panes.minutes, state["minutes"]), (track.panes.hours, state["hours"])):
+            ring.update({int(index): np.array(pane, dtype=np.int64) for index, pane in dumped.items()})
+        track.watch.load(state["watch"])
+        track.slices.load(state["slices"])
+        track._paced_hour = state["paced_hour"]
         return track
 
 

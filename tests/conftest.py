@@ -12,7 +12,6 @@ from broker.connection import connect
 from broker.settings import BrokerSettings
 from tests.servers import RedisServer
 
-
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # tests import ONNX Runtime without the worker's shell
 
 

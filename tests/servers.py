@@ -1,6 +1,7 @@
 """A real server for tests, and waiting for a condition in place of sleeping."""
 
 import asyncio
+import signal
 import socket
 import subprocess
 import time
@@ -55,6 +56,10 @@ class RedisServer:
             self._process.kill()
             self._process.wait(20)
             self._process = None
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process
+        self._process.send_signal(number)
 
     @property
     def pid(self) -> int:

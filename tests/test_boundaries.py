@@ -66,6 +66,26 @@ def test_nothing_is_pickled(room):
         assert "torch.load" not in file.read_text(), file
 
 
+@pytest.mark.parametrize("room", sorted({*ROOMS, "bench", "examples"}))
+def test_no_call_unpickles_in_disguise(room):
+    for file in files(room):
+        source = file.read_text()
+        for call in (
+            "allow_pickle=True",
+            "read_pickle",
+            "joblib.load",
+            "weights_only=False",
+            "register_custom_ops_library",
+        ):
+            assert call not in source, (file, call)
+
+
+def test_no_pickle_lies_among_the_models():
+    assert not [
+        path for path in (ROOT / "models").rglob("*") if path.suffix in {".pkl", ".pickle", ".joblib", ".pt", ".bin"}
+    ]
+
+
 @pytest.mark.parametrize("room", sorted(ROOMS))
 def test_no_file_has_a_name_that_says_nothing(room):
     assert not {file.stem for file in files(room)} & {"utils", "util", "common", "helpers", "base", "misc"}

@@ -33,6 +33,7 @@ def profile(  # noqa: PLR0913 by name only
             "words": histogram([each.words for each in statistics]),
             "tokens": histogram(tokens),
             "oov_ratio": histogram([each.oov_ratio for each in statistics]),
+            "non_latin_ratio": histogram([each.non_latin_ratio for each in statistics]),
             "confidence": histogram(confidence),
             "entropy": histogram(entropy(probabilities)),
         },

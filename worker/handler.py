@@ -167,6 +167,7 @@ class Handler:
             words=statistics.words,
             tokens=scores.tokens,
             oov_ratio=round(statistics.oov_ratio, DECIMALS),
+            non_latin_ratio=round(statistics.non_latin_ratio, DECIMALS),
             queue_ms=timing["queue"],
             inference_ms=timing["inference"],
             batch_size=batch_size,

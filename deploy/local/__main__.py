@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from pathlib import Path
 
 from broker.errors import ObservaError
 from broker.settings import load_settings
@@ -18,6 +19,8 @@ def _arguments() -> argparse.Namespace:
     commands.add_parser("doctor", help="what is wrong, and what to do about it")
     commands.add_parser("redis-url", help="print the server's address with its password")
     commands.add_parser("clean", help="remove the log's data").add_argument("--yes", action="store_true")
+    commands.add_parser("backup", help="save the log in one file").add_argument("file", type=Path, nargs="?")
+    commands.add_parser("restore", help="put a saved log into an empty data folder").add_argument("file", type=Path)
     commands.add_parser("scale", help="change the number of workers").add_argument("count", type=int)
     log = commands.add_parser("logs", help="show a service's log, or all")
     log.add_argument("service", nargs="?")
@@ -64,6 +67,21 @@ def _change(arguments: argparse.Namespace, settings: StackSettings) -> None:
             clean.clean(settings, yes=arguments.yes)
         case "scale":
             scale.scale(settings, arguments.count)
+        case "backup" | "restore":
+            _keep(arguments, settings)
+
+
+def _keep(arguments: argparse.Namespace, settings: StackSettings) -> None:
+    from deploy.local import backup  # noqa: PLC0415
+
+    if arguments.command == "backup":
+        path = backup.backup(settings, arguments.file)
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB. It holds texts of requests; keep it as you keep those.")
+        return
+    manifest = backup.restore(settings, arguments.file)
+    print(f"The log of {manifest['made']} is in {settings.redis_dir}. Go on with: just up")
+    for name in backup.changed_pointers(settings, manifest):
+        print(f"  {name}: another version is live now than then; models/{name}/live.json was: {manifest['live'][name]}")
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ import shutil
 import sys
 
 from broker.errors import ObservaError
-from deploy.local import locks, probes, supervisor
+from deploy.local import alerting, locks, probes, supervisor
 from deploy.local.settings import StackSettings
 
 
@@ -20,6 +20,7 @@ def clean(settings: StackSettings, *, yes: bool) -> None:
         settings.redis_dir,
         settings.embedded_password_file,
         data / "redis.conf",
+        *(data / service for service in alerting.SERVICES),
         settings.logs,
         settings.processes,
     ]
@@ -30,7 +31,7 @@ def clean(settings: StackSettings, *, yes: bool) -> None:
         if not there:
             print("Nothing to remove.")
             return
-        print("This removes every request, prediction and label in the log:")
+        print("This removes every request, prediction and label in the log, and what Prometheus measured:")
         for path in there:
             print(f"  {path}")
         if not yes and not _confirmed():

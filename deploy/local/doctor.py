@@ -9,6 +9,7 @@ from pathlib import Path
 
 from broker.errors import ObservaError
 from deploy.local import environment, launch, probes, server, supervisor
+from deploy.local.doctor_keys import examine_models
 from deploy.local.doctor_log import examine_log
 from deploy.local.findings import Finding, Level
 from deploy.local.settings import ROOT, StackSettings
@@ -30,6 +31,7 @@ def _findings(settings: StackSettings) -> Iterator[Finding]:
     yield _python()
     yield _virtual_environment()
     yield _disk(settings)
+    yield from examine_models(settings)
     if settings.embedded:
         yield from _data_folder(settings)
     processes = probes.running(settings)

@@ -11,6 +11,7 @@ from broker.connection import check_server, connect
 from broker.errors import ObservaError
 from broker.inspection import GroupState, group_states
 from broker.streams import MONITOR, Tag
+from deploy.local.doctor_keys import examine_files, losses, wrong_keys
 from deploy.local.findings import Finding, Level
 from deploy.local.settings import StackSettings
 
@@ -24,7 +25,7 @@ async def examine_log(settings: StackSettings) -> list[Finding]:
     try:
         await check_server(redis, settings)
         info = await redis.info()
-        findings = [*_server(info), *await _workers(redis, settings)]
+        findings = [*_server(info), *examine_files(info), *await _workers(redis, settings)]
         for model in await served_models(redis) or [settings.model]:
             for shard in range(settings.shards):
                 findings += await _tag(redis, Tag(model, shard))
@@ -73,7 +74,10 @@ async def _workers(redis: Redis, settings: StackSettings) -> list[Finding]:
 
 
 async def _tag(redis: Redis, tag: Tag) -> list[Finding]:
+    if wrong := await wrong_keys(redis, tag):
+        return wrong
     findings = [_group(tag, state) for state in await group_states(redis, tag)]
+    findings += await losses(redis, tag)
     dead = await redis.xlen(tag.dead)
     findings.append(Finding("warn" if dead else "ok", f"dead letters {tag}: {dead}", "just dead" if dead else ""))
     return findings

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from broker.errors import ObservaError
 from broker.settings import load_settings
-from deploy.local import locks, server
+from deploy.local import alerting, locks, server
 from deploy.local.settings import MOST_WORKERS, StackSettings
 
 _SETTLED_S = 30  # a process that lived this long begins anew with its delays
@@ -78,8 +78,11 @@ def command(settings: StackSettings, name: str) -> list[str]:
         config, descriptor = server.prepare(settings, engine)
         locks.keep(descriptor)
         return [str(engine.program), str(config)]
+    if name in alerting.SERVICES:
+        return alerting.command(settings, name)
     service, _, slot = name.partition("-")
     if slot:
+        alerting.write_targets(settings)
         os.environ["OBSERVA_WORKER_SLOT"] = slot
     return [sys.executable, "-m", service]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from redis import Redis
 from redis.exceptions import RedisError
 
-from deploy.local import locks
+from deploy.local import alerting, locks
 from deploy.local.settings import StackSettings
 
 
@@ -31,7 +31,7 @@ def running(settings: StackSettings) -> list[Running]:
         for path in settings.processes.glob("*")
         if not path.suffix and path.name != "supervisor" and (pid := locks.holder(path)) is not None
     ]
-    order = ("redis", "gateway", "worker", "monitor")
+    order = ("redis", "gateway", "worker", "monitor", *alerting.SERVICES)
     return sorted(found, key=lambda p: (order.index(p.service), len(p.name), p.name))
 
 
@@ -45,6 +45,8 @@ def port_of(settings: StackSettings, name: str) -> int:
             return settings.gateway_port
         case "monitor":
             return settings.monitor_port
+        case "prometheus" | "alertmanager":
+            return alerting.port(settings, service)
         case _:
             return settings.worker_metrics_port_base + int(slot)
 
@@ -57,7 +59,7 @@ def why_not_ready(settings: StackSettings, name: str) -> str | None:
     return _http(
         "127.0.0.1" if host in {"0.0.0.0", "::"} else host,  # noqa: S104
         port_of(settings, name),
-        "/readyz" if name == "gateway" else "/healthz",
+        {"gateway": "/readyz", **dict.fromkeys(alerting.SERVICES, "/-/ready")}.get(name, "/healthz"),
     )
 
 

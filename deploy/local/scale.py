@@ -5,7 +5,7 @@ import subprocess
 import time
 
 from broker.errors import ObservaError
-from deploy.local import locks, probes, supervisor
+from deploy.local import alerting, locks, probes, supervisor
 from deploy.local.settings import MOST_WORKERS, ROOT, StackSettings
 
 
@@ -48,6 +48,7 @@ def _scale_stack(settings: StackSettings, count: int) -> None:
         workers = [p for p in probes.running(settings) if p.service == "worker"]
         waiting = [p.name for p in workers if probes.why_not_ready(settings, p.name) is not None]
         if len(workers) == count and not waiting:
+            alerting.write_targets(settings)
             return
         if time.monotonic() > until:
             raise ObservaError(

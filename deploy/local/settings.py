@@ -27,9 +27,17 @@ class StackSettings(BrokerSettings):
     redis_server: Path | None = None  # a Redis or Valkey server to run in place of the embedded one
     gateway_host: str = "127.0.0.1"
     gateway_port: Port = 8000
+    gateway_internal_host: str = "127.0.0.1"
+    gateway_internal_port: Port | None = None  # where the gateway shows its metrics; unset: 8000, or 9000 if exposed
     monitor_port: Port = 8001
     worker_metrics_port_base: Port = 9101
     workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] = Field(default_factory=_workers_for_this_machine)
+    alerting: bool = True  # run Prometheus and Alertmanager too, where they are installed
+    prometheus_port: Port = 9090
+    alertmanager_port: Port = 9093
+    page_webhook_url: Annotated[str, Field(pattern=r"^https?://")] | None = None  # told at once; nobody by default
+    ticket_webhook_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    runbook_base: str = ""  # where docs/ is read, for the links of alerts; empty: this folder
     start_timeout_s: Annotated[float, Field(gt=0)] = 60
 
     @property

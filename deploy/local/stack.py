@@ -8,7 +8,7 @@ import time
 
 from broker.connection import check_server, connect
 from broker.errors import ObservaError
-from deploy.local import launch, locks, probes, server, supervisor
+from deploy.local import alerting, launch, locks, probes, server, supervisor
 from deploy.local.logs import last_lines
 from deploy.local.settings import StackSettings
 
@@ -83,6 +83,29 @@ def _start(settings: StackSettings) -> None:
     for service in settings.services[1 if settings.embedded else 0 :]:
         supervisor.tell(settings, "start", name=service, timeout_s=settings.start_timeout_s)
     await_ready(settings, {"worker": settings.workers, "gateway": 1, "monitor": 1}, began)
+    _start_alerting(settings, began)
+
+
+def _start_alerting(settings: StackSettings, began: float) -> None:
+    """Start Alertmanager and Prometheus; serving needs neither, so whatever hinders them is one line."""
+    wanted = alerting.wanted(settings)
+    if settings.alerting and len(wanted) < len(alerting.SERVICES):
+        missing = " and ".join(service for service in alerting.SERVICES if service not in wanted)
+        print(f"  Not installed, so no alert is sent: {missing}; to have it: {alerting.HOW_TO_INSTALL}")
+    for service in reversed(wanted):
+        port = alerting.port(settings, service)
+        if not launch.port_is_free("127.0.0.1", port):
+            print(
+                f"  {service} not started: port {port} is taken; stop what takes it, or set "
+                f"OBSERVA_{service.upper()}_PORT (OBSERVA_ALERTING=false: never start it)"
+            )
+            continue
+        try:
+            supervisor.tell(settings, "start", name=service, timeout_s=settings.start_timeout_s)
+            await_ready(settings, {service: 1}, began)
+        except ObservaError as error:
+            print(f"  {service} not started: {error}")
+            supervisor.tell(settings, "stop", name=service, waiting=True, timeout_s=supervisor.GRACE_S + 10)
 
 
 def await_ready(settings: StackSettings, wanted: dict[str, int], began: float) -> None:
@@ -105,7 +128,7 @@ def await_ready(settings: StackSettings, wanted: dict[str, int], began: float) -
             if reason is None:
                 seen.add(process.name)
                 port = probes.port_of(settings, process.name)
-                print(f"  {process.name:<10} ready after {time.monotonic() - began:4.1f} s  port {port}", flush=True)
+                print(f"  {process.name:<12} ready after {time.monotonic() - began:4.1f} s  port {port}", flush=True)
             else:
                 reasons[process.service] = reason
         waiting = {s: n for s, n in wanted.items() if sum(name.partition("-")[0] == s for name in seen) < n}
@@ -131,7 +154,7 @@ def _failed(settings: StackSettings, service: str, what: str) -> ObservaError:
 def _stop_all(settings: StackSettings) -> None:
     if supervisor.pid(settings) is not None:
         try:
-            for service in ("gateway", "worker", "monitor", *["redis"] * settings.embedded):
+            for service in ("gateway", "worker", *alerting.SERVICES, "monitor", *["redis"] * settings.embedded):
                 supervisor.tell(settings, "stop", name=service, waiting=True, timeout_s=supervisor.GRACE_S + 10)
             supervisor.tell(settings, "quit")
         except ObservaError as error:
@@ -142,7 +165,7 @@ def _stop_all(settings: StackSettings) -> None:
 def _stop_processes(settings: StackSettings) -> None:
     """Stop by process id what still runs: the supervisor, or it would start the others again, and then the others."""
     _end(settings, ["supervisor"])
-    for services in (("gateway",), ("worker", "monitor"), ("redis",)):
+    for services in (("gateway",), ("worker", "monitor", *alerting.SERVICES), ("redis",)):
         _end(settings, [p.name for p in probes.running(settings) if p.service in services])
 
 
@@ -182,12 +205,22 @@ def print_where(settings: StackSettings) -> None:
     """Say where everything is."""
     gateway = f"http://{settings.gateway_host}:{settings.gateway_port}"
     say = '{"text": "a joy from start to finish"}'
+    alerts = _where_alerting_is(settings)
     print(f"""
   gateway   {gateway}   (documentation: {gateway}/docs)
   monitor   http://127.0.0.1:{settings.monitor_port}   (metrics: /metrics)
-  log       {settings.server_url}   (`just redis PING`, `redis-cli -u "$(just redis-url)"`)
+{alerts}  log       {settings.server_url}   (`just redis PING`, `redis-cli -u "$(just redis-url)"`)
   logs      {settings.run_dir}/logs   (`just logs`)
 
   curl -s {gateway}/predict -H 'content-type: application/json' -d '{say}'
 
   just status | just scale-workers 4 | just doctor | just down""")
+
+
+def _where_alerting_is(settings: StackSettings) -> str:
+    running = {process.name for process in probes.running(settings)}
+    return "".join(
+        f"  {service:<13}http://127.0.0.1:{alerting.port(settings, service)}\n"
+        for service in alerting.SERVICES
+        if service in running
+    )

@@ -16,16 +16,16 @@ def status(settings: StackSettings) -> int:
         print("Observa is not running; `just up` starts it.")
         return 3
     usage = _measure([p.pid for p in processes])
-    print(f"{'process':<12}{'pid':>8}  {'port':>5}  {'cpu':>5}  {'memory':>8}  {'up':>8}  state")
+    print(f"{'process':<13}{'pid':>8}  {'port':>5}  {'cpu':>5}  {'memory':>8}  {'up':>8}  state")
     good = supervised is not None
     for process in processes:
         reason = probes.why_not_ready(settings, process.name)
         good = good and reason is None
         port = probes.port_of(settings, process.name)
-        print(f"{process.name:<12}{process.pid:>8}  {port:>5}  {usage.get(process.pid, '')}  {reason or 'ready'}")
+        print(f"{process.name:<13}{process.pid:>8}  {port:>5}  {usage.get(process.pid, '')}  {reason or 'ready'}")
     missing = set(settings.services) - {p.service for p in processes}
     for service in sorted(missing):
-        print(f"{service:<12}{'-':>8}  {'-':>5}  {'':>25}  not running; `just logs {service}` says why")
+        print(f"{service:<13}{'-':>8}  {'-':>5}  {'':>25}  not running; `just logs {service}` says why")
     if supervised is None:
         print("The supervisor has died: `just up` starts everything anew.")
     return 0 if good and not missing else 1

@@ -21,6 +21,8 @@ RECIPES = {
     "clean",
     "redis-url",
     "redis",
+    "redis-users",
+    "keys",
     "predict",
     "feedback",
     "dead",

@@ -19,7 +19,7 @@ from broker.groups import ensure_groups
 from broker.log import Log, Settlement
 from broker.settings import BrokerSettings
 from broker.streams import WORKERS, Tag
-from gateway.app import GatewayServer, create_app, listen, prepare
+from gateway.app import GatewayServer, create_app, listen_everywhere, prepare
 from gateway.settings import GatewaySettings
 from tests.servers import eventually
 
@@ -136,12 +136,12 @@ class RunningGateway:
 @asynccontextmanager
 async def running_gateway(settings: GatewaySettings) -> AsyncIterator[RunningGateway]:
     """The gateway as `python -m gateway` runs it, on a free port, in this event loop."""
-    listener = listen("127.0.0.1", 0)
+    listeners = listen_everywhere(settings.model_copy(update={"gateway_port": 0}))
     await prepare(settings)
     app = create_app(settings)
     server = GatewayServer(app, settings)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    port = int(listener.getsockname()[1])
+    serving = asyncio.create_task(server.serve(sockets=listeners))
+    port = int(listeners[0].getsockname()[1])
     try:
         await eventually(lambda: asyncio.sleep(0, server.started), "the gateway has started")
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:

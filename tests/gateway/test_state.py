@@ -7,7 +7,7 @@ import re
 import pytest
 
 from broker.events import Alert
-from broker.streams import Tag
+from broker.streams import PredictionId, Tag
 from tests.gateway.stack import LABELS
 
 SENTIMENT = Tag("sentiment")
@@ -80,10 +80,13 @@ async def test_odd_names_make_no_new_metric(client):
     assert 'observa_request_duration_seconds_count{model="sentiment"} 1.0' in after
 
 
-async def test_every_example_of_the_reference_runs(client):
+async def test_every_example_of_the_reference_runs(client, redis):
+    dead = (
+        await redis.xadd(SENTIMENT.dead, {"id": str(PredictionId.new(SENTIMENT)), "entry": '["text","a"]'})
+    ).decode()
     known = (await client.post("/predict", json={"text": "a"})).json()["id"]
     document = (await client.get("/openapi.json")).json()
-    names = {"model": "sentiment", "version": "1", "prediction_id": known}
+    names = {"model": "sentiment", "version": "1", "prediction_id": known, "dead_id": dead}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             url = re.sub(r"{(\w+)}", lambda match: names[match[1]], path)

@@ -4,16 +4,52 @@ import asyncio
 import random
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
 import httpx
 from redis import Redis
 
-from broker.events import Result
+from broker.events import DeadLetter, Result
 from broker.streams import Tag
+from tests.live.strange import positive
 
 RETRY = {502, 503, 504}
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One text, when it was sent, and which version must answer it where that is known."""
+
+    text: str
+    label: str
+    at: float
+    version: str | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is wrong with a history, as keys or ids; `buried` and `expired` are ends that are allowed."""
+
+    lost: Sequence[str]
+    twice: Sequence[str]
+    wrong: Sequence[str]
+    phantom: Sequence[str]
+    stale: Sequence[str]
+    missing: Sequence[str]  # answered, and not in the results
+    buried: Sequence[str]
+    expired: Sequence[str]
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """How many of each kind of fault; empty when all is well."""
+        kinds = {name: len(getattr(self, name)) for name in ("lost", "twice", "wrong", "phantom", "stale", "missing")}
+        return {name: count for name, count in kinds.items() if count}
+
+    def __str__(self) -> str:
+        found = {name: list(getattr(self, name))[:3] for name in self.faults}
+        return f"{self.faults} {found}, {len(self.buried)} buried, {len(self.expired)} expired"
 
 
 @dataclass
@@ -26,64 +62,122 @@ class Ledger:
     gateways: list[str]
     model: str
     seed: int = 0
-    sent: dict[str, str] = field(default_factory=dict)  # key to the label that must come
+    good: str = "good"
+    bad: str = "bad"
+    sent: dict[str, Sent] = field(default_factory=dict)  # by key
     answers: dict[str, dict] = field(default_factory=dict)  # key to the answer
+    failed: dict[str, str] = field(default_factory=dict)  # key to the id of a prediction that failed for good
     refusals: Counter[str] = field(default_factory=Counter)  # "no answer", or a status that asks to try again
     waits_s: list[float] = field(default_factory=list)
+    others: set[str] = field(default_factory=set)  # ids of what somebody else sent
+    version: str | None = None  # what must answer from now on; None: whatever is live
 
     async def __aenter__(self) -> Self:
         self.random = random.Random(self.seed)
-        self.client = httpx.AsyncClient(timeout=35, limits=httpx.Limits(max_connections=200))
+        self.client = httpx.AsyncClient(timeout=35, limits=httpx.Limits(max_connections=600))
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.client.aclose()
 
-    async def send(self, text: str = "", *, give_up_s: float = 60) -> None:
-        """Send one text until it is answered."""
+    def write(self, text: str = "") -> str:
+        """Note one more text; return its key."""
         good = self.random.random() < 0.5
         key = str(uuid.UUID(int=self.random.getrandbits(128)))
-        self.sent[key] = "positive" if good else "negative"
+        whole = f"{self.good if good else self.bad} {key} {text}"
+        label = "positive" if good else "negative"
+        self.sent[key] = Sent(whole, label, asyncio.get_running_loop().time(), self.version)
+        return key
+
+    async def send(self, text: str = "", *, give_up_s: float = 60) -> None:
+        """Send one text until it is answered."""
+        await self.insist(self.write(text), give_up_s=give_up_s)
+
+    async def insist(self, key: str, *, give_up_s: float = 60) -> None:
+        """Send the text of *key* until it is answered; again after an answer, the answer must be the same."""
         loop = asyncio.get_running_loop()
         start = loop.time()
-        while loop.time() - start < give_up_s:
-            answer = await self._try(key, f"{'good' if good else 'bad'} {key} {text}")
+        while loop.time() - start < give_up_s and key not in self.failed:
+            answer = await self._try(key)
             if answer is not None:
-                self.answers[key] = answer
+                assert self.answers.setdefault(key, answer) == answer, "a repeated call got another answer"
                 self.waits_s.append(loop.time() - start)
                 return
             await asyncio.sleep(self.random.uniform(0.05, 0.2))
 
-    async def load(self, count: int, per_second: float, text: str = "") -> None:
+    async def load(self, count: int, per_second: float, text: str = "", *, give_up_s: float = 60) -> None:
         """Send *count* texts at a constant rate, whether or not earlier ones are answered."""
+        loop = asyncio.get_running_loop()
+        start = loop.time()
         async with asyncio.TaskGroup() as group:
-            for _ in range(count):
+            for number in range(count):
+                await asyncio.sleep(start + number / per_second - loop.time())
+                group.create_task(self.send(text, give_up_s=give_up_s))
+
+    async def load_until(self, done: asyncio.Event, per_second: float, text: str = "") -> None:
+        """Send at a constant rate until *done*, then wait for what is open."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        async with asyncio.TaskGroup() as group:
+            while not done.is_set():
                 group.create_task(self.send(text))
-                await asyncio.sleep(1 / per_second)
+                due += 1 / per_second
+                await asyncio.sleep(due - loop.time())
+
+    def wait_s(self, share: float = 0.99) -> float:
+        """Return the wait that *share* of the answered texts did not exceed, in seconds, retries included."""
+        waits = sorted(self.waits_s)
+        return waits[min(len(waits) - 1, int(len(waits) * share))]
+
+    def judge(self, redis: Redis) -> Verdict:
+        """Compare every text sent, every answer, and everything on the log."""
+        tag = Tag(self.model)
+        results = [Result.from_fields(fields) for _, fields in redis.xrange(tag.results)]
+        results = [result for result in results if result.role == "live"]
+        published = Counter(result.id for result in results)
+        dead = {DeadLetter.from_fields(fields).id for _, fields in redis.xrange(tag.dead)}
+        expired = {result.id for result in results if result.code == "deadline_exceeded"}
+        ids = {key: answer["id"] for key, answer in self.answers.items()}
+        ends = {key: ident for key, ident in self.failed.items() if ident in dead or ident in published}
+        known = {*ids.values(), *self.failed.values(), *self.others}
+        answered = [ident for ident, count in Counter(ids.values()).items() if count > 1]
+        return Verdict(
+            lost=sorted(self.sent.keys() - ids.keys() - ends.keys()),
+            twice=[ident for ident, count in published.items() if count > 1] + answered,
+            wrong=[key for key in ids if not self._fits(key)],
+            phantom=[ident for ident in published if ident not in known],
+            stale=[key for key in ids if self.sent[key].version not in {None, self.answers[key]["version"]}],
+            missing=[ident for ident in ids.values() if ident not in published],
+            buried=[key for key, ident in ends.items() if ident in dead],
+            expired=[key for key, ident in ends.items() if ident in expired],
+        )
 
     def check(self, redis: Redis) -> None:
         """Fail unless every text was answered once, with its own answer."""
-        lost = self.sent.keys() - self.answers.keys()
-        assert not lost, f"{len(lost)} of {len(self.sent)} were never answered; refusals {dict(self.refusals)}"
-        wrong = [key for key, answer in self.answers.items() if answer["label"] != self.sent[key]]
-        assert not wrong, f"{len(wrong)} got another text's answer"
-        ids = {answer["id"] for answer in self.answers.values()}
-        assert len(ids) == len(self.answers), "two texts share an id"
-        results = [Result.from_fields(fields) for _, fields in redis.xrange(Tag(self.model).results)]
-        published = Counter(result.id for result in results if result.role == "live")
-        twice = {ident: count for ident, count in published.items() if count > 1}
-        assert not twice, f"{len(twice)} ids were published more than once"
-        assert ids <= published.keys(), "an answer is missing from the results"
+        verdict = self.judge(redis)
+        story = f"seed {self.seed}, {len(self.sent)} sent, refusals {dict(self.refusals)}: {verdict}"
+        assert not verdict.faults, story
+        assert not verdict.buried, story
+        assert not verdict.expired, story
 
-    async def _try(self, key: str, text: str) -> dict | None:
+    def _fits(self, key: str) -> bool:
+        sent, answer = self.sent[key], self.answers[key]
+        if answer["label"] != sent.label:
+            return False
+        return self.good != "good" or abs(answer["probabilities"]["positive"] - positive(sent.text)) < 2e-6
+
+    async def _try(self, key: str) -> dict | None:
         url = f"{self.random.choice(self.gateways)}/v1/models/{self.model}/predict"
         try:
-            response = await self.client.post(url, json={"text": text}, headers={"Idempotency-Key": key})
+            response = await self.client.post(url, json={"text": self.sent[key].text}, headers={"Idempotency-Key": key})
         except httpx.HTTPError:
             self.refusals["no answer"] += 1
             return None
         if response.status_code in RETRY:
             self.refusals[str(response.status_code)] += 1
+            problem = response.json()
+            if problem["code"] in {"inference_failed", "deadline_exceeded"}:
+                self.failed[key] = problem["id"]
             return None
         assert response.status_code == 200, f"{response.status_code} {response.text}"
         answer: dict = response.json()

@@ -17,11 +17,11 @@ ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "models"
 
 
-def make_model(store: Path, name: str, kind: str = "strange") -> None:
-    """A model folder without files: the strange kind needs none."""
+def make_model(store: Path, name: str, kind: str = "strange", version: str = "1") -> None:
+    """A model folder without files, live from now on: the strange kind needs none."""
     manifest = ModelManifest(
         name=name,
-        version="1",
+        version=version,
         kind=kind,
         labels=("negative", "positive"),
         max_length=10_000,
@@ -31,10 +31,10 @@ def make_model(store: Path, name: str, kind: str = "strange") -> None:
         created="2026-01-01T00:00:00Z",
         files={},
     )
-    folder = store / name / "1"
+    folder = store / name / version
     folder.mkdir(parents=True)
     (folder / "model.json").write_text(manifest.model_dump_json())
-    (store / name / "live.json").write_text(Pointer(version="1", generation=1).model_dump_json())
+    (store / name / "live.json").write_text(Pointer(version=version, generation=int(version)).model_dump_json())
 
 
 class Process:
@@ -43,9 +43,20 @@ class Process:
     def __init__(self, command: list[str], port: int, environment: dict[str, str], log: Path) -> None:
         self.port = port
         self.log = log
-        with log.open("ab") as output:
+        self._command = command
+        self._environment = environment
+        self.start()
+
+    def start(self) -> None:
+        """Start it, for the first time or again: the same command, port and settings."""
+        with self.log.open("ab") as output:
             self.popen = subprocess.Popen(
-                command, cwd=ROOT, env=os.environ | environment, stdout=output, stderr=output, start_new_session=True
+                self._command,
+                cwd=ROOT,
+                env=os.environ | self._environment,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
 
     @property
@@ -96,20 +107,19 @@ class Services:
         """Put one of the shipped models into the store."""
         (self.models / name).symlink_to(SHIPPED / name)
 
-    def gateway(self, *, ready: bool = True) -> Process:
+    def gateway(self, *, ready: bool = True, **settings: object) -> Process:
         port = free_port()
-        process = self._start(["-m", "gateway"], port, {"OBSERVA_GATEWAY_PORT": port})
+        process = self._start("gateway", port, {"OBSERVA_GATEWAY_PORT": port, **settings})
         return process.wait("/readyz" if ready else "/healthz")
 
-    def worker(self, *, wait: bool = True) -> Process:
+    def worker(self, module: str = "tests.live.strange_worker", *, wait: bool = True, **settings: object) -> Process:
         port = free_port()
-        command = ["-m", "tests.live.strange_worker"]
-        process = self._start(command, port, {"OBSERVA_WORKER_METRICS_PORT_BASE": port})
+        process = self._start(module, port, {"OBSERVA_WORKER_METRICS_PORT_BASE": port, **settings})
         return process.wait("/healthz") if wait else process
 
-    def monitor(self) -> Process:
+    def monitor(self, **settings: object) -> Process:
         port = free_port()
-        return self._start(["-m", "monitor"], port, {"OBSERVA_MONITOR_PORT": port}).wait("/healthz")
+        return self._start("monitor", port, {"OBSERVA_MONITOR_PORT": port, **settings}).wait("/healthz")
 
     def stop(self) -> None:
         for process in self.processes:
@@ -119,7 +129,7 @@ class Services:
         """Everything the services wrote."""
         return "".join(process.log.read_text() for process in self.processes)
 
-    def _start(self, command: list[str], port: int, more: dict[str, object]) -> Process:
+    def _start(self, module: str, port: int, more: dict[str, object]) -> Process:
         environment = {
             "OBSERVA_REDIS_URL": self.server.url,
             "OBSERVA_MODELS": str(self.models),
@@ -127,8 +137,8 @@ class Services:
             **self.settings,
             **{name: str(value) for name, value in more.items()},
         }
-        log = self.folder / f"{command[-1].rpartition('.')[2]}-{len(self.processes)}.log"
-        process = Process([sys.executable, *command], port, environment, log)
+        log = self.folder / f"{module.rpartition('.')[2]}-{len(self.processes)}.log"
+        process = Process([sys.executable, "-m", module], port, environment, log)
         self.processes.append(process)
         return process
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from broker.manifest import ModelManifest
+from tests.live.strange import positive
 from worker.app import main
 from worker.models import LOADERS, Scores
 
@@ -25,11 +26,7 @@ class Strange:
                 raise RuntimeError("as the text says")
             if found := re.search(r"SLEEP-(\d+)", text):
                 time.sleep(int(found[1]) / 1000)
-        return [self._scores(text) for text in texts]
-
-    def _scores(self, text: str) -> Scores:
-        positive = 0.9 if "good" in text else 0.2
-        return Scores((1 - positive, positive), len(text.split()), truncated=False)
+        return [Scores((1 - positive(text), positive(text)), len(text.split()), truncated=False) for text in texts]
 
 
 LOADERS["strange"] = Strange

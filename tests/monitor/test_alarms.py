@@ -40,7 +40,11 @@ def test_a_drift_alarm_ends_when_traffic_is_like_the_reference_again() -> None:
 def test_an_accuracy_alarm_begins_with_evidence_and_ends_under_the_same_id() -> None:
     watched = state()
     began = watched.feedback.fold(labels_of([True] * 40 + [False] * 60))
-    assert {(alert.detector, alert.severity) for alert in began} == {("e-sr", "page"), ("wilson", "ticket")}
+    assert {(alert.detector, alert.severity) for alert in began} == {
+        ("e-sr", "page"),
+        ("wilson", "ticket"),
+        ("adwin", "ticket"),
+    }
     evidence = next(alert.evidence for alert in began if alert.detector == "wilson")
     assert evidence["n"] >= 50
     assert evidence["confusion"]["negative"]["positive"] == evidence["n"] - evidence["correct"]

@@ -1,7 +1,10 @@
+import math
+
 import orjson
 import pytest
 
 from monitor.columns import read_label, read_results
+from monitor.profiles import NUMERIC
 from tests.monitor.entries import START_MS, entry, feedback, prediction_id, result, state
 
 
@@ -10,10 +13,16 @@ def test_fast_reading_agrees_with_the_event_models() -> None:
     rows = read_results([entry(shown, START_MS)])
     assert (rows.ids, rows.versions, rows.roles, rows.statuses) == ([shown.id], ["1"], ["canary"], ["ok"])
     assert (rows.labels, rows.evaluations, rows.flags) == (["positive"], ["r"], [(False, True)])
-    assert rows.numbers == [(100.0, 18.0, 20.0, 0.25, 0.9)]
+    assert rows.slices == [("team=a",)]
+    numbers = dict(zip(NUMERIC, rows.values()[0].tolist(), strict=True))
+    assert numbers.pop("entropy") == pytest.approx(-(0.9 * math.log(0.9) + 0.1 * math.log(0.1)))
+    expected = {"characters": 100, "words": 18, "tokens": 20, "oov_ratio": 0.25, "confidence": 0.9}
+    assert {name: numbers[name] for name in expected} == expected
+    assert (numbers["queue_ms"], numbers["inference_ms"]) == (1, 2)
+    assert math.isnan(numbers["non_latin_ratio"])  # an older worker did not say
     label = read_label(entry(feedback(confidence=0.25, previous_label="odd"), START_MS + 7, 3))
     assert label[:4] == (f"{START_MS + 7}-3", START_MS + 7, prediction_id(START_MS), START_MS)
-    assert label[4:] == ("1", "positive", "positive", 250_000, "odd", None)
+    assert label[4:] == ("1", "positive", "positive", 250_000, "odd", None, ())
 
 
 @pytest.mark.parametrize(

@@ -65,4 +65,6 @@ def test_a_profile_describes_texts_as_received_and_answers():
     assert found.count == 2
     assert found.labels == {"negative": 1, "positive": 1}
     assert found.features["oov_ratio"].edges == (0.0,)
-    assert set(found.features) == {"characters", "words", "tokens", "oov_ratio", "confidence", "entropy"}
+    assert set(found.features) == {
+        *("characters", "words", "tokens", "oov_ratio", "non_latin_ratio", "confidence", "entropy"),
+    }

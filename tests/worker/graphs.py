@@ -79,9 +79,11 @@ def model(nodes, tensors, inputs, outputs):
     return message((1, 9), (7, graph), (8, message((1, ""), (2, 19))))
 
 
-def node(operator, inputs, outputs, **attributes):
+def node(operator, inputs, outputs, *, domain="", **attributes):
     whole = [(5, message((1, name), (3, number), (20, 2))) for name, number in attributes.items()]
-    return message(*((1, name) for name in inputs), *((2, name) for name in outputs), (4, operator), *whole)
+    return message(
+        *((1, name) for name in inputs), *((2, name) for name in outputs), (4, operator), (7, domain), *whole
+    )
 
 
 def tensor(name, kind, shape, *, floats=(), ints=(), external=False):  # noqa: PLR0913 by name

@@ -8,7 +8,7 @@ from broker.errors import ModelRefusedError
 from tests.worker import graphs
 from tests.worker.builders import write_model
 from worker.models import LOADERS, load_models, load_version
-from worker.onnx import open_session
+from worker.onnx import DEEPEST, MOST_NODES, open_session
 from worker.speed import warm_up
 
 SHIPPED = Path(__file__).parents[2] / "models"
@@ -88,6 +88,74 @@ def test_data_outside_is_found_wherever_it_hides(hide):
     )
     with pytest.raises(ModelRefusedError, match="one file"):
         open_session(content)
+
+
+@pytest.mark.parametrize(
+    ("domain", "operator"),
+    [
+        ("com.example", "Identity"),
+        ("com.microsoft", "LoadFile"),
+        ("com.microsoft.nchwc", "Conv"),
+        ("ai.onnx.contrib", "PyOp"),
+        ("ai.onnx.training", "Adam"),
+        ("AI.ONNX.ML", "Normalizer"),
+    ],
+)
+@pytest.mark.parametrize("place", ["graph", "subgraph", "function"])
+def test_an_operator_that_may_do_more_than_arithmetic_is_refused(domain, operator, place):
+    node = graphs.node(operator, ["a"], ["b"], domain=domain)
+    content = {
+        "graph": lambda: graphs.model([node], [], {}, {}),
+        "subgraph": lambda: graphs.model(
+            [graphs.message((4, "If"), (5, graphs.message((1, "then_branch"), (6, graphs.message((1, node))))))],
+            [],
+            {},
+            {},
+        ),
+        "function": lambda: graphs.message((25, graphs.message((7, node)))),
+    }[place]()
+    with pytest.raises(ModelRefusedError, match=rf"uses the operator {domain}\.{operator}"):
+        open_session(content)
+
+
+def test_a_graph_with_too_many_nodes_is_refused():
+    content = graphs.message((7, graphs.message((1, graphs.node("Abs", ["a"], ["a"]))) * (MOST_NODES + 1)))
+    with pytest.raises(ModelRefusedError, match=f"more than {MOST_NODES} nodes"):
+        open_session(content)
+
+
+def test_graphs_in_graphs_without_end_are_refused():
+    content = graphs.message((1, graphs.node("Abs", ["a"], ["b"])))
+    for _ in range(1000):
+        content = graphs.message((1, graphs.message((4, "If"), (5, graphs.message((6, content))))))
+    with pytest.raises(ModelRefusedError, match=f"more than {DEEPEST} messages"):
+        open_session(graphs.message((7, content)))
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_parsed(monkeypatch):
+    monkeypatch.setattr("worker.onnx.MOST_BYTES", 100)
+    with pytest.raises(ModelRefusedError, match="at most 100 are read"):
+        open_session(graphs.linear())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_bytes_are_refused_in_one_line_and_never_kill_the_reader(tmp_path, seed):
+    draw, whole = random.Random(seed), graphs.transformer()
+    refused = 0
+    for number in range(60):
+        content = bytearray(whole)
+        for _ in range(draw.randint(1, 8)):
+            content[draw.randrange(len(content))] = draw.randrange(256)
+        damaged = {
+            "model.onnx": bytes(content[: draw.randint(1, len(content))]),
+            "tokenizer.json": graphs.words_tokenizer(),
+        }
+        folder = write_model(tmp_path / str(number), damaged, kind="transformer")
+        try:
+            load_version(folder)
+        except ModelRefusedError as error:
+            refused += "\n" not in str(error)
+    assert refused > 30
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00" * 9, b"\xff" * 20, b"not a model at all", graphs.linear()[:-30]])

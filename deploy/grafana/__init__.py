@@ -1,0 +1,1 @@
+"""Grafana's dashboard and alert rules as code; `just dashboards` writes the files that Grafana loads."""

@@ -1,0 +1,124 @@
+"""The detector that bets on ranks: quiet by proof, whatever the traffic's shape and dependence."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.detectors import HOLD, QUIET_BLOCKS
+from monitor.drift import Counts
+
+CHUNK: Final = 16  # entries whose bets are settled together
+BETS: Final = (0.1, 0.25, 0.5, 1.0, 1.4)  # for small shifts and for great ones
+UNIT: Final = 1 << 24  # ranks and logarithms are whole parts of it: their sums are the same in any batching
+TOLERANCE: Final = math.sqrt(math.log(2 / 0.05) / 2)  # over sqrt(n): Dvoretzky-Kiefer-Wolfowitz at 95 %
+
+
+@dataclass(frozen=True, slots=True)
+class Stakes:
+    """What each bin wins for each bet on "higher" and on "lower", and the mean rank that is no news."""
+
+    logs: NDArray[np.int64]  # (bins, 2 * bets), in units
+    ranks: NDArray[np.int64]  # (bins,), in units
+    mean: float
+    tolerance: float
+
+    @classmethod
+    def of(cls, ranks: NDArray[np.float64], counts: Counts) -> "Stakes":
+        """Lay fair bets on *ranks* (0 to 1, one a bin) against any mean within the tolerance of the reference's."""
+        shares = (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
+        mean = float(ranks @ shares)
+        tolerance = TOLERANCE / math.sqrt(float(counts.sum()))
+        bets = np.array(BETS)
+        up = np.log1p(np.outer(ranks - mean - tolerance, np.minimum(bets, 0.9 / (mean + tolerance))))
+        down = np.log1p(np.outer(mean - tolerance - ranks, np.minimum(bets, 0.9 / (1 - mean + tolerance))))
+        logs = np.rint(np.hstack([up, down]) * UNIT).astype(np.int64)
+        return cls(logs, np.rint(ranks * UNIT).astype(np.int64), mean, tolerance)
+
+
+def middle_ranks(counts: Counts) -> NDArray[np.float64]:
+    """Return the middle rank of each bin in the reference; their mean over it is one half."""
+    shares = (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
+    ranks: NDArray[np.float64] = np.cumsum(shares) - shares / 2
+    return ranks
+
+
+@dataclass(slots=True)
+class RankDetector:
+    """Shiryaev-Roberts e-detector: ``M = (M + 1) * L`` for each bet, alarm when the mean over them passes a limit.
+
+    The mean number of chunks to a false alarm is at least the limit while the conditional mean rank stays within the
+    tolerance, without independence (J. Shin, A. Ramdas, A. Rinaldo, "E-detectors", NEJSDS 2023, arXiv 2203.03532).
+    Ends after `QUIET_BLOCKS` blocks of `HOLD` entries whose mean rank is within the tolerance.
+    """
+
+    sums: list[float] = field(default_factory=lambda: [0.0] * (2 * len(BETS)))
+    gained: list[int] = field(default_factory=lambda: [0] * (2 * len(BETS)))  # by the bets of the open chunk
+    open: int = 0  # entries of the open chunk, or of the open block while active
+    ranked: int = 0  # ranks summed over the open block
+    quiet: int = 0
+    active: bool = False
+
+    @property
+    def statistic(self) -> float:
+        """The evidence so far."""
+        return sum(self.sums) / len(self.sums)
+
+    def update_many(self, stakes: Stakes, bins: NDArray[np.int64], limit: float) -> list[tuple[int, bool]]:
+        """Take *bins* in order; return (position, began) of every change."""
+        changes: list[tuple[int, bool]] = []
+        at = 0
+        while at < len(bins):
+            was = self.active
+            at += self._hold(stakes, bins[at:]) if was else self._bet(stakes, bins[at:], limit)
+            if self.active != was:
+                changes.append((at - 1, self.active))
+        return changes
+
+    def _bet(self, stakes: Stakes, bins: NDArray[np.int64], limit: float) -> int:
+        first = min(CHUNK - self.open, len(bins))
+        whole = (len(bins) - first) // CHUNK
+        gains = [stakes.logs[bins[:first]].sum(axis=0) + np.array(self.gained)]
+        chunks = stakes.logs[bins[first : first + whole * CHUNK]].reshape(whole, CHUNK, len(self.gained)).sum(axis=1)
+        self.open += first
+        if self.open < CHUNK:
+            self.gained = gains[0].tolist()
+            return first
+        taken = first
+        for gained in [gains[0].tolist(), *chunks.tolist()]:
+            self.sums = [(m + 1) * math.exp(g / UNIT) for m, g in zip(self.sums, gained, strict=True)]
+            if self.statistic >= limit:
+                self._begin()
+                return taken
+            taken += CHUNK
+        taken = first + whole * CHUNK
+        self.open = len(bins) - taken
+        self.gained = stakes.logs[bins[taken:]].sum(axis=0).tolist()
+        return len(bins)
+
+    def _begin(self) -> None:
+        self.active = True
+        self.open = self.ranked = self.quiet = 0
+        self.gained = [0] * len(self.gained)
+
+    def _hold(self, stakes: Stakes, bins: NDArray[np.int64]) -> int:
+        taken = min(HOLD - self.open, len(bins))
+        self.open += taken
+        self.ranked += int(stakes.ranks[bins[:taken]].sum())
+        if self.open == HOLD:
+            calm = abs(self.ranked / (HOLD * UNIT) - stakes.mean) <= stakes.tolerance
+            self.quiet = self.quiet + 1 if calm else 0
+            self.open = self.ranked = 0
+            if self.quiet == QUIET_BLOCKS:
+                self.active, self.sums = False, [0.0] * len(self.sums)
+        return taken
+
+    def dump(self) -> list[Any]:
+        """Return the state as plain values."""
+        return [self.sums, self.gained, self.open, self.ranked, self.quiet, self.active]
+
+    def load(self, state: list[Any]) -> None:
+        """Take the state back."""
+        self.sums, self.gained, self.open, self.ranked, self.quiet, self.active = state

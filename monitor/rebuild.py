@@ -1,0 +1,221 @@
+"""Counts a log again from its oldest entry and says whether the live state is the same: ``python -m monitor.rebuild``.
+
+Nothing is written to the log, and the running monitor does not notice. The live snapshot says up to where each stream
+had been read; the fold is repeated up to exactly there, so that both sides know the same entries.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from broker.connection import check_server, connect
+from broker.errors import BrokerUnavailableError, ObservaError
+from broker.settings import load_settings
+from broker.streams import Tag, entry_time_ms
+from monitor.feedback import FeedbackFold
+from monitor.panes import HOUR_MS, MINUTE_MS
+from monitor.profiles import Profiles
+from monitor.results import ResultsFold
+from monitor.settings import MonitorSettings
+from monitor.state import State
+
+PAGE: Final = 5000
+PANE_MS: Final = {"minutes": MINUTE_MS, "hours": HOUR_MS}
+SHOWN: Final = 12  # differences printed
+EQUAL, DIFFERENT, MISTAKE = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Which entries of one stream were counted again."""
+
+    stream: str
+    first: str | None  # entry ids; None: there was no entry up to the live position
+    last: str
+    entries: int
+    missing: int  # entries the live state has seen that are no longer in the log
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """One shard, counted twice."""
+
+    tag: Tag
+    ranges: tuple[Range, ...]
+    other_logs: int  # how often the live state went on with another log: what that held cannot be read again
+    differences: list[str] = field(default_factory=list)  # "place: live ..., rebuilt ..."
+
+    @property
+    def whole(self) -> bool:
+        """Whether every entry that the live state has seen could be read again."""
+        return not self.other_logs and all(not part.missing for part in self.ranges)
+
+
+async def rebuild(redis: Redis, settings: MonitorSettings, tag: Tag) -> Rebuilt | None:
+    """Count the log of *tag* again up to the live state's position; None where no monitor has left a state.
+
+    Raises:
+        MalformedEntryError, NewerSchemaError: the live state cannot be read.
+
+    """
+    profiles = Profiles(settings.models / tag.model, settings.rules)
+    stored: Any = await redis.hget(tag.key("monitor"), "state")
+    if stored is None:
+        return None
+    live, again = State(settings.rules, profiles), State(settings.rules, profiles)
+    live.decode(stored)
+    ranges = []
+    for stream, known, fold in zip((tag.results, tag.feedback), live.folds, again.folds, strict=True):
+        ranges.append(await _fold(redis, stream, known, fold, again))
+    whole = Rebuilt(tag, tuple(ranges), live.other_logs)
+    first, second = _comparable(live), _comparable(again)
+    if not whole.whole:
+        since = [entry_time_ms(part.first) if part.first else None for part in ranges]
+        first, second = _covered(first, since), _covered(second, since)
+    return replace(whole, differences=differences(first, second))
+
+
+async def _fold(
+    redis: Redis, stream: str, live: ResultsFold | FeedbackFold, fold: ResultsFold | FeedbackFold, into: State
+) -> Range:
+    """Fold *stream* from its oldest entry up to where *live* stands."""
+    first, last, count, start = None, live.position, 0, "-"
+    while last != "0-0":
+        entries: Any = await redis.xrange(stream, start, last, PAGE)
+        if not entries:
+            break
+        into.alerts += len(fold.fold(entries))
+        first = first or entries[0][0].decode()
+        count += len(entries)
+        start = f"({entries[-1][0].decode()}"
+    # What was gone before there was a monitor, and gaps, are in `entries_read` too: they were never counted.
+    missing = max(0, live.entries_read - live.gap - count)
+    return Range(stream, first, last, count, missing)
+
+
+def _comparable(state: State) -> dict[str, Any]:
+    """Return the state without what only the live run can know: places in the stream and gaps."""
+    plain: dict[str, Any] = orjson.loads(state.encode())
+    plain.pop("other_logs")
+    for name in ("results", "feedback"):
+        for only_live in ("position", "entries_read", "gap"):
+            plain[name].pop(only_live)
+    return plain
+
+
+def _covered(plain: dict[str, Any], since_ms: list[int | None]) -> dict[str, Any]:
+    """Return only the panes that began after the first entry of their stream: these must be equal in any case."""
+    return {
+        name: {} if first is None else {place: pane for place, pane in _panes(plain[name], name) if pane[0] > first}
+        for name, first in zip(("results", "feedback"), since_ms, strict=True)
+    }
+
+
+def _panes(value: Any, place: str) -> Iterator[tuple[str, tuple[int, Any]]]:
+    """Yield the place of every pane within *value*, with its first millisecond and its counts."""
+    if isinstance(value, list):
+        for index, part in enumerate(value):
+            yield from _panes(part, f"{place}[{index}]")
+    if isinstance(value, dict):
+        for key, part in value.items():
+            if key in PANE_MS:
+                yield from ((f"{place}.{key}.{at}", (int(at) * PANE_MS[key], pane)) for at, pane in part.items())
+            else:
+                yield from _panes(part, f"{place}.{key}")
+
+
+def differences(live: Any, again: Any, place: str = "") -> list[str]:
+    """Return where two plain values differ, as lines."""
+    if isinstance(live, dict) and isinstance(again, dict):
+        return [
+            line
+            for key in sorted(live.keys() | again.keys())
+            for line in differences(live.get(key), again.get(key), f"{place}.{key}" if place else key)
+        ]
+    if isinstance(live, list) and isinstance(again, list) and len(live) == len(again):
+        return [
+            line
+            for index, (left, right) in enumerate(zip(live, again, strict=True))
+            for line in differences(left, right, f"{place}[{index}]")
+        ]
+    return [] if live == again else [f"{place}: live {_short(live)}, rebuilt {_short(again)}"]
+
+
+def _short(value: Any) -> str:
+    text = orjson.dumps(value).decode()
+    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - a line of a terminal
+
+
+def lines(found: Rebuilt) -> list[str]:
+    """Return what a person reads about one shard."""
+    said = [str(found.tag)]
+    for part in found.ranges:
+        since = f"from {_when(part.first)} " if part.first else ""
+        gone = f"; {part.missing} older ones are no longer in the log" if part.missing else ""
+        said.append(f"  {part.stream}: {part.entries} entries {since}to {part.last}{gone}")
+    if found.other_logs:
+        said.append(f"  {found.other_logs} logs before this one were lost; their entries cannot be counted again")
+    what = "the live state" if found.whole else "the live state in every minute and hour that the log still covers"
+    if not found.differences:
+        return [*said, f"  equal to {what}, bit for bit"]
+    said.append(f"  DIFFERS from {what}:")
+    more = len(found.differences) - SHOWN
+    return [
+        *said,
+        *(f"    {line}" for line in found.differences[:SHOWN]),
+        *([f"    and {more} more"] if more > 0 else []),
+    ]
+
+
+def _when(entry_id: str) -> str:
+    at = datetime.fromtimestamp(entry_time_ms(entry_id) / 1000, UTC)
+    return f"{at:%Y-%m-%d %H:%M:%SZ} ({entry_id})"
+
+
+async def run(settings: MonitorSettings, model: str) -> int:
+    """Rebuild every shard of *model*, print what was found and return the exit status.
+
+    Raises:
+        ObservaError: what only a person can put right.
+
+    """
+    redis = connect(settings, "rebuild")
+    status = EQUAL
+    try:
+        await check_server(redis, settings)
+        for shard in range(settings.shards):
+            found = await rebuild(redis, settings, Tag(model, shard))
+            if found is None:
+                raise ObservaError(f"no monitor has left a state of {Tag(model, shard)}; start everything: just up")
+            print("\n".join(lines(found)))  # noqa: T201 - for a person
+            status = DIFFERENT if found.differences else status
+    except RedisError as error:
+        raise BrokerUnavailableError(f"the log was lost on the way ({error}); run: just up") from error
+    finally:
+        await redis.aclose()
+    return status
+
+
+def main() -> int:
+    """Run the command; a mistake of the person who gave it is one line and exit status 2."""
+    parser = argparse.ArgumentParser(prog="just monitor-rebuild", description=run.__doc__, allow_abbrev=False)
+    parser.add_argument("--model", help="model name (default: OBSERVA_MODEL)")
+    args = parser.parse_args()
+    try:
+        settings = load_settings(MonitorSettings)
+        return asyncio.run(run(settings, args.model or settings.model))
+    except ObservaError as error:
+        print(f"observa monitor-rebuild: {error}", file=sys.stderr)  # noqa: T201 - for a person
+        return MISTAKE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""The accuracy of slices: each is watched alone, at a share of the false alarms, and opens a ticket."""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from monitor.accuracy import wilson
+from monitor.alarms import Alarms, Decided, Finding
+from monitor.columns import Label
+from monitor.detectors import LOSSES, ShiryaevRoberts
+from monitor.panes import HOUR_MS
+from monitor.settings import Rules
+from monitor.slices import HOURS, MAX_SLICES, OTHER, Slices
+
+LABELLED, CORRECT = range(2)
+PREFIX: Final = "accuracy/"  # before the slice, as the feature of its alarms
+
+
+@dataclass(slots=True)
+class Watched:
+    """The evidence against one slice, and the labels since its alarm began."""
+
+    sums: list[float] = field(default_factory=lambda: [0.0] * len(LOSSES))
+    labels: int = 0  # of the present block, while an alarm is on
+    right: int = 0
+
+
+class SliceAccuracy:
+    """One e-detector a slice; its alarm ends when the target's share of a block of labels was right."""
+
+    def __init__(self, target: float, rules: Rules, alarms: Alarms) -> None:
+        self.slices = Slices(2)
+        self._target = target
+        self._minimum = rules.minimum_labels
+        self._run = rules.accuracy_run_length
+        self._alarms = alarms
+        self._watched: dict[str, Watched] = {}
+
+    def add(self, label: Label, multiple: float) -> list[Decided]:
+        """Count a label, in the hour of its prediction; a first one is also evidence."""
+        if label.made_ms // HOUR_MS <= label.entry_ms // HOUR_MS - HOURS:
+            return []
+        decided: list[Decided] = []
+        right = label.label == label.predicted
+        for tag in label.slices:
+            name = self.slices.admit(tag)
+            if label.previous is not None:
+                self.slices.add(name, label.made_ms, (0, right - (label.previous == label.predicted)))
+                continue
+            self.slices.add(name, label.made_ms, (1, int(right)))
+            if name != OTHER:
+                watched = self._watched.setdefault(name, Watched())
+                decided += self._detect(name, watched, label, self._run * multiple * MAX_SLICES)
+        return decided
+
+    def prune(self, now_ms: int, entry_id: str) -> list[Decided]:
+        """Forget slices that were silent for a day."""
+        decided: list[Decided] = []
+        for name in self.slices.prune(now_ms):
+            if self._watched.pop(name, None):
+                decided += self._alarms.end("e-sr", PREFIX + name, 0.0, f"{name} gets no labels any more", entry_id)
+        return decided
+
+    def _detect(self, name: str, watched: Watched, label: Label, limit: float) -> list[Decided]:
+        right = label.label == label.predicted
+        if f"e-sr {PREFIX}{name}" in self._alarms.active:
+            watched.labels += 1
+            watched.right += right
+            if watched.labels < self._minimum:
+                return []
+            over = watched.right >= self._target * watched.labels
+            watched.labels = watched.right = 0
+            summary = f"accuracy of {name} is at its target {self._target:.2f} again"
+            return self._alarms.end("e-sr", PREFIX + name, 0.0, summary, label.entry_id) if over else []
+        detector = ShiryaevRoberts(self._target, watched.sums)
+        detector.update(correct=right)
+        watched.sums = detector.sums
+        if detector.statistic < limit:
+            return []
+        watched.sums = [0.0] * len(LOSSES)
+        return self._alarms.begin(self._finding(name, detector.statistic, limit), label.entry_id)
+
+    def _finding(self, name: str, statistic: float, limit: float) -> Finding:
+        hours = self.slices.hours[name].values()
+        count, right = sum(hour[LABELLED] for hour in hours), sum(hour[CORRECT] for hour in hours)
+        return Finding(
+            detector="e-sr",
+            feature=PREFIX + name,
+            severity="ticket",
+            statistic=statistic,
+            threshold=limit,
+            summary=f"accuracy of {name} is below the target {self._target:.2f}: "
+            f"{right} of {count} labels of the day agree",
+            evidence={"window": "24h", "n": count, "correct": right, "wilson_95": list(wilson(right, count))},
+        )
+
+    def dump(self) -> dict[str, Any]:
+        """Return the state as plain values."""
+        return {
+            "slices": self.slices.dump(),
+            "watched": {name: [w.sums, w.labels, w.right] for name, w in self._watched.items()},
+        }
+
+    def load(self, state: dict[str, Any], *, same_target: bool) -> None:
+        """Take the state back; evidence against another target is not kept."""
+        self.slices.load(state["slices"])
+        if same_target:
+            self._watched = {name: Watched(*values) for name, values in state["watched"].items()}

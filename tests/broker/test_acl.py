@@ -1,0 +1,250 @@
+"""Each role has a user that may do what its code does, and nothing else: on real servers, with the real services."""
+
+import signal
+
+import httpx
+import pytest
+from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
+
+from broker.connection import check_server, connect
+from broker.errors import BrokerUnavailableError
+from broker.settings import BrokerSettings
+from broker.streams import KEYS, WORKERS, Tag
+from cli.__main__ import main
+from deploy.redis.__main__ import ROLES, make_users
+from tests.broker.secured import PROGRAMS, SecuredServer
+from tests.live.services import Services, make_model
+from tests.servers import wait_until
+
+TAG = Tag("strange")
+ROOT = "a-password-of-the-test"
+# Sent by the client library when it connects, where Redis 7.0 knows no such command; a refusal changes nothing.
+UNNEEDED = {"client|setinfo"}
+
+
+@pytest.fixture(scope="module", params=PROGRAMS)
+def secured(request, tmp_path_factory):
+    """A server that knows the roles, and a user of the test's own that may do all."""
+    program = PROGRAMS[request.param]
+    if program is None:
+        pytest.skip("redis-server is not installed: apt-get install redis-server")
+    folder = tmp_path_factory.mktemp("acl")
+    users = make_users(folder)
+    users.write_text(users.read_text() + f"user root on >{ROOT} ~* &* +@all\n")
+    server = SecuredServer(folder, program, f"redis://root:{ROOT}@127.0.0.1:{{port}}/0")
+    server.start("--port", str(server.port), "--aclfile", str(users))
+    yield server
+    server.kill()
+
+
+def as_role(server: SecuredServer, role: str) -> dict[str, object]:
+    return {
+        "OBSERVA_REDIS_URL": server.url,
+        "OBSERVA_REDIS_USER": role,
+        "OBSERVA_REDIS_PASSWORD_FILE": server.folder / f"{role}.password",
+    }
+
+
+@pytest.fixture
+def services(secured, tmp_path):
+    with secured.look() as look:
+        look.flushall()
+        look.execute_command("ACL", "LOG", "RESET")
+    services = Services(secured, tmp_path, claim_ms=1000, model=TAG.model)
+    make_model(services.models, TAG.model)
+    yield services
+    services.stop()
+
+
+@pytest.mark.live
+@pytest.mark.timeout(180)
+def test_the_whole_flow_needs_nothing_that_its_users_may_not_do(services, secured, monkeypatch, capsys):
+    for name, value in as_role(secured, "operator").items():
+        monkeypatch.setenv(name, str(value))
+    assert main(["keys", "create", "anna", "--scopes", "predict,feedback,admin"]) == 0
+    key = capsys.readouterr().out.strip()
+    victim = services.worker(**as_role(secured, "worker"))
+    gateway = services.gateway(**as_role(secured, "gateway"), OBSERVA_GATEWAY_AUTH="keys")
+    monitor = services.monitor(**as_role(secured, "monitor"))
+    with secured.look() as look, httpx.Client(base_url=gateway.url, timeout=40) as client:
+        client.headers["Authorization"] = f"Bearer {key}"
+        first = _classify_and_judge(client)
+        _kill_with_work_in_hand(client, look, victim)
+        services.worker(**as_role(secured, "worker"))
+        wait_until(lambda: look.xpending(TAG.requests, WORKERS)["pending"] == 0, "another took the work over")
+        _bury_and_redrive(client, look)
+        for path in ("/v1/models", "/v1/streams", "/v1/alerts", "/v2/models/strange", "/readyz"):
+            assert client.get(path).status_code == 200, path
+        wait_unless_refused(
+            look, lambda: look.hget(TAG.key("monitor"), "results"), "the monitor has stored its position"
+        )
+        wait_unless_refused(look, lambda: look.get(TAG.backlog) == "0", "the janitor has set the counter")
+        assert httpx.get(f"{monitor.url}/report").status_code == 200
+        assert main(["log", "--model", TAG.model]) == 0
+        assert main(["dead", "--model", TAG.model]) == 0
+        assert main(["forget", first]) == 0
+        for process in services.processes:
+            if process.alive:
+                process.terminate()
+        assert refusals(look) == []
+
+
+def refusals(look) -> list[tuple[str, str, str]]:
+    """Who was refused what, and by which rule."""
+    return [(e["username"], e["reason"], e["object"]) for e in look.acl_log() if e["object"] not in UNNEEDED]
+
+
+def wait_unless_refused(look, condition, what: str) -> None:
+    def is_so() -> object:
+        assert refusals(look) == []
+        return condition()
+
+    wait_until(is_so, what)
+
+
+def _classify_and_judge(client: httpx.Client) -> str:
+    """Return the id of a prediction that is done with."""
+    first = client.post("/predict", json={"text": "good", "true_label": "positive"}).json()["id"]
+    assert client.post("/feedback", json={"id": first, "label": "negative"}).status_code == 202
+    headers = {"Idempotency-Key": "once"}
+    sent = [client.post("/predict", json={"texts": ["good", "bad"]}, headers=headers) for _ in range(2)]
+    assert sent[0].json() == sent[1].json()
+    later = client.post("/predict", json={"text": "good SLEEP-300"}, headers={"Prefer": "respond-async"})
+    parked = client.post("/feedback", json={"id": later.json()["id"], "label": "positive"})
+    assert parked.json()["status"] == "parked"
+    wait_until(lambda: client.get(later.headers["Location"]).status_code == 200, "the later one is answered")
+    return str(first)
+
+
+def _kill_with_work_in_hand(client: httpx.Client, look, victim) -> None:
+    asked = client.post("/predict", json={"text": "good SLEEP-2000"}, headers={"Prefer": "respond-async"})
+    assert asked.status_code == 202
+    wait_until(lambda: look.xpending(TAG.requests, WORKERS)["pending"] == 1, "the worker holds it")
+    victim.signal(signal.SIGKILL)
+
+
+def _bury_and_redrive(client: httpx.Client, look) -> None:
+    assert client.post("/predict", json={"text": "RAISE"}).status_code == 502
+    [(dead, _)] = look.xrange(TAG.dead)
+    assert client.post(f"/v1/dead/{dead}/redrive", json={}).status_code == 202
+    wait_until(lambda: look.xlen(TAG.dead) == 1 and look.xrange(TAG.dead)[0][0] != dead, "it has died again")
+
+
+RARE = [  # what the flow above does not come by
+    ("gateway", "XADD", TAG.requests, "*", "text", "x"),
+    ("worker", "UNLINK", TAG.joins(1), TAG.joins(2)),
+    ("worker", "HDEL", TAG.joined, "1"),
+    ("worker", "XDEL", TAG.requests, "1-1"),  # where texts are not stored
+    ("worker", "XTRIM", TAG.requests, "MINID", "=", "1-1"),
+    ("worker", "XGROUP", "DELCONSUMER", TAG.requests, WORKERS, "gone"),
+    ("worker", "ZREMRANGEBYSCORE", "observa:served", "0", "1"),
+    ("worker", "XREAD", "BLOCK", "1000", "STREAMS", "observa:models", "$"),
+    ("monitor", "XADD", TAG.alerts, "MAXLEN", "~", "1000", "*", "kind", "began"),
+    ("trainer", "HSET", "observa:{strange}:versions", "live", "2"),
+    ("trainer", "XADD", "observa:models", "*", "model", "strange"),
+    ("trainer", "XRANGE", TAG.feedback, "-", "+"),
+    ("operator", "DEL", TAG.results),
+    ("operator", "HSET", KEYS, "id", "x"),
+    ("operator", "XREVRANGE", TAG.results, "+", "-", "COUNT", "1"),
+    ("exporter", "XINFO", "GROUPS", TAG.requests),
+    ("exporter", "XPENDING", TAG.requests, WORKERS),
+]
+NEVER = [  # by nobody
+    *((command,) for command in ("SHUTDOWN", "SAVE", "MONITOR", "FLUSHALL", "FLUSHDB")),
+    ("KEYS", "*"),
+    ("CONFIG", "SET", "dir", "/tmp"),
+    ("DEBUG", "SLEEP", "1"),
+    ("EVAL", "return 1", "0"),
+    ("SCRIPT", "FLUSH"),
+    *((command, "LIST") for command in ("FUNCTION", "ACL", "MODULE")),
+    ("REPLICAOF", "127.0.0.1", "1"),
+    ("MIGRATE", "127.0.0.1", "1", "observa:keys", "0", "1"),
+    ("CLIENT", "KILL", "TYPE", "normal"),
+    ("SUBSCRIBE", "x"),
+    ("SWAPDB", "0", "1"),
+    ("GET", "somebody-elses-key"),
+    ("SET", "somebody-elses-key", "x"),
+]
+OUTSIDE_THE_ROLE = [
+    ("gateway", "HSET", KEYS, "id", "a key of my own making"),
+    *((role, "CONFIG", "GET", "dir") for role in ROLES if role != "operator"),
+    *((role, "BGREWRITEAOF") for role in ROLES if role != "operator"),
+    ("gateway", "DEL", TAG.requests),
+    ("gateway", "XTRIM", TAG.requests, "MAXLEN", "0"),
+    ("gateway", "XADD", TAG.results, "*", "id", "x"),
+    ("gateway", "XACK", TAG.requests, WORKERS, "1-1"),
+    ("gateway", "XGROUP", "DESTROY", TAG.requests, WORKERS),
+    ("worker", "HGETALL", KEYS),
+    ("worker", "GET", TAG.idem("x")),
+    ("worker", "DEL", TAG.requests),
+    ("worker", "XADD", "observa:models", "*", "model", "x"),
+    ("worker", "XGROUP", "DESTROY", TAG.requests, WORKERS),
+    ("monitor", "XADD", TAG.requests, "*", "text", "x"),
+    ("monitor", "HGETALL", KEYS),
+    ("monitor", "XRANGE", TAG.dead, "-", "+"),
+    ("monitor", "HSET", "observa:{strange}:versions", "live", "2"),
+    ("trainer", "XRANGE", TAG.requests, "-", "+"),
+    ("trainer", "XADD", TAG.requests, "*", "text", "x"),
+    ("trainer", "HGETALL", KEYS),
+    ("exporter", "XRANGE", TAG.requests, "-", "+"),
+    ("exporter", "XINFO", "STREAM", TAG.requests, "FULL"),
+    ("exporter", "XADD", TAG.requests, "*", "text", "x"),
+    ("exporter", "HGETALL", KEYS),
+]
+
+
+@pytest.mark.parametrize("wanted", RARE, ids=" ".join)
+def test_a_role_may_do_what_its_rarer_duties_take(secured, wanted):
+    role, *command = wanted
+    with secured.look() as look:
+        assert look.execute_command("ACL", "DRYRUN", role, *command) == "OK"
+
+
+def test_no_role_may_do_what_would_harm_all(secured):
+    with secured.look() as look:
+        allowed = [
+            (role, command)
+            for role in ROLES
+            for command in NEVER
+            if look.execute_command("ACL", "DRYRUN", role, *command) == "OK"
+        ]
+    assert allowed == []
+
+
+@pytest.mark.parametrize("wanted", OUTSIDE_THE_ROLE, ids=" ".join)
+def test_a_role_may_not_do_the_work_of_another(secured, wanted):
+    role, *command = wanted
+    with secured.look() as look:
+        assert "no permission" in look.execute_command("ACL", "DRYRUN", role, *command)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_is_really_refused_and_a_script_gets_no_further(secured, role):
+    url = secured.url.replace("//", f"//{role}:{(secured.folder / f'{role}.password').read_text().strip()}@")
+    with SecuredServer(secured.folder, secured.program, url).look() as client:
+        assert client.ping()
+        with pytest.raises(NoPermissionError):
+            client.flushall()
+        if role in {"gateway", "worker", "monitor"}:
+            digest = client.script_load(f"return redis.call('HGETALL', '{'other' if role == 'gateway' else KEYS}')")
+            with pytest.raises(ResponseError, match=r"(?i)access.* key"):
+                client.evalsha(digest, 0)
+
+
+def test_nobody_is_let_in_without_a_name(secured):
+    with (
+        SecuredServer(secured.folder, secured.program, secured.url).look() as client,
+        pytest.raises(AuthenticationError),
+    ):
+        client.ping()
+
+
+async def test_a_user_who_may_not_look_at_the_server_is_told_in_one_line(secured):
+    with secured.look() as look:
+        look.execute_command("ACL", "SETUSER", "blind", "on", ">x", "+ping", "+client|setname")
+    settings = BrokerSettings(redis_url=secured.url.replace("//", "//blind:x@"))
+    redis = connect(settings, "test")
+    with pytest.raises(BrokerUnavailableError, match="OBSERVA_REDIS_USER") as told:
+        await check_server(redis, settings)
+    assert "\n" not in str(told.value)
+    await redis.aclose()

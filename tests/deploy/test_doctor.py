@@ -1,0 +1,74 @@
+"""What the doctor says of each thing that can be wrong, and the command it names."""
+
+import shutil
+
+import pytest
+from redis.asyncio import Redis
+
+from broker.groups import ensure_groups
+from broker.streams import WORKERS, Tag
+from deploy.local.doctor_keys import examine_files, examine_models, losses, wrong_keys
+from deploy.local.doctor_log import examine_log
+from deploy.local.settings import ROOT, StackSettings
+
+TAG = Tag("sentiment")
+
+
+@pytest.mark.parametrize("name", ["requests", "results", "feedback", "dead", "alerts", "monitor", "backlog", "born"])
+async def test_a_key_that_somebody_else_wrote_is_named_with_the_way_out(redis: Redis, server, name):
+    key = TAG.key(name)
+    await redis.zadd(key, {"x": 1})
+    (finding,) = await wrong_keys(redis, TAG)
+    assert finding.level == "bad"
+    assert f"just redis DEL '{key}'" in finding.next_command
+    found = await examine_log(StackSettings(redis_url=server.url))
+    assert finding in found
+
+
+async def test_entries_that_were_lost_are_counted(redis: Redis):
+    await redis.hset(TAG.gaps, "results/monitor", 12)
+    (finding,) = await losses(redis, TAG)
+    assert "12 entries were trimmed before results/monitor" in finding.what
+
+
+async def test_a_request_of_a_newer_schema_asks_for_an_update(redis: Redis):
+    await ensure_groups(redis, TAG)
+    await redis.xadd(TAG.requests, {"schema_version": 2, "text": "a"})
+    await redis.xreadgroup(WORKERS, "w", {TAG.requests: ">"})
+    (finding,) = await losses(redis, TAG)
+    assert "newer Observa" in finding.what
+    assert "just up" in finding.next_command
+
+
+async def test_a_lost_group_is_seen(redis: Redis):
+    await redis.xadd(TAG.requests, {"text": "a"})
+    (finding,) = await losses(redis, TAG)
+    assert "group workers" in finding.what
+
+
+@pytest.mark.parametrize(
+    ("info", "word"),
+    [
+        ({"role": "slave"}, "OBSERVA_REDIS_URL"),
+        ({"aof_last_bgrewrite_status": "err"}, "just logs redis"),
+        ({"loading": 1}, "just doctor"),
+        ({"rejected_connections": 3}, "CLIENT LIST"),
+    ],
+)
+def test_what_the_server_says_of_itself_is_passed_on_with_a_command(info, word):
+    (finding,) = examine_files(info)
+    assert word in finding.next_command
+
+
+def test_a_damaged_model_is_named(tmp_path):
+    shutil.copytree(ROOT / "models" / "sentiment-linear", tmp_path / "models" / "sentiment-linear")
+    settings = StackSettings(models=tmp_path / "models")
+    (finding,) = examine_models(settings)
+    assert finding.level == "ok"
+    with (tmp_path / "models" / "sentiment-linear" / "1" / "vocabulary.txt").open("a") as file:
+        file.write("x")
+    (finding,) = examine_models(settings)
+    assert finding.level == "bad"
+    assert "sha256 differs" in finding.what
+    (finding,) = examine_models(StackSettings(models=tmp_path))
+    assert "OBSERVA_MODELS" in finding.next_command

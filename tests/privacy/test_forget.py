@@ -1,0 +1,168 @@
+"""Erasing one prediction, or one subject, from a log that is in use."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+from redis.asyncio import Redis
+
+from broker.forgetting import forget, ids_of_subject
+from broker.groups import ensure_groups
+from broker.log import DeadNote, Idempotency, Log, Unit
+from broker.settings import BrokerSettings
+from broker.streams import MONITOR, WORKERS, PredictionId
+from cli.__main__ import main
+from tests.privacy.log_of_texts import SECRET, TAG, accept, answered, everything, lag, read, request
+from tests.servers import eventually
+
+GIVEN_UP = DeadNote("inference_failed", "1 raised ValueError", 1, "w")
+
+
+@pytest.fixture
+async def log(redis: Redis, settings) -> Log:
+    await ensure_groups(redis, TAG)
+    return Log(redis, settings)
+
+
+async def settle_all(log: Log, redis: Redis, dead: DeadNote | None = None) -> None:
+    await log.settle(TAG, [answered(entry, dead) for entry in await read(redis)])
+
+
+async def test_nothing_of_a_forgotten_subject_is_left_and_nothing_of_others_is_touched(log, redis):
+    hers = [request(subject="alice") for _ in range(3)]
+    his = [request("of bob", subject="bob") for _ in range(3)]
+    for mine, other in zip(hers, his, strict=True):
+        unit = Unit((mine,), Idempotency(f"key of {mine.id}", "digest of the body"))
+        await log.accept(TAG, [unit, Unit((other,))], backlog_limit=100)
+    await settle_all(log, redis, GIVEN_UP)
+    for each in [*hers, *his]:
+        assert await log.feedback(PredictionId.parse(each.id), "negative") == "accepted"
+    assert await ids_of_subject(redis, [TAG], "alice") == {each.id for each in hers}
+    forgotten = await forget(redis, [TAG], {each.id for each in hers}, wait_s=5)
+    assert not forgotten.waiting
+    assert forgotten.erased == {
+        "requests": 3,
+        "results": 3,
+        "feedback": 3,
+        "dead": 3,
+        "answers": 3,
+        "joins": 3,
+        "idempotency keys": 3,
+    }
+    held = await everything(redis)
+    assert SECRET not in held
+    assert "alice" not in held
+    assert not any(each.id in held or each.id[-36:] in held for each in hers)
+    assert all(held.count(each.id) >= 4 for each in his)
+    assert await lag(redis) == 0
+
+
+async def test_a_request_that_is_still_worked_on_is_forgotten_once_it_is_answered(log, redis):
+    mine = request(subject="alice")
+    await accept(log, mine, request("after"))
+    (entry, _) = await read(redis)
+    forgetting = asyncio.create_task(forget(redis, [TAG], {mine.id}, wait_s=20))
+    await asyncio.sleep(0)
+    assert await redis.xlen(TAG.requests) == 2
+    await log.settle(TAG, [answered(entry)])
+    forgotten = await forgetting
+    assert not forgotten.waiting
+    assert mine.id not in await everything(redis)
+
+
+@pytest.mark.parametrize("delivered", [0, 1])
+async def test_what_a_reader_has_not_finished_is_told_and_erased_only_on_demand(log, redis, delivered):
+    mine = request(subject="alice")
+    await accept(log, mine, request("after"))
+    if delivered:
+        await read(redis, 1)
+    forgotten = await forget(redis, [TAG], {mine.id}, wait_s=0)
+    assert forgotten.waiting == {TAG.requests: 1}
+    assert mine.id in await everything(redis)
+    forgotten = await forget(redis, [TAG], {mine.id}, wait_s=0, now=True)
+    assert not forgotten.waiting
+    assert mine.id not in await everything(redis)
+
+
+@pytest.mark.parametrize("position", range(4))
+async def test_the_lag_stays_known_wherever_the_erased_entry_stands(log, redis, position):
+    requests = [request(f"number {n}") for n in range(4)]
+    await accept(log, *requests)
+    await settle_all(log, redis)
+    await forget(redis, [TAG], {requests[position].id}, wait_s=5)
+    assert await lag(redis) == 0
+    await accept(log, request("one more"))
+    assert await lag(redis) == 1
+    assert len(await read(redis)) == 1
+    assert await lag(redis) == 0
+    assert (await redis.xpending(TAG.requests, WORKERS))["pending"] == 1
+
+
+async def test_a_monitor_that_stands_on_the_erased_result_is_waited_for(log, redis):
+    mine = request()
+    await accept(log, mine)
+    await settle_all(log, redis)
+    await redis.xgroup_create(TAG.results, MONITOR, id="$", entries_read=1)
+
+    async def monitor_reads_on():
+        while True:
+            stream = await redis.xinfo_stream(TAG.results)
+            await redis.xgroup_setid(
+                TAG.results, MONITOR, stream["last-generated-id"], entries_read=stream["entries-added"]
+            )
+            await asyncio.sleep(0.05)
+
+    reading = asyncio.create_task(monitor_reads_on())
+    forgotten = await forget(redis, [TAG], {mine.id}, wait_s=10)
+    reading.cancel()
+    assert forgotten.erased["results"] == 1
+    assert mine.id not in await everything(redis)
+    assert [group["lag"] for group in await redis.xinfo_groups(TAG.results)] == [0]
+
+
+async def test_a_label_for_a_forgotten_prediction_finds_nothing(log, redis):
+    mine = request()
+    await accept(log, mine)
+    await settle_all(log, redis)
+    await forget(redis, [TAG], {mine.id}, wait_s=5)
+    assert await log.feedback(PredictionId.parse(mine.id), "negative") == "unknown"
+    assert mine.id not in await everything(redis)
+
+
+async def test_the_command_says_what_it_erased_and_rewrites_the_append_only_file(own_server, monkeypatch, capsys):
+    monkeypatch.setenv("OBSERVA_REDIS_URL", own_server.url)
+    own = Redis(port=own_server.port)
+    await own.config_set("stream-node-max-entries", 1)  # else Redis keeps the bytes until their neighbours go, too
+    await ensure_groups(own, TAG)
+    log = Log(own, BrokerSettings(redis_url=own_server.url))
+    mine = request(subject="alice", true_label="positive")
+    await accept(log, mine)
+    await settle_all(log, own)
+    appended = own_server.folder / "appendonlydir"
+    assert SECRET.encode() in b"".join(file.read_bytes() for file in appended.iterdir())
+    assert await asyncio.to_thread(main, ["forget", "alice"]) == 0
+    out = capsys.readouterr().out
+    assert "Of 1 prediction:" in out
+    assert "1 erased from requests" in out
+    assert SECRET not in out
+
+    async def rewritten():
+        with suppress(FileNotFoundError):  # a file that the server removes meanwhile
+            return SECRET.encode() not in b"".join(file.read_bytes() for file in appended.iterdir())
+        return False
+
+    await eventually(rewritten, "the append-only file is rewritten and holds the text no more")
+    await own.aclose()
+
+
+@pytest.mark.parametrize("who", ["nobody", "sentiment.0.01890a5d-ac96-774b-bcce-b302099a8057"])
+async def test_who_sent_nothing_is_told_or_has_nothing_erased(server, monkeypatch, capsys, who):
+    monkeypatch.setenv("OBSERVA_REDIS_URL", server.url)
+    status = await asyncio.to_thread(main, ["forget", who])
+    said = capsys.readouterr()
+    if who == "nobody":
+        assert status == 2
+        assert "holds nothing that nobody sent" in said.err
+    else:
+        assert status == 0
+        assert "erased from" not in said.out
