@@ -74,7 +74,8 @@ class Adwin:
     def _bound(self, n0: int, n1: int) -> float:
         odds = math.log(2 * math.log(self.width) / DELTA)
         share = 1 / (n0 - SHORTEST + 1) + 1 / (n1 - SHORTEST + 1)
-        return math.sqrt(2 * share * self.deviation / self.width * odds) + 2 / 3 * odds * share
+        spread = max(self.deviation, 0.0) / self.width  # differences may leave less than nothing
+        return math.sqrt(2 * share * spread * odds) + 2 / 3 * odds * share
 
     def _drop(self) -> None:
         """Drop the oldest bucket."""

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitor.adwin import Adwin
 from monitor.detectors import Cusum, ShiryaevRoberts, WilsonRule
 from monitor.profiles import Channel
 from monitor.ranks import RankDetector, Stakes, middle_ranks
@@ -188,3 +189,10 @@ def test_an_alarm_ends_when_traffic_is_the_reference_again() -> None:
         ((at, began),) = changes
         assert not began
         assert 1500 <= at <= 20_000  # four blocks of 500, the first of which may hold strange entries
+
+
+def test_adwin_survives_a_window_that_became_constant() -> None:
+    adwin = Adwin()
+    changes = [adwin.update(float(value)) for value in [1] * 100 + [0] * 100 + [1] * 300]
+    assert any(changes)
+    assert adwin.mean == pytest.approx(1, abs=0.05)

@@ -107,7 +107,7 @@ def test_an_alarm_begins_and_ends_from_the_streams_to_the_metrics(server: RedisS
         assert {(a["detector"], a["severity"]) for a in alarms} >= {("e-sr", "page"), ("wilson", "ticket")}
         say(True, 300)
         wait_until(lambda: metric() == "0.0", "the alarm is off again")
-        wait_until(lambda: written() == 4, "beginnings and ends are written")
+        wait_until(lambda: written() == 6, "beginnings and ends are written")
         assert process.stop() == 0
 
 
