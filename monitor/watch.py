@@ -146,7 +146,7 @@ class DriftWatch:
                     samples = ids[max(0, before + row + 1 - SAMPLES) : before + row + 1]
                     decided += self._changed(watched, detector, began, entry_ids[row], samples)
             np.add(watched.block, np.bincount(said, minlength=len(watched.block)), out=watched.block)
-        self._recent.extend(ids[-SAMPLES:])
+        self._recent.extend(ids[before:])
         right, spread = expected.sum(axis=0).tolist()
         self._sums = (self._sums[0] + right, self._sums[1] + spread)
         self._in_block += len(bins)

@@ -96,6 +96,14 @@ def test_the_state_does_not_depend_on_batches_nor_on_how_the_streams_interleave(
     assert parts.encode() == whole.encode()
 
 
+def test_a_handful_of_results_read_one_by_one_is_remembered_as_if_read_together() -> None:
+    entries = [entry(result(id=prediction_id(START_MS, number)), START_MS, number) for number in range(3)]
+    together, singly = state(SMALL), state(SMALL)
+    fold_all(together, entries, [])
+    fed_in_batches(singly, entries, [], [1])
+    assert singly.encode() == together.encode()
+
+
 @settings(max_examples=15, deadline=None)
 @given(streams(), st.integers(1, 200))
 def test_a_state_that_went_through_its_snapshot_goes_on_as_if_nothing_had_happened(
