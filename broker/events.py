@@ -22,6 +22,7 @@ def _from_json(value: object) -> object:
 
 Tags = Annotated[dict[str, str], BeforeValidator(_from_json), Field(max_length=4)]
 Probabilities = Annotated[dict[str, float], BeforeValidator(_from_json)]
+Embedding = Annotated[tuple[float, ...], BeforeValidator(_from_json), Field(max_length=16)]
 Evidence = Annotated[dict[str, Any], BeforeValidator(_from_json)]
 
 
@@ -119,6 +120,7 @@ class Result(Event):
     tokens: int | None = None  # before truncation
     oov_ratio: float | None = None
     non_latin_ratio: float | None = None  # share of letters outside the Latin script
+    embedding: Embedding | None = None  # coordinates of the text in the version's own projection
     queue_ms: float  # from the entry's own time to the start of inference
     inference_ms: float | None = None  # of the batch it was part of
     batch_size: int | None = None
@@ -174,7 +176,7 @@ def _to_field(value: object) -> str:
     match value:
         case bool():
             return "true" if value else "false"
-        case dict():
+        case dict() | tuple():
             return orjson.dumps(value).decode()
         case _:
             return str(value)

@@ -93,11 +93,21 @@ class ReferenceProfile(_Document):
     calibration: Calibration | None = None
 
 
-class Pointer(_Document):
-    """``live.json``: which version of a model is live, and how often that has changed."""
+class Canary(_Document):
+    """A version that answers a share of the requests, for as long as it is tried."""
 
     version: ModelVersion
+    share: Annotated[float, Field(gt=0, lt=1)]  # of the requests that name no version
+
+
+class Pointer(_Document):
+    """``live.json``: which versions of a model are wanted, and how often that has changed."""
+
+    version: ModelVersion  # live: answers whoever names no other
     generation: Annotated[int, Field(ge=1)]
+    previous: ModelVersion | None = None  # live before: where a rollback leads
+    canary: Canary | None = None
+    shadows: dict[ModelVersion, Annotated[float, Field(gt=0, le=1)]] = {}  # version to the share of requests it sees
 
 
 def read_manifest(folder: Path) -> ModelManifest:

@@ -1,0 +1,46 @@
+"""Which versions of a model are wanted: the pointer file of the store, mirrored in Redis for whoever has no store."""
+
+from typing import Any
+
+from pydantic import ValidationError
+from redis.asyncio import Redis
+
+from broker.manifest import Canary, Pointer
+from broker.scripts import Scripts
+from broker.streams import versions_key
+
+_SHADOW = "shadow:"
+
+
+async def mirror(redis: Redis, model: str, pointer: Pointer) -> bool:
+    """Write *pointer* to Redis, all of it at once; return whether it was newer than what Redis knew."""
+    fields: dict[str, str | float] = {"live": pointer.version}
+    if pointer.previous:
+        fields["previous"] = pointer.previous
+    if pointer.canary:
+        fields |= {"canary": pointer.canary.version, "canary_share": pointer.canary.share}
+    fields |= {f"{_SHADOW}{version}": share for version, share in pointer.shadows.items()}
+    arguments = [part for field in fields.items() for part in field]
+    return bool(await Scripts(redis)("mirror", [versions_key(model)], [pointer.generation, *arguments]))
+
+
+async def wanted(redis: Redis, model: str) -> Pointer | None:
+    """Return what Redis says is wanted of *model*, or None while it says nothing that can be read."""
+    found: Any = await redis.hgetall(versions_key(model))
+    fields = {name.decode(): value.decode() for name, value in found.items()}
+    if "live" not in fields:
+        return None
+    try:
+        return Pointer(
+            version=fields["live"],
+            generation=int(fields.get("generation", "1")),
+            previous=fields.get("previous"),
+            canary=Canary(version=fields["canary"], share=float(fields["canary_share"]))
+            if "canary" in fields
+            else None,
+            shadows={
+                name.removeprefix(_SHADOW): float(share) for name, share in fields.items() if name.startswith(_SHADOW)
+            },
+        )
+    except (KeyError, ValueError, ValidationError):  # written by hand
+        return None
