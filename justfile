@@ -167,6 +167,42 @@ install-trainer:
         uv pip install --python .venv-trainer/bin/python --torch-backend=cpu torch==2.13.0; \
     fi
 
+# Every version with its metrics, and which is live, canary, shadow: just models [MODEL] [--json] [--mirror]
+[group('models')]
+[no-exit-message]
+models *ARGS: _venv
+    @{{ python }} -m cli models "$@"
+
+# Verify a version and make it live: just promote MODEL VERSION [--from FOLDER]
+[group('models')]
+[no-exit-message]
+promote *ARGS: _venv
+    @{{ python }} -m cli promote "$@"
+
+# Make the version live that was live before, at once: just rollback MODEL
+[group('models')]
+[no-exit-message]
+rollback *ARGS: _venv
+    @{{ python }} -m cli rollback "$@"
+
+# Let a version answer beside the live one, for nobody but the log: just shadow MODEL VERSION [SAMPLE] [--off]
+[group('models')]
+[no-exit-message]
+shadow *ARGS: _venv
+    @{{ python }} -m cli shadow "$@"
+
+# Let a version answer a share of the requests: just canary MODEL VERSION 5%, just canary MODEL --off
+[group('models')]
+[no-exit-message]
+canary *ARGS: _venv
+    @{{ python }} -m cli canary "$@"
+
+# Two versions by what they answered: agreement, latency, accuracy, whether the second is no worse: just compare MODEL A B
+[group('models')]
+[no-exit-message]
+compare *ARGS: _venv
+    @{{ python }} -m cli compare "$@"
+
 # Lint, types and the whole test suite
 [group('develop')]
 check: lint types test

@@ -36,6 +36,8 @@ class Announcement(BaseModel):
     texts_per_second: float
     seen_ms: int  # Redis time
     leaving: bool = False
+    refused: dict[str, str] = {}  # version that is wanted and could not be loaded, to the reason
+    generation: int | None = None  # of the pointer that this worker last read
 
     def is_live(self, now_ms: float) -> bool:
         """Tell whether requests may count on this worker."""

@@ -21,15 +21,15 @@ class Claim:
 
 
 async def idle_entries(
-    redis: Redis, tag: Tag, settings: BrokerSettings, *, after: str | None = None
+    redis: Redis, tag: Tag, settings: BrokerSettings, *, after: str | None = None, group: str = WORKERS
 ) -> list[tuple[str, int]]:
-    """Return entries that nobody has touched for the claim time, with their deliveries so far.
+    """Return entries of *group* that nobody has touched for the claim time, with their deliveries so far.
 
     Oldest first, at most `AT_ONCE`; the next page begins *after* the last id of this one.
     """
     found: Any = await redis.xpending_range(
         tag.requests,
-        WORKERS,
+        group,
         min=f"({after}" if after else "-",
         max="+",
         count=AT_ONCE,
@@ -38,20 +38,22 @@ async def idle_entries(
     return [(row["message_id"].decode(), row["times_delivered"]) for row in found]
 
 
-async def claim(redis: Redis, tag: Tag, consumer: str, entry_id: str, settings: BrokerSettings) -> Claim | None:
+async def claim(  # noqa: PLR0913 - an entry, and who takes it for whom
+    redis: Redis, tag: Tag, consumer: str, entry_id: str, settings: BrokerSettings, *, group: str = WORKERS
+) -> Claim | None:
     """Take over one idle entry; None where another worker was faster.
 
     An entry that was trimmed while it was pending can never be answered: Redis drops it from the pending list, and it
     is counted as a gap.
     """
     pipeline = redis.pipeline(transaction=True)
-    pipeline.xpending_range(tag.requests, WORKERS, min=entry_id, max=entry_id, count=1)
-    pipeline.xclaim(tag.requests, WORKERS, consumer, settings.claim_ms, [entry_id])
+    pipeline.xpending_range(tag.requests, group, min=entry_id, max=entry_id, count=1)
+    pipeline.xclaim(tag.requests, group, consumer, settings.claim_ms, [entry_id])
     pipeline.xrange(tag.requests, entry_id, entry_id)
     pending, claimed, stored = await pipeline.execute()
     if claimed and claimed[0][1] is not None:
         return Claim(entry_id, pending[0]["times_delivered"], claimed[0][1])
     if pending and not stored:
-        await redis.xack(tag.requests, WORKERS, entry_id)
-        await redis.hincrby(tag.gaps, f"requests/{WORKERS}", 1)
+        await redis.xack(tag.requests, group, entry_id)
+        await redis.hincrby(tag.gaps, f"requests/{group}", 1)
     return None

@@ -31,3 +31,15 @@ class ModelRefusedError(ObservaError):
 
 class SettingsError(ObservaError):
     """A setting is wrong or two settings contradict each other."""
+
+
+class StoreError(ObservaError):
+    """The model store cannot be reached, or refuses us."""
+
+
+class PointerMovedError(ObservaError):
+    """Someone else changed which versions are wanted; nothing was changed by us."""
+
+
+class LeaseTakenError(ObservaError):
+    """Another process performs that duty now."""

@@ -172,6 +172,28 @@ class Alert(Event):
     at_ms: int  # Redis time of the entry that decided it
 
 
+class ExplainRequest(Event):
+    """One text whose prediction is to be explained. Deleted once it is explained."""
+
+    id: str  # of the prediction, or of nothing but this explanation
+    text: Annotated[str, Field(min_length=1, max_length=MAX_TEXT_CHARACTERS)]
+    version: str  # whose prediction it is
+
+
+class Explained(Event):
+    """What came of one explanation. Holds no word of the text."""
+
+    id: str
+    version: str
+    status: Literal["done", "failed"]
+    code: str | None = None  # of a failed one
+    label: str | None = None
+    method: str | None = None
+    words: int | None = None
+    evaluations: int | None = None  # texts that the model was asked about
+    elapsed_ms: float | None = None
+
+
 def _to_field(value: object) -> str:
     match value:
         case bool():

@@ -42,7 +42,7 @@ async def ids_of_subject(redis: Redis, tags: Iterable[Tag], subject: str) -> set
 
 
 async def forget(redis: Redis, tags: Iterable[Tag], ids: set[str], *, wait_s: float, now: bool = False) -> Forgotten:
-    """Erase everything of *ids*: requests, results, labels, dead letters, answers, join rows, Idempotency-Keys.
+    """Erase all there is of *ids*: requests, results, labels, dead letters, answers, explanations, join rows, keys.
 
     Entries that a group has not finished are waited for, up to *wait_s* seconds altogether; with *now* they are erased
     all the same, and Redis does not know that group's lag until it has read on.
@@ -64,6 +64,7 @@ async def forget(redis: Redis, tags: Iterable[Tag], ids: set[str], *, wait_s: fl
             if forgotten.waiting[tag.requests]:
                 break
         await _forget_keys(redis, tag, mine, forgotten)
+        await _forget_explanations(redis, tag, mine, forgotten)
     forgotten.waiting += Counter()  # without zeros
     return forgotten
 
@@ -94,6 +95,16 @@ async def _forget_keys(redis: Redis, tag: Tag, ids: set[str], forgotten: Forgott
         stored = await redis.get(key)
         if stored and ids.intersection(orjson.loads(stored)["ids"]):
             forgotten.erased["idempotency keys"] += int(await redis.delete(key))
+
+
+async def _forget_explanations(redis: Redis, tag: Tag, ids: set[str], forgotten: Forgotten) -> None:
+    """Delete explanations, waiting for nobody: of one that is worked on, nothing is written once its key is gone."""
+    for prediction_id in ids:
+        forgotten.erased["explanations"] += int(await redis.delete(tag.explained(prediction_id)))
+    for stream in (tag.explain, tag.explanations):
+        found = await _find(redis, tag, stream, ids)
+        if found:
+            forgotten.erased["explanations"] += int(await redis.xdel(stream, *found))
 
 
 def _id_of(tag: Tag, entry_id: str, fields: Mapping[bytes, bytes]) -> str:

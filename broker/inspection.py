@@ -1,4 +1,4 @@
-"""How far each reader of a log has come."""
+"""How far each reader of a log has come, and what came last."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +44,35 @@ async def group_states(redis: Redis, tag: Tag) -> list[GroupState]:
                 )
             )
     return states
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a stream, its names readable and its values as they are."""
+
+    id: str
+    at_ms: int  # Redis time
+    fields: dict[str, bytes]
+
+
+async def consumers(redis: Redis, stream: str, group: str) -> list[dict[str, Any]]:
+    """Return who reads *stream* through *group*: name, pending entries, milliseconds since it last asked."""
+    found: Any = await redis.xinfo_consumers(stream, group)
+    return [{"name": one["name"].decode(), "pending": one["pending"], "idle_ms": one["idle"]} for one in found]
+
+
+async def latest_entries(redis: Redis, stream: str, count: int) -> tuple[int, list[Entry]]:
+    """Return the length of *stream* and its latest *count* entries, newest first."""
+    length = int(await redis.xlen(stream))
+    found: Any = await redis.xrevrange(stream, count=count) if count else []
+    return length, [
+        Entry(
+            entry_id.decode(),
+            entry_time_ms(entry_id.decode()),
+            {name.decode(errors="backslashreplace"): value for name, value in fields.items()},
+        )
+        for entry_id, fields in found
+    ]
 
 
 async def read_alerts(redis: Redis, tag: Tag, count: int = 100) -> list[Alert]:

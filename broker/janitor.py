@@ -8,7 +8,8 @@ from broker.announcements import announcements
 from broker.groups import groups_of
 from broker.scripts import Scripts
 from broker.settings import BrokerSettings
-from broker.streams import ARCHIVE, MONITOR, SERVED, WORKERS, Tag, entry_time_ms, workers_key
+from broker.shadows import remove_abandoned
+from broker.streams import ARCHIVE, MONITOR, SERVED, SHADOW, WORKERS, Tag, entry_time_ms, workers_key
 
 LEASE_MS = 10_000
 CONSUMER_GONE_MS = 600_000  # a consumer that read nothing for this long and holds nothing
@@ -35,9 +36,11 @@ async def keep_house(redis: Redis, settings: BrokerSettings, tag: Tag, owner: st
         ("dead", settings.text_retention_h, settings.requests_max_mb),
         ("alerts", settings.results_retention_h, settings.results_max_mb),
     ):
-        await _trim(redis, tag, stream, int(now_ms - hours * HOUR_S * 1000), most_mb * MB)
+        oldest_ms = int(now_ms - hours * HOUR_S * 1000)
+        await _trim(redis, tag, stream, oldest_ms, most_mb * MB, archived=settings.archive is not None)
     if settings.store_text == "none":
         await _take_texts_off(redis, tag)
+    await remove_abandoned(redis, tag, now_ms)
     await _cap_joins(redis, tag, settings, now_ms)
     await _reconcile_backlog(redis, tag)
     await _reap(redis, tag)
@@ -53,14 +56,19 @@ async def _holds_lease(redis: Redis, key: str, owner: str) -> bool:
     return True
 
 
-async def _trim(redis: Redis, tag: Tag, stream: str, oldest_ms: int, most_bytes: int) -> None:
+async def _trim(  # noqa: PLR0913 by position as the table above has them
+    redis: Redis, tag: Tag, stream: str, oldest_ms: int, most_bytes: int, *, archived: bool
+) -> None:
     """Trim what is past its retention and read by every guard; past the byte cap the log wins and a gap is counted."""
     key = tag.key(stream)
     groups = await groups_of(redis, key)
+    if not archived and any(group["name"].decode() == ARCHIVE for group in groups):
+        # Nothing waits for an archive that is switched off. One that runs all the same makes its group anew.
+        await redis.xgroup_destroy(key, ARCHIVE)
+        groups = [group for group in groups if group["name"].decode() != ARCHIVE]
     guards = [group for group in groups if group["name"].decode() in GUARDS.get(stream, ())]
     floors = [await _floor(redis, key, group) for group in guards]
-    # An exact trim: text is gone when its hour has come, not when its whole node is full.
-    await redis.xtrim(key, minid=_oldest([f"{oldest_ms}-0", *floors]), approximate=False)
+    await _cut(redis, tag, stream, _oldest([f"{oldest_ms}-0", *floors]), groups)
     size = await redis.memory_usage(key)
     if not size or size <= most_bytes:
         return
@@ -69,8 +77,20 @@ async def _trim(redis: Redis, tag: Tag, stream: str, oldest_ms: int, most_bytes:
     first, last = entry_time_ms(oldest[0][0].decode()), entry_time_ms(newest[0][0].decode())
     keep_from = last - int((last - first) * most_bytes / size * 0.9)
     before = await groups_of(redis, key)
-    await redis.xtrim(key, minid=f"{keep_from}-0", approximate=False)
+    await _cut(redis, tag, stream, f"{keep_from}-0", before)
     await _count_gaps(redis, tag, stream, before)
+
+
+async def _cut(redis: Redis, tag: Tag, stream: str, first: str, groups: list[dict[str, Any]]) -> None:
+    """Trim up to *first*, exactly: text is gone when its hour has come, not when its whole node is full."""
+    if any(_is_shadow(group) for group in groups):
+        await Scripts(redis)("trim", [tag.key(stream), tag.gaps], [first, SHADOW, f"{stream}/"])
+    else:
+        await redis.xtrim(tag.key(stream), minid=first, approximate=False)
+
+
+def _is_shadow(group: dict[str, Any]) -> bool:
+    return bool(group["name"].startswith(SHADOW.encode()))
 
 
 async def _take_texts_off(redis: Redis, tag: Tag) -> None:
@@ -93,7 +113,7 @@ async def _take_texts_off(redis: Redis, tag: Tag) -> None:
 async def _count_gaps(redis: Redis, tag: Tag, stream: str, before: list[dict[str, Any]]) -> None:
     length = await redis.xlen(tag.key(stream))
     for group in before:
-        lost = max(0, (group["lag"] or 0) - length)
+        lost = 0 if _is_shadow(group) else max(0, (group["lag"] or 0) - length)  # a shadow's were counted exactly
         if lost:
             await redis.hincrby(tag.gaps, f"{stream}/{group['name'].decode()}", lost)
 

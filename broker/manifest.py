@@ -47,6 +47,7 @@ class ModelManifest(_Document):
     data_digest: Sha256  # of the normalised, split training data
     code_revision: str  # git commit of the trainer, "+" appended when the tree had changes
     created: str  # ISO 8601, UTC
+    lock: dict[str, str] = {}  # of dvc.lock: what each stage wrote, to its digest there; empty if made without DVC
     files: dict[str, Sha256]  # every file of the folder but model.json itself
 
     @model_validator(mode="after")
@@ -171,16 +172,27 @@ def models_in(models: Path) -> list[str]:
     )
 
 
+def parsed(content: bytes, document: type[DocumentT], where: object) -> DocumentT:
+    """Read *content*, found at *where*, as *document*.
+
+    Raises:
+        ModelRefusedError: it is none.
+
+    """
+    try:
+        return document.model_validate_json(content)
+    except ValidationError as error:
+        what = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
+        raise ModelRefusedError(f"{where}: {what}") from error
+
+
 def _read(path: Path, document: type[DocumentT]) -> DocumentT:
     try:
-        return document.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror}); check OBSERVA_MODELS or train the model again"
         raise ModelRefusedError(msg) from error
-    except ValidationError as error:
-        where = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
-        msg = f"{path}: {where}"
-        raise ModelRefusedError(msg) from error
+    return parsed(content, document, path)
 
 
 def _read_file(folder: Path, name: str, digest: str) -> bytes:

@@ -43,7 +43,9 @@ class BrokerSettings(ObservaSettings):
     data_dir: Path = Path(".data")
     redis_max_connections: Annotated[int, Field(ge=4, le=10_000)] = 64
     allow_unsafe_redis: bool = False  # serve from a server without append-only file (tests)
-    models: Path = Path("models")  # the model store: one folder a model
+    models: Path = Path("models")  # one folder a model: the model store, or where versions of `store` are copied to
+    store: str | None = None  # the model store, as fsspec names it: s3://BUCKET/FOLDER; unset: the folder `models`
+    archive: str | None = None  # folder or fsspec URL that keeps what the log forgets; unset: nothing is kept
     model: str = "sentiment"  # the default model
     shards: Annotated[int, Field(ge=1, le=1024)] = 1
 

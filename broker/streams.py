@@ -13,6 +13,8 @@ from broker.manifest import NAME_PATTERN
 WORKERS = "workers"  # the group that answers
 MONITOR = "monitor"  # a marker group: it shows and guards the monitor's position, nobody reads through it
 ARCHIVE = "archive"
+SHADOW = "shadow."  # what the names of groups begin with that answer nobody; the version follows
+EXPLAINERS = "explainers"  # the group that explains; it reads a stream of its own
 
 SERVED = "observa:served"  # sorted set: model name to the time its workers last announced it, Redis ms
 KEYS = "observa:keys"  # hash: id of an API key to what is kept of it
@@ -64,6 +66,25 @@ class Tag:
         return self.key("alerts")
 
     @property
+    def explain(self) -> str:
+        """Stream: one text to explain per entry, gone once it is explained; the whole stream expires."""
+        return self.key("explain")
+
+    @property
+    def explanations(self) -> str:
+        """Stream: what came of one explanation per entry, without its words."""
+        return self.key("explanations")
+
+    def explained(self, explanation: str) -> str:
+        """String: the state of one explanation, at the end with its words; expires."""
+        return self.key(f"explained:{explanation}")
+
+    @property
+    def explainer(self) -> str:
+        """String: an explainer works for this tag; expires unless it is said again."""
+        return self.key("explainer")
+
+    @property
     def born(self) -> str:
         """String: a random mark of this log; another value means another log, and old positions mean nothing."""
         return self.key("born")
@@ -82,6 +103,11 @@ class Tag:
     def joined(self) -> str:
         """Hash: hour to the number of join rows written for predictions of that hour."""
         return self.key("joined")
+
+    @property
+    def flush(self) -> str:
+        """String: while it is there, the archiver writes what it has read without waiting for more."""
+        return self.key("flush")
 
     def replies(self, gateway: str) -> str:
         """Stream: answers addressed to the gateway process that waits for them."""
@@ -112,6 +138,11 @@ def workers_key(model: str) -> str:
 def versions_key(model: str) -> str:
     """Hash: the state wanted now; field ``live`` holds a version."""
     return f"observa:{{{model}}}:versions"
+
+
+def shadow_group(version: str) -> str:
+    """Return the group through which *version* reads requests as a shadow."""
+    return f"{SHADOW}{version}"
 
 
 @dataclass(frozen=True, slots=True)

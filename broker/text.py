@@ -3,11 +3,19 @@
 import re
 import unicodedata
 from collections.abc import Set as AbstractSet
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
+NO_LETTERS = re.compile(r"[\W\d_]+")
+# What a model of words takes for one. ``ascii``, without word boundaries, is the one kind that ONNX Runtime's tokenizer
+# splits as Python's `re` does; ``two_or_more`` is scikit-learn's own.
+TOKENS: Final = {
+    "ascii": re.compile("[a-zA-Z0-9]+"),
+    "word": re.compile(r"\w+"),
+    "two_or_more": re.compile(r"\b\w\w+\b"),
+}
 
 
 class Normalisation(BaseModel):
@@ -17,6 +25,7 @@ class Normalisation(BaseModel):
 
     unicode_form: Literal["NFC", "NFKC"] | None = "NFC"
     lowercase: bool = False
+    only_letters: bool = False  # any run of other characters becomes one space: for texts that came to us that way
     collapse_whitespace: bool = True
 
 
@@ -30,11 +39,13 @@ class TextStatistics(NamedTuple):
 
 
 def normalise(text: str, how: Normalisation) -> str:
-    """Apply *how* to *text*: Unicode form, then lower case, then runs of whitespace to one space."""
+    """Apply *how* to *text*: Unicode form, then lower case, then letters only, then runs of whitespace to one space."""
     if how.unicode_form and not text.isascii():
         text = unicodedata.normalize(how.unicode_form, text)
     if how.lowercase:
         text = text.lower()
+    if how.only_letters:
+        text = NO_LETTERS.sub(" ", text)
     if how.collapse_whitespace:
         text = " ".join(text.split())
     return text

@@ -12,8 +12,8 @@ from broker.streams import versions_key
 _SHADOW = "shadow:"
 
 
-async def mirror(redis: Redis, model: str, pointer: Pointer) -> bool:
-    """Write *pointer* to Redis, all of it at once; return whether it was newer than what Redis knew."""
+async def mirror(redis: Redis, model: str, pointer: Pointer, *, over: bool = False) -> bool:
+    """Write *pointer* to Redis, all of it at once; return whether it was newer than what was known, or goes *over*."""
     fields: dict[str, str | float] = {"live": pointer.version}
     if pointer.previous:
         fields["previous"] = pointer.previous
@@ -21,7 +21,9 @@ async def mirror(redis: Redis, model: str, pointer: Pointer) -> bool:
         fields |= {"canary": pointer.canary.version, "canary_share": pointer.canary.share}
     fields |= {f"{_SHADOW}{version}": share for version, share in pointer.shadows.items()}
     arguments = [part for field in fields.items() for part in field]
-    return bool(await Scripts(redis)("mirror", [versions_key(model)], [pointer.generation, *arguments]))
+    return bool(
+        await Scripts(redis)("mirror", [versions_key(model)], [pointer.generation, "over" if over else "", *arguments])
+    )
 
 
 async def wanted(redis: Redis, model: str) -> Pointer | None:

@@ -8,7 +8,24 @@ from collections.abc import Sequence
 
 from broker.errors import ObservaError
 from broker.settings import load_settings
-from cli import alerts, dead, demo, evaluate, feedback, forget, keys, log, predict, report
+from cli import (
+    alerts,
+    canary,
+    compare,
+    dead,
+    demo,
+    evaluate,
+    feedback,
+    forget,
+    keys,
+    log,
+    models,
+    predict,
+    promote,
+    report,
+    rollback,
+    shadow,
+)
 from cli.settings import CliSettings
 
 COMMANDS = {
@@ -19,6 +36,12 @@ COMMANDS = {
     "alerts": (alerts, "which alarms are on, and why"),
     "report": (report, "a model's last hours as a page; fails where something is wrong"),
     "demo-drift": (demo, "watch real traffic drift, and the alarms it raises"),
+    "models": (models, "every version with its metrics, and what it is wanted for"),
+    "promote": (promote, "make a version live, once it is verified"),
+    "rollback": (rollback, "make the version live that was before"),
+    "shadow": (shadow, "let a version answer beside the live one, for nobody but the log"),
+    "canary": (canary, "let a version answer a share of the requests"),
+    "compare": (compare, "two versions by what they answered"),
     "dead": (dead, "what could not be processed, and another try"),
     "forget": (forget, "erase what the log holds of one prediction or subject"),
     "keys": (keys, "who may call a gateway that asks for API keys"),

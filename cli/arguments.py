@@ -11,7 +11,7 @@ from broker.streams import Tag
 
 def name(text: str) -> str:
     """Read the name of a model or a version; an argparse type."""
-    if not re.match(NAME_PATTERN, text):
+    if not re.fullmatch(NAME_PATTERN, text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a name: lower-case letters, digits, '.', '_' and '-'")
     return text
 

@@ -7,6 +7,7 @@ from typing import Any
 WIDTH, HEIGHT = 360, 132
 LEFT, RIGHT, TOP, BOTTOM = 34, 6, 8, 18
 TALLER = 1.08  # room above the highest bar
+_BOUNDS = ("lower", "upper", "difference")  # what a row of differences holds
 
 
 def histogram(reference: Sequence[float], recent: Sequence[float], names: Sequence[str]) -> str:
@@ -66,6 +67,30 @@ def calibration(rows: Sequence[dict[str, Any]]) -> str:
         parts.append(f'<g><title>{said}</title><line class="interval" x1="{x:.1f}" x2="{x:.1f}"')
         parts.append(f' y1="{low:.1f}" y2="{high:.1f}"/><circle class="now" cx="{x:.1f}" cy="{y:.1f}" r="3.2"/></g>')
     return _svg("accuracy against confidence", "".join(parts) + _ends(("confidence 0", "1")))
+
+
+def difference_over_labels(rows: Sequence[dict[str, Any]], margin: float) -> str:
+    """Draw a difference of accuracies with its bounds against the number of labels; dashed: what may be lost."""
+    half = min(1.0, max(2 * margin, *(abs(row[name]) for row in rows[len(rows) // 4 :] for name in _BOUNDS)) * TALLER)
+    most = max(row["labels"] for row in rows)
+
+    def at(value: float) -> float:
+        return _y(min(max(value, -half), half) + half, 2 * half)
+
+    parts = [
+        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at(0):.1f}" y2="{at(0):.1f}"/>',
+        f'<line class="target" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at(-margin):.1f}" y2="{at(-margin):.1f}"/>',
+        *(_text(LEFT - 4, at(value) + 3, f"{100 * value:+.0f}", "end") for value in (-half, half)),
+        _text(LEFT - 4, at(0) + 3, "0", "end"),
+    ]
+    for row in rows:
+        x = LEFT + row["labels"] / most * (WIDTH - LEFT - RIGHT - 4)
+        low, high, middle = (at(row[name]) for name in _BOUNDS)
+        said = " to ".join(f"{100 * row[name]:+.1f}" for name in _BOUNDS[:2])
+        parts.append(f"<g><title>{row['labels']} labels: {said} points</title>")
+        parts.append(f'<line class="interval" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>')
+        parts.append(f'<circle class="now" cx="{x:.1f}" cy="{middle:.1f}" r="2.4"/></g>')
+    return _svg("difference of accuracies, points", "".join(parts) + _ends(("0 labels", f"{most:,}")))
 
 
 def meter(score: float, threshold: float) -> str:

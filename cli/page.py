@@ -31,6 +31,11 @@ def page(document: Document) -> str:
         "<h2>Right and wrong</h2>",
         _quality(document),
     ]
+    return framed(title, parts)
+
+
+def framed(title: str, parts: Iterable[str]) -> str:
+    """Return a page of *parts*, which are HTML already."""
     return _PAGE.substitute(title=_e(title), content="\n".join(parts))
 
 
@@ -74,20 +79,20 @@ def _over_time(document: Document, ends: tuple[str, str]) -> str:
     rows, targets = document["over_time"], [found.get("target_accuracy") for found in document["versions"].values()]
     target = targets[-1] if targets else None
     line = f"dashed: target {percent(target)}" if target is not None else "no target is known"
-    return _cards(
-        _card(
+    return cards(
+        card(
             "Accuracy by the time of the prediction",
             f"bars: 95 % interval; {line}",
             charts.accuracy_over_time(rows, target, ends),
         ),
-        _card("Answers", "errors in red", charts.counts_over_time(rows, ends)),
+        card("Answers", "errors in red", charts.counts_over_time(rows, ends)),
     )
 
 
 def _alarms(alarms: Sequence[Document]) -> str:
     if not alarms:
         return '<p class="soft">None was on in this time.</p>'
-    return _cards(*(_alarm(alarm) for alarm in alarms))
+    return cards(*(_alarm(alarm) for alarm in alarms))
 
 
 def _alarm(alarm: Document) -> str:
@@ -129,7 +134,7 @@ def _version(version: str, found: Document, window: str) -> str:
             _estimate(found, window),
             drift,
             key,
-            _cards(*(_histogram(*one) for one in features.items())),
+            cards(*(_histogram(*one) for one in features.items())),
         ]
     )
 
@@ -150,7 +155,7 @@ def _histogram(name: str, found: Document) -> str:
     reference = found["reference"] if compared else [0] * count
     names = [bin_name(place, count, found.get("edges"), found.get("labels")) for place in range(count)]
     chart = charts.histogram(shares(reference), shares(found["recent"]), names)
-    return _card(_word(name), f"{found['count']:,} answers{'' if compared else '; no reference'}", chart)
+    return card(_word(name), f"{found['count']:,} answers{'' if compared else '; no reference'}", chart)
 
 
 def _quality(document: Document) -> str:
@@ -159,22 +164,22 @@ def _quality(document: Document) -> str:
     names = list(document["confusion"])
     heads = "".join(f'<th class="n">{_e(name)}</th>' for name in names)
     body = "".join(
-        f"<tr><td>{_e(true)}</td>{_numbers(f'{row[name]:,}' for name in names)}</tr>"
+        f"<tr><td>{_e(true)}</td>{numbers(f'{row[name]:,}' for name in names)}</tr>"
         for true, row in document["confusion"].items()
     )
-    slices = "".join(f"<tr><td>{_e(row['slice'])}</td>{_numbers(_slice(row))}</tr>" for row in document["worst_slices"])
+    slices = "".join(f"<tr><td>{_e(row['slice'])}</td>{numbers(_slice(row))}</tr>" for row in document["worst_slices"])
     worst = (
         '<table><tr><th>tag</th><th class="n">labels</th><th class="n">accuracy</th><th class="n">95 %</th></tr>'
         f"{slices}</table>"
         if slices
         else "<p>No tag has enough labels.</p>"
     )
-    return _cards(
-        _card("Calibration", "on the dashed line, confidence is accuracy", charts.calibration(document["calibration"])),
-        _card(
+    return cards(
+        card("Calibration", "on the dashed line, confidence is accuracy", charts.calibration(document["calibration"])),
+        card(
             "Confusion", "rows: true label", f'<div class="scroll"><table><tr><th></th>{heads}</tr>{body}</table></div>'
         ),
-        _card("Worst slices", "by the requests' tags", f'<div class="scroll">{worst}</div>'),
+        card("Worst slices", "by the requests' tags", f'<div class="scroll">{worst}</div>'),
     )
 
 
@@ -182,15 +187,18 @@ def _slice(row: Document) -> tuple[str, ...]:
     return (f"{row['labels']:,}", percent(row["accuracy"]), f"{percent(row['lower'])} to {percent(row['upper'])}")
 
 
-def _numbers(cells: Iterable[str]) -> str:
+def numbers(cells: Iterable[str]) -> str:
+    """Return cells of a table's row, aligned to the right."""
     return "".join(f'<td class="n">{cell}</td>' for cell in cells)
 
 
-def _cards(*cards: str) -> str:
-    return f'<div class="cards">{"".join(cards)}</div>'
+def cards(*found: str) -> str:
+    """Return cards side by side."""
+    return f'<div class="cards">{"".join(found)}</div>'
 
 
-def _card(title: str, note: str, content: str) -> str:
+def card(title: str, note: str, content: str) -> str:
+    """Return one card; *content* is HTML already."""
     return f'<div class="card"><h3>{_e(title)}</h3><p class="soft">{_e(note)}</p>{content}</div>'
 
 

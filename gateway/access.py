@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import lru_cache
 from typing import Final
 
 from redis.asyncio import Redis
@@ -28,9 +29,12 @@ SCOPES: Final[dict[Scope, tuple[str, ...]]] = {
     "admin": ("/v1/streams", "/v1/alerts", "/v1/dead"),
 }
 
+_ANYBODY: Final = nullcontext("")
+
 log = logging.getLogger(__name__)
 
 
+@lru_cache(1024)  # paths are the callers'
 def scope_for(path: str) -> Scope | None:
     """Return the scope that *path* takes; None for what is open to all. What nobody named takes admin."""
     if _lies_under(path, OPEN):
@@ -54,8 +58,7 @@ class Access:
         server = connection.get("server")
         return self._internal_port is not None and server is not None and server[1] == self._internal_port
 
-    @asynccontextmanager
-    async def admitting(self, connection: Connection) -> AsyncIterator[str]:
+    def admitting(self, connection: Connection) -> AbstractAsyncContextManager[str]:
         """Give the name of the caller while the request runs; empty where no key is asked for.
 
         Raises:
@@ -67,13 +70,11 @@ class Access:
             raise Problem("not_found")
         wanted = scope_for(path)
         if not self.required or wanted is None:
-            yield ""
-            return
+            return _ANYBODY
         key = self._identify(connection["headers"])
         if wanted not in key.scopes:
             raise Problem("forbidden")
-        async with self._limits.counting(key.caller):
-            yield key.caller
+        return self._limits.counting(key.caller)
 
     async def refresh(self, redis: Redis) -> None:
         """Read the keys. None at all, where there were some, is a lost store and not a decision: the known ones hold.

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from gateway.inference_protocol import InferBody
 from gateway.problems import CODES, MEDIA_TYPE
-from gateway.schemas import FeedbackBody, PredictBody
+from gateway.schemas import ExplainBody, FeedbackBody, PredictBody
 
 VERSION: Final = "0.1.0"
 DESCRIPTION: Final = """\
@@ -33,6 +33,21 @@ _PREDICTION: Final = {
     "abstained": False,
     "truncated": False,
     "timing_ms": {"queue": 1.2, "inference": 6.4, "total": 7.9},
+}
+_EXPLANATION: Final = {
+    "id": _ID,
+    "status": "done",
+    "model": "sentiment",
+    "version": "1",
+    "label": "positive",
+    "method": "partition",
+    "scale": "log_odds",
+    "baseline": -1.75,
+    "score": 3.24,
+    "words": [{"text": "The ", "weight": 0.09}, {"text": "movie ", "weight": 0.4}, {"text": "amazing!", "weight": 4.5}],
+    "truncated": False,
+    "evaluations": 12,
+    "elapsed_ms": 84.0,
 }
 _HEADERS: Final = [
     ("Prefer", {}, "`respond-async`: 202 at once, the answer at `/v1/predictions/{id}`"),
@@ -132,6 +147,42 @@ def prediction() -> dict[str, Any]:
         **_problems("404", "410", "422", "502", "503", "504"),
     }
     return {"responses": responses}
+
+
+def explain() -> dict[str, Any]:
+    """Describe the operation that takes an `ExplainBody`."""
+    examples = {
+        "prediction": {"summary": "Why a prediction was made", "value": {"id": _ID}},
+        "text": {"summary": "A text of the caller", "value": {"text": "The movie was amazing!"}},
+    }
+    responses = {
+        "200": _answer("The same was explained before", _EXPLANATION),
+        "202": _answer("It is being explained", {"id": _ID, "status": "pending", "progress": 0.0}),
+        **_problems("400", "404", "408", "410", "413", "415", "422", "502", "503"),
+    }
+    return {"responses": responses, "openapi_extra": {"requestBody": _body(ExplainBody, examples)}}
+
+
+def explanation() -> dict[str, Any]:
+    """Describe the operation that asks for an explanation."""
+    responses = {
+        "200": _answer("The explanation", _EXPLANATION),
+        "202": _answer("Not done yet", {"id": _ID, "status": "pending", "progress": 0.4}),
+        **_problems("404", "410", "422", "502", "503"),
+    }
+    return {"responses": responses}
+
+
+def stream() -> dict[str, Any]:
+    """Describe the operation that shows one stream."""
+    parameter = {
+        "name": "count",
+        "in": "query",
+        "required": False,
+        "description": "latest entries to show, without their texts",
+        "schema": {"type": "integer", "minimum": 0, "maximum": 200, "default": 20},
+    }
+    return {"responses": _problems("404", "422", "503"), "openapi_extra": {"parameters": [parameter]}}
 
 
 def _asking(schema: type[BaseModel], examples: dict[str, Any], answers: dict[str, Any]) -> dict[str, Any]:

@@ -4,16 +4,19 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from broker.announcements import ServedVersion, announcements, served_models
+from broker.announcements import Announcement, ServedVersion, announcements, served_models
 from broker.connection import Clock
-from broker.streams import Tag, versions_key
+from broker.manifest import Pointer
+from broker.shares import is_in_share
+from broker.streams import Tag
+from broker.versions import wanted
 from gateway.metrics import Metrics
 
 REFRESH_S: Final = 1.0
@@ -30,12 +33,23 @@ class ModelView:
     """One model, as its workers announced it."""
 
     name: str
-    live: str | None = None  # the version that answers unless a call names another
+    live: str | None = None  # the version that answers unless a call names another; `wanted` may be ahead of it
     versions: Mapping[str, ServedVersion] = field(default_factory=dict)  # of live workers
     labels: frozenset[str] = frozenset()  # of any version ever announced
     texts_per_second: float = 0.0  # of live workers together
     workers: int = 0  # live ones
     seen_ms: float | None = None  # when a worker that is not leaving was last heard of, Redis time
+    wanted: Pointer | None = None  # as the operator set it
+    canary: str | None = None  # the version that is tried, once every live worker has it
+    refused: frozenset[str] = frozenset()  # versions that are wanted and that a live worker could not load
+
+    def version_for(self, key: str) -> str | None:
+        """Return which version shall answer *key* (a subject, an id): the canary for its share of keys, else live."""
+        if self.canary and self.wanted and self.wanted.canary:
+            share, draw = self.wanted.canary.share, f"canary {self.name} {self.canary}"
+            if is_in_share(key, share, draw):
+                return self.canary
+        return self.live
 
 
 class Fleet:
@@ -118,17 +132,28 @@ class Fleet:
     async def _look(self, name: str) -> ModelView:
         known = self._models.get(name, ModelView(name))
         announced = await announcements(self._redis, name)
-        wanted = cast("bytes | None", await self._redis.hget(versions_key(name), "live"))
+        pointer = await wanted(self._redis, name)
         now_ms = self._clock.now_ms()
         live = sorted((one for one in announced if one.is_live(now_ms)), key=lambda one: one.seen_ms)
         gone = 0.0 if announced or known.seen_ms is not None else None  # heard of once, not there now
+        canary = pointer.canary.version if pointer and pointer.canary else None
         labels = {label for one in announced for version in one.versions.values() for label in version.labels}
         return ModelView(
             name=name,
-            live=wanted.decode() if wanted else live[-1].live if live else known.live,
+            live=_live(pointer, live) or known.live,
             versions={version: served for one in live for version, served in one.versions.items()},
             labels=known.labels | labels,
             texts_per_second=sum(one.texts_per_second for one in live),
             workers=len(live),
             seen_ms=max((one.seen_ms for one in announced if not one.leaving), default=gone),
+            wanted=pointer,
+            refused=frozenset(version for one in live for version in one.refused),
+            canary=canary if live and all(canary in one.versions for one in live) else None,
         )
+
+
+def _live(pointer: Pointer | None, workers: Sequence[Announcement]) -> str | None:
+    """Return the version that answers now: what is wanted, once a worker has it; until then, what the newest says."""
+    if pointer and (not workers or any(pointer.version in one.versions for one in workers)):
+        return pointer.version
+    return workers[-1].live if workers else None

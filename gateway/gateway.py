@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 from starlette.requests import Request
 
 from broker.connection import Clock, connect
+from broker.explanations import Explanations
 from broker.log import Log
 from gateway.accepting import Accepting
 from gateway.access import Access
@@ -29,6 +30,7 @@ class Gateway:
     redis: Redis
     clock: Clock
     log: Log
+    explanations: Explanations
     fleet: Fleet
     serving: Serving
     metrics: Metrics
@@ -59,7 +61,7 @@ async def run_gateway(settings: GatewaySettings, metrics: Metrics, access: Acces
     if access.required:
         duties.append(asyncio.create_task(access.refresh_forever(redis)))
     try:
-        yield Gateway(settings, redis, clock, log, fleet, serving, metrics)
+        yield Gateway(settings, redis, clock, log, Explanations(redis, settings), fleet, serving, metrics)
     finally:
         await _stop({*duties, *replies.readers, *accepting.tasks})
         await redis.aclose()

@@ -2,10 +2,16 @@
 
 import logging
 import time
+from collections.abc import Awaitable, Callable, Mapping
+from itertools import chain
 
-from starlette.requests import ClientDisconnect
+from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from broker.errors import WrongKeyTypeError
 from gateway.access import Access
 from gateway.metrics import OTHER, Metrics
 from gateway.problems import Problem
@@ -22,15 +28,28 @@ _SECURITY = [
 ]
 _POLICY = b"content-security-policy"
 _NOTHING = (_POLICY, b"default-src 'none'; frame-ancestors 'none'")
+_STATUS_CODES = {404: "not_found", 405: "method_not_allowed"}
+_BROKER_FAILURES = (RedisError, OSError, WrongKeyTypeError)
 
 log = logging.getLogger(__name__)
 
 
 class Guard:
-    """ASGI middleware around the whole application."""
+    """ASGI middleware around the whole application: FastAPI's own layers but its router lie outside and are left out.
 
-    def __init__(self, app: ASGIApp, settings: GatewaySettings, access: Access, metrics: Metrics) -> None:
+    A call of one of the *direct* paths runs its endpoint at once, without the router.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        direct: Mapping[tuple[str, str], Callable[[Request], Awaitable[Response]]],
+        settings: GatewaySettings,
+        access: Access,
+        metrics: Metrics,
+    ) -> None:
         self._app = app
+        self._direct = direct
         self._hosts = settings.hosts
         self._internal_hosts = settings.internal_hosts
         self._access = access
@@ -48,27 +67,34 @@ class Guard:
             self._check(scope)
             async with self._access.admitting(scope) as caller:
                 scope["state"]["caller"] = caller
-                await self._app(scope, receive, answer.send)
-        except Problem as problem:
-            await problem.response(scope["path"])(scope, receive, answer.send)
+                await self._answer(scope, receive, answer.send)
         except ClientDisconnect:
             answer.status = 499  # nobody is there to read an answer
-        except Exception:  # the last resort: a bug must not show its insides
-            log.exception("a request failed")
+        except Exception as error:  # noqa: BLE001 the last resort: a bug must not show its insides
+            problem = _problem(error)
             if answer.status == 0:
-                await Problem("internal").response()(scope, receive, answer.send)
+                await problem.response(scope["path"])(scope, receive, answer.send)
         finally:
             self._count(scope, answer.status, time.perf_counter() - began)
 
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self._direct.get((scope["method"], scope["path"]))
+        if endpoint is None:
+            await self._app(scope, receive, send)
+        else:
+            response = await endpoint(Request(scope, receive))
+            await response(scope, receive, send)
+
     def _check(self, scope: Scope) -> None:
         headers = scope["headers"]
-        if len(headers) > MAX_HEADERS or sum(len(n) + len(v) + 4 for n, v in headers) > MAX_HEADER_BYTES:
+        size = sum(map(len, chain.from_iterable(headers))) + 4 * len(headers)
+        if len(headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
             raise Problem("headers_too_large", headers={"Connection": "close"})
         internal = self._access.is_internal(scope)
         hosts = self._internal_hosts if internal else self._hosts
         if not hosts:
             return
-        host = next((value for name, value in headers if name == b"host"), b"").decode("latin-1").lower()
+        host = dict(reversed(headers)).get(b"host", b"").decode("latin-1").lower()  # the first of several
         name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
         if name not in hosts and not (internal and is_address(name)):
             raise Problem("bad_host")
@@ -78,6 +104,19 @@ class Guard:
             return
         model = scope["state"].get("model")
         self._metrics.count(model or OTHER, status, seconds if model else None)
+
+
+def _problem(error: Exception) -> Problem:
+    match error:
+        case Problem():
+            return error
+        case HTTPException():  # the router's: nothing there, or not with this method
+            return Problem(_STATUS_CODES.get(error.status_code, "bad_request"), headers=error.headers)
+        case _ if isinstance(error, _BROKER_FAILURES):
+            log.warning("Redis failed a request: %s", type(error).__name__)
+            return Problem("broker_unavailable")
+    log.error("a request failed", exc_info=error)
+    return Problem("internal")
 
 
 class _Answer:

@@ -19,8 +19,8 @@ class Limits:
         self._open: Counter[str] = Counter()
 
     @asynccontextmanager
-    async def counting(self, caller: str) -> AsyncIterator[None]:
-        """Count one request of *caller* while it runs.
+    async def counting(self, caller: str) -> AsyncIterator[str]:
+        """Count one request of *caller*, whose name it gives, while it runs.
 
         Raises:
             Problem: 429, it is past the caller's share.
@@ -34,6 +34,6 @@ class Limits:
         await bucket.acquire()  # does not wait: there is capacity
         self._open[caller] += 1
         try:
-            yield
+            yield caller
         finally:
             self._open[caller] -= 1

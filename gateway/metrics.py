@@ -1,5 +1,7 @@
 """What the gateway counts. Label values come from closed sets: a model is named only once a worker has announced it."""
 
+from functools import cache
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 OTHER = "other"  # the model label of everything that is not a known model
@@ -31,11 +33,14 @@ class Metrics:
             ["duty"],
             registry=self.registry,
         )
+        # `labels` costs as much as all the rest; models and statuses are few.
+        self._counter = cache(lambda model, status: self.requests.labels(model, str(status)))
+        self._histogram = cache(self.duration.labels)
         for duty in ("accept", "replies", "look_up", "fleet", "keys"):
             self.broker_failures.labels(duty)
 
     def count(self, model: str, status: int, seconds: float | None) -> None:
         """Record one answered request; *seconds* only where it was a call that classifies."""
-        self.requests.labels(model, str(status)).inc()
+        self._counter(model, status).inc()
         if seconds is not None:
-            self.duration.labels(model).observe(seconds)
+            self._histogram(model).observe(seconds)

@@ -31,6 +31,7 @@ CODES: Final[dict[str, tuple[int, str]]] = {
     "request_timeout": (408, "The request did not arrive in time"),
     "idempotency_conflict": (409, "This Idempotency-Key was used for another request"),
     "expired": (410, "The prediction is older than predictions are kept"),
+    "text_not_kept": (410, "The text is no longer on the log; send it with the request"),
     "body_too_large": (413, "The body is too large"),
     "unsupported_encoding": (415, "Compressed bodies are not read"),
     "unsupported_media_type": (415, "The body must be application/json"),
@@ -54,9 +55,11 @@ CODES: Final[dict[str, tuple[int, str]]] = {
     "headers_too_large": (431, "The headers are too large"),
     "internal": (500, "Something went wrong here"),
     "inference_failed": (502, "The model failed on this text"),
+    "explanation_failed": (502, "The explanation of this text failed"),
     "overloaded": (503, "There is more to do than can be done in time"),
     "broker_unavailable": (503, "The log cannot be reached"),
     "model_unavailable": (503, "No worker serves this model now"),
+    "explainer_unavailable": (503, "No explainer runs now"),
     "deadline_exceeded": (504, "The answer did not come in time"),
 }
 RETRY_S: Final[dict[str, tuple[int, int]]] = {  # bounds of the jittered Retry-After
@@ -65,6 +68,7 @@ RETRY_S: Final[dict[str, tuple[int, int]]] = {  # bounds of the jittered Retry-A
     "overloaded": (1, 5),
     "broker_unavailable": (1, 5),
     "model_unavailable": (2, 10),
+    "explainer_unavailable": (5, 15),
 }
 
 

@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -37,18 +36,17 @@ class Replies:
         self._accepted: dict[str, tuple[float, float]] = {}  # id: when to look it up, and how often
         self._readers: dict[Tag, asyncio.Task[None]] = {}
 
-    @contextmanager
-    def expecting(self, ids: Sequence[str]) -> Iterator[list[asyncio.Future[bytes]]]:
+    def expecting(self, ids: Sequence[str]) -> "_Expected":
         """Give a future per id, each resolved with the answer's JSON or `LOST`; left alone at the end."""
+        return _Expected(self, ids)
+
+    def expect(self, ids: Sequence[str]) -> list[asyncio.Future[bytes]]:
+        """Return a future per id; `forget` them in any case."""
         loop = asyncio.get_running_loop()
         futures = [loop.create_future() for _ in ids]
         for prediction_id, future in zip(ids, futures, strict=True):
             self._futures.setdefault(prediction_id, []).append(future)
-        try:
-            yield futures
-        finally:
-            for prediction_id, future in zip(ids, futures, strict=True):
-                self._forget(prediction_id, future)
+        return futures
 
     def accepted(self, ids: Iterable[str], *, elsewhere: bool = False) -> None:
         """Begin to look *ids* up: from now on they are in the answer store."""
@@ -120,10 +118,27 @@ class Replies:
                 future.set_result(answer)
         self._accepted.pop(prediction_id, None)
 
-    def _forget(self, prediction_id: str, future: asyncio.Future[bytes]) -> None:
-        future.cancel()
-        futures = self._futures[prediction_id]
-        futures.remove(future)
-        if not futures:
-            del self._futures[prediction_id]
-            self._accepted.pop(prediction_id, None)
+    def forget(self, ids: Sequence[str], expected: Sequence[asyncio.Future[bytes]]) -> None:
+        """Leave the futures of *ids* alone."""
+        for prediction_id, future in zip(ids, expected, strict=True):
+            future.cancel()
+            futures = self._futures[prediction_id]
+            futures.remove(future)
+            if not futures:
+                del self._futures[prediction_id]
+                self._accepted.pop(prediction_id, None)
+
+
+class _Expected:  # a generator would cost each call 5 us more
+    __slots__ = ("_futures", "_ids", "_replies")
+
+    def __init__(self, replies: Replies, ids: Sequence[str]) -> None:
+        self._replies = replies
+        self._ids = ids
+
+    def __enter__(self) -> list[asyncio.Future[bytes]]:
+        self._futures = self._replies.expect(self._ids)
+        return self._futures
+
+    def __exit__(self, *_: object) -> None:
+        self._replies.forget(self._ids, self._futures)

@@ -1,11 +1,12 @@
 """Routes that FastAPI documents and that run without its request machinery."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 
 
 class DirectRoute(APIRoute):
@@ -24,3 +25,13 @@ class DirectRoute(APIRoute):
             return response
 
         return handle
+
+
+def direct_endpoints(routes: Iterable[BaseRoute]) -> dict[tuple[str, str], Callable[[Request], Any]]:
+    """Return method and path to endpoint, of those of *routes* that need no more than that to be found."""
+    return {
+        (method, route.path): route.endpoint
+        for route in routes
+        if isinstance(route, DirectRoute) and not route.param_convertors
+        for method in route.methods or ()
+    }

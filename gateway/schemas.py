@@ -115,6 +115,25 @@ class FeedbackBody(Body):
     label: LabelText
 
 
+class ExplainBody(Body):
+    """A prediction made before, or a text, to explain."""
+
+    id: Annotated[str, Field(max_length=128, description="of a prediction whose text is still kept")] | None = None
+    text: Text | None = None
+    model: Annotated[str, Field(max_length=64, description="for text; default: the server's default model")] | None = (
+        None
+    )
+    version: Annotated[str, Field(max_length=64, description="for text; default: the live one")] | None = None
+
+    @model_validator(mode="after")
+    def _prediction_or_text(self) -> Self:
+        if (self.id is None) == (self.text is None):
+            raise PydanticCustomError("missing_field", "exactly one of id and text")
+        if self.id is not None and (self.model is not None or self.version is not None):
+            raise PydanticCustomError("invalid_value", "an id names its model and version")
+        return self
+
+
 BodyT = TypeVar("BodyT", bound=BaseModel)
 
 

@@ -5,6 +5,7 @@ import hashlib
 import random
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -146,11 +147,12 @@ class Serving:
 
     def _unit(self, question: Question, manner: Manner, view: ModelView) -> Unit:
         tag = self._tag(question, manner)
+        ids = [str(PredictionId.new(tag)) for _ in question.texts]
         requests = tuple(
             Request(
-                id=str(PredictionId.new(tag)),
+                id=prediction_id,
                 text=redacted(text, self._settings.redact),
-                version=question.version or view.live,
+                version=question.version or view.version_for(question.subject or prediction_id),
                 pinned=question.version is not None,
                 deadline_ms=manner.deadline_ms,
                 reply_to=self._gateway_id if manner.waits else None,
@@ -161,7 +163,7 @@ class Serving:
                 true_label=label,
                 traceparent=manner.traceparent,
             )
-            for text, label in zip(question.texts, question.true_labels, strict=True)
+            for prediction_id, text, label in zip(ids, question.texts, question.true_labels, strict=True)
         )
         key = manner.idempotency_key
         if key is None:
@@ -190,6 +192,8 @@ class Serving:
 
 
 async def _wait(futures: Sequence[asyncio.Future[bytes]], deadline_at: float) -> tuple[bytes | None, ...]:
-    left_s = deadline_at - asyncio.get_running_loop().time()
-    await asyncio.wait(futures, timeout=max(0.0, left_s))
-    return tuple(future.result() if future.done() else None for future in futures)
+    with suppress(TimeoutError):
+        async with asyncio.timeout_at(deadline_at):
+            for future in futures:
+                await future  # the one that the deadline meets is cancelled by it
+    return tuple(future.result() if future.done() and not future.cancelled() else None for future in futures)

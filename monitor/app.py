@@ -21,6 +21,7 @@ from broker.connection import check_server, connect
 from broker.errors import ObservaError, SettingsError
 from broker.logs import log_to_stderr
 from broker.settings import load_settings
+from monitor.asking import MODEL, Refused, asked
 from monitor.metrics import registry
 from monitor.monitor import Monitor
 from monitor.settings import MonitorSettings
@@ -108,14 +109,17 @@ def application(monitor: Monitor) -> Starlette:
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(numbers), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    async def report(_: Request) -> Response:
-        return _json({model: monitor.report(model) for model in monitor.models()})
-
-    async def report_of(request: Request) -> Response:
-        model = request.path_params["model"]
+    async def report(request: Request) -> Response:
+        query = dict(request.query_params)
+        wanted = asked(query, monitor.now_ms())
+        if isinstance(wanted, Refused):
+            return _json(wanted._asdict(), 400)
+        model = request.path_params.get(MODEL, query.get(MODEL))
+        if model is None:
+            return _json({name: monitor.report(name, wanted) for name in monitor.models()})
         if model not in monitor.models():
             return _json({"code": "model_unknown", "models": monitor.models()}, 404)
-        return _json(monitor.report(model))
+        return _json(monitor.report(model, wanted))
 
     async def healthz(_: Request) -> Response:
         readers = {str(tag): reader.fresh for tag, reader in monitor.readers.items()}
@@ -126,7 +130,7 @@ def application(monitor: Monitor) -> Starlette:
         routes=[
             Route("/metrics", metrics),
             Route("/report", report),
-            Route("/report/{model}", report_of),
+            Route("/report/{model}", report),
             Route("/healthz", healthz),
         ]
     )

@@ -7,7 +7,7 @@ from typing import Any, Final
 from broker.events import Alert
 from broker.forgetting import ERASED
 from monitor.alarms import Decided, in_order
-from monitor.columns import Entry, Label, read_label
+from monitor.columns import Entry, Label, as_mapping, read_label
 from monitor.judgement import Judged, Judgement
 from monitor.panes import HOUR_MS, HOURS, MINUTE_MS, Recent
 from monitor.results import MAX_RUNS, MAX_VERSIONS, RETIRE_MS, ProfileOf
@@ -27,6 +27,13 @@ class Delays:
         """Count one delay."""
         self.counts[bisect_left(DELAY_BOUNDS_S, delay_ms / 1000)] += 1
         self.sum_ms += delay_ms
+
+
+def share_within(delays: Delays, within_ms: int) -> float | None:
+    """Return the share of the labels so far that came within so long; at least, as each counts as its bucket's end."""
+    total = sum(delays.counts)
+    there = sum(n for n, bound in zip(delays.counts, DELAY_BOUNDS_S, strict=False) if 1000 * bound <= within_ms)
+    return there / total if total else None
 
 
 class FeedbackFold:
@@ -49,7 +56,7 @@ class FeedbackFold:
         """Take the next entries of the stream; return the alarms that began or ended, in stream order."""
         decided: list[Decided] = []
         for entry in entries:
-            if ERASED in entry[1]:  # stands where somebody was forgotten
+            if ERASED in as_mapping(entry[1]):  # stands where somebody was forgotten
                 continue
             label = read_label(entry)
             if isinstance(label, str):

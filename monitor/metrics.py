@@ -78,8 +78,8 @@ def _results(reports: list[Report]) -> Iterator[Metric]:
         for window, found in values["windows"].items():
             _add(coverage, [model, version, window], found.get("label_coverage"))
     for report in reports:
-        for version, totals in report["shadows"].items():
-            for key, count in totals.items():
+        for version, shadow in report["shadows"].items():
+            for key, count in shadow["totals"].items():
                 role, status, label = key.split("|", 2)
                 results.add_metric([report["model"], version, role, label, status], count)
     yield from (results, coverage)

@@ -14,16 +14,19 @@ from redis.exceptions import RedisError
 
 from broker.announcements import served_models
 from broker.connection import Clock
-from broker.inspection import GroupState, group_states
-from broker.manifest import models_in
+from broker.events import Alert
+from broker.inspection import GroupState, group_states, read_alerts
+from broker.manifest import Pointer, models_in
 from broker.streams import MONITOR, Tag
+from broker.versions import wanted
 from monitor.metrics import Monitored, Report
 from monitor.profiles import Profiles
 from monitor.reading import Reader
-from monitor.report import summarise
+from monitor.report import Asked, summarise
 from monitor.settings import MonitorSettings
 
 EVERY_S: Final = 5.0  # between two looks at the models and the groups
+ALERTS: Final = 50  # of each tag, the newest
 GONE_S: Final = 15.0  # a model neither in the store nor announced for so long was removed: three announcements
 
 log = logging.getLogger(__name__)
@@ -31,10 +34,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Measured:
-    """What was last found of the groups of one tag, and how often finding it failed."""
+    """What was last found of the groups, the alerts and the versions of one tag, and how often finding it failed."""
 
     groups: list[GroupState] = field(default_factory=list)
     gaps: dict[str, int] = field(default_factory=dict)  # "stream/group" to entries
+    alerts: list[Alert] = field(default_factory=list)  # newest first
+    pointer: Pointer | None = None
     failures: int = 0
 
 
@@ -76,14 +81,24 @@ class Monitor(Monitored):
         """Tell whether every reader read something, or nothing, of late."""
         return all(reader.fresh for reader in self.readers.values())
 
+    def now_ms(self) -> float:
+        """Return Redis' time in milliseconds."""
+        return self._clock.now_ms()
+
     def models(self) -> list[str]:
         """Return the names of the watched models, sorted."""
         return sorted({tag.model for tag in self.readers})
 
-    def report(self, model: str) -> Report:
-        """Return the report of one watched model."""
+    def report(self, model: str, asked: Asked = Asked()) -> Report:  # noqa: B008 immutable
+        """Return the report of one watched model, or what was *asked* of it."""
         readers = {tag: reader for tag, reader in self.readers.items() if tag.model == model}
-        report = summarise(model, [reader.state for reader in readers.values()])
+        report = summarise(model, [reader.state for reader in readers.values()], asked)
+        measured = [self._measured[tag] for tag in readers]
+        now_ms, newest_ms = self._clock.now_ms(), report["newest_entry_ms"]
+        report["now_ms"] = round(now_ms)
+        report["newest_entry_age_seconds"] = max(0.0, (now_ms - newest_ms) / 1000) if newest_ms else None
+        report["wanted"] = next((one.pointer.model_dump() for one in measured if one.pointer), None)
+        report["recent_alerts"] = _newest(measured, asked)
         report["monitor"] = self._own(readers)
         return report
 
@@ -122,9 +137,11 @@ class Monitor(Monitored):
                 measured.groups = await group_states(self._redis, tag)
                 gaps: Any = await self._redis.hgetall(tag.gaps)
                 measured.gaps = {name.decode(): int(count) for name, count in gaps.items()}
+                measured.alerts = await read_alerts(self._redis, tag, ALERTS)
+                measured.pointer = await wanted(self._redis, tag.model)
             except (RedisError, ValueError) as error:
                 measured.failures += 1
-                log.warning("cannot measure the groups of %s: %s", tag, type(error).__name__)
+                log.warning("cannot measure %s: %s", tag, type(error).__name__)
 
     def _own(self, readers: dict[Tag, Reader]) -> dict[str, Any]:
         """Return what is known of the monitor and of the groups; lags add, the oldest entry of any shard counts."""
@@ -168,6 +185,16 @@ def _gaps(measured: list[Measured]) -> dict[str, int]:
             if not name.endswith(f"/{MONITOR}"):
                 total[name] = total.get(name, 0) + count
     return total
+
+
+def _newest(measured: list[Measured], asked: Asked) -> list[Report]:
+    """Return the newest alerts of every shard that were asked for, newest first."""
+    alerts = [alert for one in measured for alert in one.alerts]
+    return [
+        alert.model_dump()
+        for alert in sorted(alerts, key=lambda alert: -alert.at_ms)
+        if asked.version in {None, alert.version} and alert.at_ms >= (asked.since_ms or 0)
+    ][:ALERTS]
 
 
 async def _either(stop: asyncio.Event, seconds: float) -> None:

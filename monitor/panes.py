@@ -2,14 +2,36 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
 MINUTES: Final = 60
 HOURS: Final = 48
-# Name to (pane length, number of panes); the newest pane is the one that *now* falls into.
-WINDOWS: Final = {"5m": (MINUTE_MS, 5), "1h": (MINUTE_MS, 60), "24h": (HOUR_MS, 24)}
+
+
+class Span(NamedTuple):
+    """So many panes of one length; the newest is the one that *now* falls into."""
+
+    length_ms: int
+    panes: int
+
+    def starts(self, now_ms: int) -> list[int]:
+        """Return when each pane begins, oldest first."""
+        newest = now_ms // self.length_ms
+        return [index * self.length_ms for index in range(newest - self.panes + 1, newest + 1)]
+
+    @classmethod
+    def since(cls, since_ms: int, now_ms: int) -> "Span":
+        """Return the finest span from *since_ms* to *now_ms*; where that is more than is kept, all that is kept."""
+        for length_ms, kept in ((MINUTE_MS, MINUTES), (HOUR_MS, HOURS)):
+            panes = now_ms // length_ms - since_ms // length_ms + 1
+            if panes <= kept:
+                return cls(length_ms, max(panes, 1))
+        return cls(HOUR_MS, HOURS)
+
+
+WINDOWS: Final = {"5m": Span(MINUTE_MS, 5), "1h": Span(MINUTE_MS, 60), "24h": Span(HOUR_MS, 24)}
 
 PaneT = TypeVar("PaneT")
 ValueT = TypeVar("ValueT")
@@ -42,10 +64,19 @@ class Panes(Generic[PaneT]):
 
     def window(self, name: str, now_ms: int) -> Iterator[PaneT]:
         """Yield the panes of window *name* that ends at *now_ms*."""
-        length, count = WINDOWS[name]
-        ring = self.minutes if length == MINUTE_MS else self.hours
-        newest = now_ms // length
-        return (pane for index, pane in ring.items() if newest - count < index <= newest)
+        return self.span(WINDOWS[name], now_ms)
+
+    def span(self, span: Span, now_ms: int) -> Iterator[PaneT]:
+        """Yield the panes of *span* that ends at *now_ms*."""
+        newest = now_ms // span.length_ms
+        return (pane for index, pane in self._ring(span).items() if newest - span.panes < index <= newest)
+
+    def beginning(self, start_ms: int, span: Span) -> PaneT | None:
+        """Return the pane of the length of *span* that begins at *start_ms*; None where nothing was counted."""
+        return self._ring(span).get(start_ms // span.length_ms)
+
+    def _ring(self, span: Span) -> dict[int, PaneT]:
+        return self.minutes if span.length_ms == MINUTE_MS else self.hours
 
 
 class Recent(Generic[ValueT]):

@@ -3,9 +3,9 @@
 import contextlib
 import hashlib
 import logging
-import math
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -24,9 +24,8 @@ from broker.manifest import (
 )
 from monitor import run_length
 from monitor.accuracy import MICRO
-from monitor.detectors import CALM, HOLD
+from monitor.channels import Channel, coarse
 from monitor.drift import Counts
-from monitor.ranks import Stakes, middle_ranks
 from monitor.settings import Rules
 
 NUMERIC: Final = (
@@ -34,55 +33,24 @@ NUMERIC: Final = (
     *("queue_ms", "inference_ms"),
 )
 LABEL: Final = "predicted_label"
+EMBEDDING: Final = "embedding"  # of all coordinates together; each is also counted under its own name
 # Features that tell of the same thing: alarms of one kind are one reason to worry, not several.
 KINDS: Final = {
     **dict.fromkeys(("characters", "words", "tokens"), "length"),
     **dict.fromkeys(("oov_ratio", "non_latin_ratio"), "vocabulary"),
     **dict.fromkeys(("confidence", "entropy", LABEL), "answers"),
+    EMBEDDING: "meaning",
 }
 # Bins of features of which a reference may say nothing: counted, not judged.
 _TIMES: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0)
 UNJUDGED: Final = {"non_latin_ratio": (0.0, 0.05, 0.2, 0.5), "queue_ms": _TIMES, "inference_ms": _TIMES}
 MAX_CHANNELS: Final = 32  # labels with a detector of their own, the most frequent ones
+MAX_COORDINATES: Final = 16
+SIDES: Final = 4  # of a CUSUM: two of the level and two tails share its false alarms...
+LABEL_SIDES: Final = 2  # ...and more or less of a label
 MISSING_RETRY_S: Final = 10.0
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Channel:
-    """One score per bin with the heights at which its two CUSUMs begin an alarm, and one bet per bin."""
-
-    steps_up: NDArray[np.int64]
-    steps_down: NDArray[np.int64]
-    height_up: int
-    height_down: int
-    growth_up: float  # of the logarithm of the run length with each score of height
-    growth_down: float
-    calm: int  # steps of a block that sum to less say that the feature is back
-    stakes: Stakes
-
-    @classmethod
-    def calibrated(
-        cls, counts: Counts, scores: NDArray[np.int64], ranks: NDArray[np.float64], each_run: float
-    ) -> "Channel":
-        """Choose the heights so that each side runs *each_run* entries between false alarms."""
-        off = run_length.allowance(int(counts.sum()))
-        return cls(
-            scores - off,
-            -scores - off,
-            run_length.threshold(counts, scores, each_run),
-            run_length.threshold(counts, -scores, each_run),
-            run_length.growth(counts, scores),
-            run_length.growth(counts, -scores),
-            -round(HOLD * off * (1 - CALM)),
-            Stakes.of(ranks, counts),
-        )
-
-    def heights(self, multiple: float) -> tuple[int, int]:
-        """Return both heights for a run length *multiple* times the calibrated one, which it grows to exponentially."""
-        more = math.log(multiple)
-        return self.height_up + math.ceil(more / self.growth_up), self.height_down + math.ceil(more / self.growth_down)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +64,52 @@ class FeatureProfile:
     edges: NDArray[np.float64]
     counts: Counts
     channels: tuple[Channel, ...]
+    groups: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
+
+    @property
+    def coarse_counts(self) -> Counts:
+        """The reference on the bins of which each holds enough to be tested for its shape."""
+        return self.merged(self.counts)
+
+    def merged(self, counts: Counts) -> Counts:
+        """Return *counts* on those bins."""
+        merged: Counts = np.add.reduceat(counts, self.groups)
+        return merged
+
+    def bins(self, *, coarse: bool = False) -> dict[str, list[float]]:
+        """Return the inner edges of the bins, as evidence; nothing of labels, whose ids say it."""
+        if self.name == LABEL:
+            return {}
+        return {"edges": (self.edges[self.groups[1:] - 1] if coarse else self.edges).tolist()}
 
     @property
     def judged(self) -> bool:
         """Whether there is a reference to judge by."""
         return bool(self.channels)
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """The coordinates of the version's own projection, judged together."""
+
+    features: tuple[FeatureProfile, ...]  # one a coordinate, counted and not judged alone
+    scores: NDArray[np.int64]  # (coordinates, bins); a coordinate with fewer bins than another has zeros there
+    reference: int  # texts
+    variance: float  # of a text's sum of squared scores
+
+    @classmethod
+    def of(cls, features: Iterable[FeatureProfile]) -> "Embedding | None":
+        """Return the embedding whose coordinates are *features*; None without any."""
+        kept = tuple(features)
+        if not kept:
+            return None
+        scores = np.zeros((len(kept), max(len(feature.counts) for feature in kept)), dtype=np.int64)
+        variance = 0.0
+        for place, feature in enumerate(kept):
+            found = run_length.ordinal_scores(feature.counts)
+            scores[place, : len(found)] = found
+            variance += float(found**2 @ feature.counts) / float(feature.counts.sum())
+        return cls(kept, scores, int(kept[0].counts.sum()), max(variance, 1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +122,7 @@ class Profile:
     digest: str = ""  # of the reference: histograms on other bins cannot be added
     features: tuple[FeatureProfile, ...] = ()
     calibration: Calibration | None = None
+    embedding: Embedding | None = None
 
     def expected(self, confidence: NDArray[np.float64]) -> NDArray[np.int64] | None:
         """Return how likely each answer is right, in millionths, by the reference's calibration; None without one."""
@@ -170,18 +180,25 @@ class Profiles:
 
 def build(manifest: ModelManifest, reference: ReferenceProfile, rules: Rules) -> Profile:
     """Turn a manifest and a reference into bins, scores and calibrated heights."""
-    each_side = 2 * rules.drift_run_length
-    features = [_numeric(name, reference.features.get(name), len(manifest.labels), each_side) for name in NUMERIC]
+    run = rules.drift_run_length
+    features = [_numeric(name, reference.features.get(name), len(manifest.labels), run) for name in NUMERIC]
     labels = np.array([reference.labels.get(label, 0) for label in manifest.labels], dtype=np.int64)
     if labels.sum():
-        features.append(FeatureProfile(LABEL, np.zeros(0), labels, _label_channels(labels, each_side)))
+        features.append(FeatureProfile(LABEL, np.zeros(0), labels, _label_channels(labels, run), _each(labels)))
+    coordinates = _coordinates(reference)
     digest = hashlib.sha256(reference.model_dump_json().encode()).hexdigest()[:16]
-    kept = tuple(feature for feature in features if feature is not None)
-    calibration = reference.calibration if reference.calibration and reference.calibration.confidence else None
-    return Profile(manifest.version, manifest.target_accuracy, manifest.labels, digest, kept, calibration)
+    return Profile(
+        manifest.version,
+        manifest.target_accuracy,
+        manifest.labels,
+        digest,
+        (*(feature for feature in features if feature is not None), *coordinates),
+        reference.calibration if reference.calibration and reference.calibration.confidence else None,
+        Embedding.of(coordinates),
+    )
 
 
-def _numeric(name: str, histogram: Histogram | None, labels: int, each_side: float) -> FeatureProfile | None:
+def _numeric(name: str, histogram: Histogram | None, labels: int, run: float) -> FeatureProfile | None:
     """Return the profile of a numeric feature; None where there is nothing to count it by."""
     counts = np.array(histogram.counts if histogram else (), dtype=np.int64)
     if histogram is None or len(counts) < 2 or not counts.sum():  # noqa: PLR2004 - one bin says nothing
@@ -189,16 +206,27 @@ def _numeric(name: str, histogram: Histogram | None, labels: int, each_side: flo
         return FeatureProfile(name, edges, np.zeros(len(edges) + 1, dtype=np.int64), ()) if len(edges) else None
     if name == "entropy" and labels == 2:  # noqa: PLR2004 - of two labels it says what the confidence says
         return FeatureProfile(name, np.array(histogram.edges), 0 * counts, ())
-    ranks = middle_ranks(counts)
-    channel = Channel.calibrated(counts, run_length.ordinal_scores(counts), ranks, each_side)
-    return FeatureProfile(name, np.array(histogram.edges), counts, (channel,))
+    channel = Channel.of_ranks(counts, SIDES * run)
+    return FeatureProfile(name, np.array(histogram.edges), counts, (channel,), coarse(counts))
 
 
-def _label_channels(counts: Counts, each_side: float) -> tuple[Channel, ...]:
+def _label_channels(counts: Counts, run: float) -> tuple[Channel, ...]:
     """Return a channel per label; two labels need one, since one is what the other is not."""
     chosen = [1] if len(counts) == 2 else np.argsort(-counts, kind="stable")[:MAX_CHANNELS].tolist()  # noqa: PLR2004
-    places = np.eye(len(counts))
-    return tuple(
-        Channel.calibrated(counts, run_length.indicator_scores(counts, which), places[which], each_side * len(chosen))
-        for which in chosen
-    )
+    return tuple(Channel.of_label(counts, which, LABEL_SIDES * run * len(chosen)) for which in chosen)
+
+
+def _each(counts: Counts) -> NDArray[np.int64]:
+    return np.arange(len(counts), dtype=np.int64)
+
+
+def _coordinates(reference: ReferenceProfile) -> tuple[FeatureProfile, ...]:
+    """Return the coordinates of the embedding that the reference holds, in order."""
+    found = []
+    for place in range(MAX_COORDINATES):
+        histogram = reference.features.get(f"{EMBEDDING}_{place}")
+        if histogram is None or len(histogram.counts) < 2:  # noqa: PLR2004 - one bin says nothing
+            break
+        counts = np.array(histogram.counts, dtype=np.int64)
+        found.append(FeatureProfile(f"{EMBEDDING}_{place}", np.array(histogram.edges), counts, ()))
+    return tuple(found)

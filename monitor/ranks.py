@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from monitor.detectors import HOLD, QUIET_BLOCKS
 from monitor.drift import Counts
 
-CHUNK: Final = 16  # entries whose bets are settled together
+CHUNK: Final = 32  # entries whose bets are settled together
 BETS: Final = (0.1, 0.25, 0.5, 1.0, 1.4)  # for small shifts and for great ones
 UNIT: Final = 1 << 24  # ranks and logarithms are whole parts of it: their sums are the same in any batching
 TOLERANCE: Final = math.sqrt(math.log(2 / 0.05) / 2)  # over sqrt(n): Dvoretzky-Kiefer-Wolfowitz at 95 %
@@ -26,11 +26,14 @@ class Stakes:
     tolerance: float
 
     @classmethod
-    def of(cls, ranks: NDArray[np.float64], counts: Counts) -> "Stakes":
-        """Lay fair bets on *ranks* (0 to 1, one a bin) against any mean within the tolerance of the reference's."""
+    def of(cls, ranks: NDArray[np.float64], counts: Counts, swing: float = 0.0) -> "Stakes":
+        """Lay fair bets on *ranks* (0 to 1, one a bin) against any mean within the tolerance of the reference's.
+
+        Hours of a day whose mean ranks differ by *swing* are within it, too.
+        """
         shares = (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
         mean = float(ranks @ shares)
-        tolerance = TOLERANCE / math.sqrt(float(counts.sum()))
+        tolerance = min(TOLERANCE / math.sqrt(float(counts.sum())) + swing, 0.9 * mean, 0.9 * (1 - mean))
         bets = np.array(BETS)
         up = np.log1p(np.outer(ranks - mean - tolerance, np.minimum(bets, 0.9 / (mean + tolerance))))
         down = np.log1p(np.outer(mean - tolerance - ranks, np.minimum(bets, 0.9 / (1 - mean + tolerance))))
@@ -49,8 +52,9 @@ def middle_ranks(counts: Counts) -> NDArray[np.float64]:
 class RankDetector:
     """Shiryaev-Roberts e-detector: ``M = (M + 1) * L`` for each bet, alarm when the mean over them passes a limit.
 
-    The mean number of chunks to a false alarm is at least the limit while the conditional mean rank stays within the
-    tolerance, without independence (J. Shin, A. Ramdas, A. Rinaldo, "E-detectors", NEJSDS 2023, arXiv 2203.03532).
+    The mean number of chunks to a false alarm is at least the limit while the mean rank, given all before, stays within
+    the tolerance (J. Shin, A. Ramdas, A. Rinaldo, "E-detectors", NEJSDS 2023, arXiv 2203.03532). Entries that repeat
+    each other leave it for a while: what the bets win is divided by how often they do.
     Ends after `QUIET_BLOCKS` blocks of `HOLD` entries whose mean rank is within the tolerance.
     """
 
@@ -66,18 +70,20 @@ class RankDetector:
         """The evidence so far."""
         return sum(self.sums) / len(self.sums)
 
-    def update_many(self, stakes: Stakes, bins: NDArray[np.int64], limit: float) -> list[tuple[int, bool]]:
+    def update_many(
+        self, stakes: Stakes, bins: NDArray[np.int64], limit: float, inflation: float = 1.0
+    ) -> list[tuple[int, bool]]:
         """Take *bins* in order; return (position, began) of every change."""
         changes: list[tuple[int, bool]] = []
         at = 0
         while at < len(bins):
             was = self.active
-            at += self._hold(stakes, bins[at:]) if was else self._bet(stakes, bins[at:], limit)
+            at += self._hold(stakes, bins[at:]) if was else self._bet(stakes, bins[at:], limit, UNIT * inflation)
             if self.active != was:
                 changes.append((at - 1, self.active))
         return changes
 
-    def _bet(self, stakes: Stakes, bins: NDArray[np.int64], limit: float) -> int:
+    def _bet(self, stakes: Stakes, bins: NDArray[np.int64], limit: float, unit: float) -> int:
         first = min(CHUNK - self.open, len(bins))
         whole = (len(bins) - first) // CHUNK
         gains = [stakes.logs[bins[:first]].sum(axis=0) + np.array(self.gained)]
@@ -86,13 +92,15 @@ class RankDetector:
         if self.open < CHUNK:
             self.gained = gains[0].tolist()
             return first
-        taken = first
-        for gained in [gains[0].tolist(), *chunks.tolist()]:
-            self.sums = [(m + 1) * math.exp(g / UNIT) for m, g in zip(self.sums, gained, strict=True)]
-            if self.statistic >= limit:
+        taken, sums = first, np.array(self.sums)
+        for gained in [gains[0], *chunks]:
+            sums = (sums + 1) * np.exp(gained / unit)  # always of this one length: the same in any batching
+            if float(sums.sum()) >= limit * len(sums):
+                self.sums = sums.tolist()
                 self._begin()
                 return taken
             taken += CHUNK
+        self.sums = sums.tolist()
         taken = first + whole * CHUNK
         self.open = len(bins) - taken
         self.gained = stakes.logs[bins[taken:]].sum(axis=0).tolist()

@@ -37,6 +37,9 @@ class Reader:
         self.failures: dict[str, int] = {}
         self.folded = 0  # entries since the process started
         self._redis = redis
+        # Replies as they come: redis-py makes a dict of each entry, which takes longer than all that is done with it.
+        self._raw = Redis(connection_pool=redis.connection_pool)
+        self._raw.set_response_callback("XREAD", _as_it_comes)
         self._settings = settings
         self._profiles = profiles
         self._snapshots = Snapshots(redis, tag, owner)
@@ -122,7 +125,7 @@ class Reader:
         are of the known log, and what another log holds is never folded on top.
         """
         results, feedback = self.state.results, self.state.feedback
-        pipeline = self._redis.pipeline(transaction=False)
+        pipeline = self._raw.pipeline(transaction=False)
         streams: Any = {self.tag.results: results.position, self.tag.feedback: feedback.position}
         pipeline.xread(streams, count=self._settings.monitor_read_count, block=BLOCK_MS)
         pipeline.get(self.tag.born)
@@ -133,7 +136,7 @@ class Reader:
         full = False
         for name, entries in found or ():
             fold = results if name.decode() == self.tag.results else feedback
-            alerts = fold.fold(entries)
+            alerts = fold.fold(entries)  # of [id, [name, value, ...]]
             self.state.alerts += len(alerts)
             self._alerts += alerts
             self._unsaved += len(entries)
@@ -168,3 +171,7 @@ class Reader:
     def _fail(self, what: str, error: RedisError) -> None:
         self.failures[what] = self.failures.get(what, 0) + 1
         log.warning("%s of %s failed: %s", what, self.tag, type(error).__name__)
+
+
+def _as_it_comes(response: Any, **_: Any) -> Any:
+    return response

@@ -1,34 +1,46 @@
 """What the states of a model's shards say, as plain values: the JSON report, and the numbers behind the metrics."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from monitor.accuracy import calibration_error, macro, scores, wilson
 from monitor.feedback import DELAY_BOUNDS_S, Delays
-from monitor.judgement import Judged, Judgement
-from monitor.panes import WINDOWS
+from monitor.judgement import Judged
+from monitor.panes import WINDOWS, Span
 from monitor.results import Run
-from monitor.slices import day_totals
 from monitor.state import State
-from monitor.track import Track
-from monitor.window_report import maturity, windowed
+from monitor.version_report import SINCE, accuracy_of, added, shadow_report, version_report
+from monitor.window_report import maturity
 
 T = TypeVar("T")
 
-ALL: Final = "all"  # everything since the version was first seen
+
+class Asked(NamedTuple):
+    """What part of a report is wanted: one version, and a window of one's own with its panes; None: as it is."""
+
+    version: str | None = None
+    since_ms: int | None = None  # at most two days before the newest entry are kept
 
 
-def summarise(model: str, states: Sequence[State]) -> dict[str, Any]:
+def newest_entry_ms(states: Sequence[State]) -> int:
+    """Return the time of the newest entry of any shard, 0 before the first one."""
+    return max((max(s.results.now_ms, s.feedback.now_ms) for s in states), default=0)
+
+
+def summarise(model: str, states: Sequence[State], asked: Asked = Asked()) -> dict[str, Any]:  # noqa: B008 immutable
     """Return the report of *model*; counts of its shards are added, of detectors the one nearest its alarm is shown.
 
     Windows end at the newest entry of any shard, not now: a silent model keeps its last numbers.
     """
-    now_ms = max((max(s.results.now_ms, s.feedback.now_ms) for s in states), default=0)
+    now_ms = newest_entry_ms(states)
+    span = None if asked.since_ms is None else Span.since(asked.since_ms, now_ms)
+    spans = WINDOWS if span is None else {**WINDOWS, SINCE: span}
     tracks = _by_version(s.results.tracks.items() for s in states)
     judgements = _by_version(s.feedback.judgements.items() for s in states)
+    delays = _all_delays(states)
     versions = {
-        version: _version(tracks.get(version, []), judgements.get(version, []), now_ms)
+        version: version_report(tracks.get(version, []), judgements.get(version, []), delays, now_ms, span)
         for version in sorted(tracks.keys() | judgements.keys())
+        if asked.version in {None, version}
     }
     return {
         "model": model,
@@ -36,88 +48,24 @@ def summarise(model: str, states: Sequence[State]) -> dict[str, Any]:
         "versions": versions,
         "alarms": [alarm for s in states for alarm in _alarms(s)],
         "shadows": {
-            version: runs[version] for version, runs in _runs(s.results.shadows.items() for s in states).items()
+            version: shadow_report(shadow, now_ms, spans)
+            for version, shadow in _by_version(s.results.shadows.items() for s in states).items()
+            if asked.version in {None, version}
         },
         "evaluations": _evaluations(states),
         "feedback": {
-            "outcomes": _added(s.feedback.outcomes for s in states),
-            "delay_seconds": _delays(states),
-            "maturity": {name: maturity(name, _all_delays(states)) for name in WINDOWS},
+            "outcomes": added(s.feedback.outcomes for s in states),
+            "delay_seconds": _delays(delays),
+            "maturity": {name: maturity(span, delays) for name, span in spans.items()},
         },
         "streams": {
             name: {
                 "gap_entries": sum(fold.gap for fold in folds),
-                "unreadable": _added(fold.unreadable for fold in folds),
+                "unreadable": added(fold.unreadable for fold in folds),
                 "positions": [fold.position for fold in folds],
             }
             for name, folds in (("results", [s.results for s in states]), ("feedback", [s.feedback for s in states]))
         },
-    }
-
-
-def _version(tracks: list[Track], judgements: list[Judgement], now_ms: int) -> dict[str, Any]:
-    recent = {name: _judged(judgements, name, now_ms) for name in WINDOWS}
-    judged = Judged.total(judgement.all for judgement in judgements)
-    profile = tracks[0].profile if tracks else None
-    return {
-        "target_accuracy": judgements[0].target if judgements else profile.target if profile else None,
-        "reference": profile.digest or None if profile else None,
-        "totals": _added(track.totals for track in tracks),
-        "windows": {name: windowed(tracks, recent[name], name, now_ms) for name in WINDOWS},
-        "slices": _slices(tracks, judgements, now_ms),
-        "accuracy": {
-            **{name: _accuracy(recent[name]) for name in WINDOWS},
-            ALL: _accuracy(judged),
-        },
-        "sequential": list(_sequential(tracks)),
-        "evidence": max((j.sequential.statistic for j in judgements), default=None),
-    }
-
-
-def _sequential(tracks: list[Track]) -> Iterator[dict[str, Any]]:
-    """Yield the detectors of every judged feature, each as it is on the shard nearest its alarm."""
-    alike = [track for track in tracks if track.profile.digest == tracks[0].profile.digest]
-    for index, first in enumerate(tracks[0].watch.watched if tracks else ()):
-        watched = [track.watch.watched[index] for track in alike]
-        for method, found in (("cusum", [w.level() for w in watched]), ("e-sr", [w.evidence() for w in watched])):
-            score, limit = max(found, key=lambda pair: pair[0] / pair[1])
-            yield {"feature": first.feature.name, "method": method, "score": score, "threshold": limit}
-
-
-def _slices(tracks: list[Track], judgements: list[Judgement], now_ms: int) -> dict[str, Any]:
-    """Return what is known of each slice over the last day."""
-    found: dict[str, dict[str, Any]] = {}
-    for name, (ok, errors, abstained, truncated, _) in day_totals((track.slices for track in tracks), now_ms):
-        counts = {"answered": ok, "errors": errors, "abstained": abstained, "truncated": truncated}
-        found[name] = counts
-    for name, (count, correct) in day_totals((j.slices.slices for j in judgements), now_ms):
-        accuracy = wilson(correct, count)._asdict() if count else None
-        found.setdefault(name, {}).update({"labelled": count, "correct": correct, "accuracy": accuracy})
-    return found
-
-
-def _judged(judgements: Iterable[Judgement], name: str, now_ms: int) -> Judged:
-    return Judged.total(part for judgement in judgements for part in judgement.panes.window(name, now_ms))
-
-
-def _accuracy(judged: Judged) -> dict[str, Any]:
-    """Return what a confusion says; without labels everything but the count is None."""
-    confusion = {
-        true: {predicted: count for predicted, count in sorted(row.items()) if count > 0}
-        for true, row in sorted(judged.confusion.items())
-        if any(count > 0 for count in row.values())
-    }
-    count = sum(sum(row.values()) for row in confusion.values())
-    correct = sum(row.get(true, 0) for true, row in confusion.items())
-    interval = wilson(correct, count)._asdict() if count else None
-    return {
-        "count": count,
-        "correct": correct,
-        "ratio": interval,
-        "calibration_error": calibration_error(judged.counts, judged.micro, judged.right),
-        "confusion": confusion,
-        "labels": scores(confusion),
-        "macro": macro(scores(confusion)),
     }
 
 
@@ -133,7 +81,7 @@ def _evaluations(states: Sequence[State]) -> dict[str, Any]:
         run: {
             version: {
                 "answers": answers.get(run, {}).get(version, {}),
-                **_accuracy(Judged.total(judged.get(run, {}).get(version, []))),
+                **accuracy_of(Judged.total(judged.get(run, {}).get(version, []))),
             }
             for version in sorted(answers.get(run, {}).keys() | judged.get(run, {}).keys())
         }
@@ -147,7 +95,7 @@ def _runs(parts: Iterable[list[tuple[str, Run]]]) -> dict[str, dict[str, dict[st
         for name, run in part:
             for version, totals in run.totals.items():
                 versions = result.setdefault(name, {})
-                versions[version] = _added([versions.get(version, {}), totals])
+                versions[version] = added([versions.get(version, {}), totals])
     return result
 
 
@@ -158,8 +106,7 @@ def _alarms(state: State) -> Iterator[dict[str, Any]]:
         yield from alarms.dump()
 
 
-def _delays(states: Sequence[State]) -> dict[str, Any]:
-    delays = _all_delays(states)
+def _delays(delays: Delays) -> dict[str, Any]:
     return {"bounds": list(DELAY_BOUNDS_S), "counts": delays.counts, "sum": delays.sum_ms / 1000}
 
 
@@ -167,14 +114,6 @@ def _all_delays(states: Sequence[State]) -> Delays:
     found = [state.feedback.delays for state in states]
     counts = [sum(column) for column in zip(*(delays.counts for delays in found), strict=True)]
     return Delays(counts, sum(delays.sum_ms for delays in found)) if found else Delays()
-
-
-def _added(parts: Iterable[dict[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for part in parts:
-        for name, count in part.items():
-            total[name] = total.get(name, 0) + count
-    return total
 
 
 def _by_version(parts: Iterable[list[tuple[str, T]]]) -> dict[str, list[T]]:

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from broker.events import Alert
-from broker.streams import entry_time_ms
 from monitor.alarms import Decided, in_order
-from monitor.columns import Entry, Results, read_results
+from monitor.batches import read_results
+from monitor.columns import Entry, Results, picked
 from monitor.panes import MINUTE_MS, Recent
 from monitor.profiles import Profile
 from monitor.settings import Rules
@@ -25,7 +26,7 @@ ProfileOf = Callable[[str], Profile]
 
 @dataclass(slots=True)
 class Run:
-    """What one evaluation run, or one shadow version, answered: version to ``role|status|label`` to count."""
+    """What one evaluation run answered: version to ``role|status|label`` to count."""
 
     totals: dict[str, dict[str, int]] = field(default_factory=dict)
 
@@ -43,7 +44,7 @@ class ResultsFold:
         self.gap = 0  # of those, trimmed before they were read
         self.now_ms = 0  # of the newest entry
         self.tracks: Recent[Track] = Recent(MAX_VERSIONS)
-        self.shadows: Recent[Run] = Recent(MAX_VERSIONS)
+        self.shadows: Recent[Track] = Recent(MAX_VERSIONS)  # counted beside the live answers, never among them
         self.runs: Recent[Run] = Recent(MAX_RUNS)
         self.unreadable: dict[str, int] = {}
         self._rules = rules
@@ -54,36 +55,42 @@ class ResultsFold:
         rows = read_results(entries)
         for reason, count in rows.unreadable.items():
             self.unreadable[reason] = self.unreadable.get(reason, 0) + count
-        live = [
-            i
-            for i, (role, run) in enumerate(zip(rows.roles, rows.evaluations, strict=True))
-            if role != "shadow" and run is None
-        ]
-        if len(live) < len(rows.ids):
-            self._count_apart(rows)
-        decided = self._fold_live(rows, np.array(live, dtype=np.int64)) if live else []
+        live, shadow, runs = _sorted_out(rows)
+        for i in runs:
+            self._count_run(rows.evaluations[i] or "", rows, i)
+        values = rows.values()
+        if shadow:
+            self._fold_shadows(rows, values, shadow)
+        decided = self._fold_live(rows, values, live) if len(live) else []
         if entries:
             self.position = entries[-1][0].decode()
             self.entries_read += len(entries)
         return in_order(decided)
 
-    def _count_apart(self, rows: Results) -> None:
-        """Count shadows and evaluation runs, which no live window or detector sees."""
-        columns = zip(rows.evaluations, rows.roles, rows.versions, rows.statuses, rows.labels, strict=True)
-        for run, role, version, status, label in columns:
-            if run is None and role != "shadow":
-                continue
-            kept, name = (self.shadows, version) if run is None else (self.runs, run)
-            if name not in kept:
-                kept.put(name, Run())
-            kept.name(name)
-            kept[name].count(version, role, status, label)
+    def _count_run(self, run: str, rows: Results, at: int) -> None:
+        """Count an answer of an evaluation run, which no live window or detector sees."""
+        if run not in self.runs:
+            self.runs.put(run, Run())
+        self.runs.name(run)
+        self.runs[run].count(rows.versions[at], rows.roles[at], rows.statuses[at], rows.labels[at])
 
-    def _fold_live(self, rows: Results, live: NDArray[np.int64]) -> list[Decided]:
+    def _fold_shadows(self, rows: Results, values: NDArray[np.float64], chosen: list[int]) -> None:
+        """Count what shadow versions answered, version and minute by minute."""
+        for (version, _), group in groupby(chosen, lambda i: (rows.versions[i], int(rows.times[i]) // MINUTE_MS)):
+            profile, same = self._profile_of(version), list(group)
+            if version not in self.shadows or self.shadows[version].profile.digest != profile.digest:
+                fresh = Track(profile, self._rules, shadow=True)
+                if version in self.shadows:
+                    fresh.totals = self.shadows[version].totals
+                self.shadows.put(version, fresh)
+            self.shadows.name(version)
+            self.shadows[version].fold(rows, values, np.array(same, dtype=np.int64))
+            self.shadows[version].panes.prune(self.shadows[version].last_ms)
+
+    def _fold_live(self, rows: Results, values: NDArray[np.float64], live: NDArray[np.int64]) -> list[Decided]:
         alerts: list[Decided] = []
-        times = np.array([entry_time_ms(rows.entry_ids[i]) for i in live.tolist()], dtype=np.int64)
+        times = rows.times[live]
         ends = [*(np.flatnonzero(np.diff(times // MINUTE_MS)) + 1).tolist(), len(live)]
-        values = rows.values()
         start = 0
         for end in ends:
             alerts += self._enter_minute(int(times[start]), rows.entry_ids[live[start]])
@@ -97,21 +104,19 @@ class ResultsFold:
 
     def _known_until(self, rows: Results, live: NDArray[np.int64], start: int, end: int) -> int:
         """Return the first position from *start* whose version is not watched, so that versions come in order."""
-        versions = [rows.versions[i] for i in live[start:end].tolist()]
+        versions = picked(rows.versions, live[start:end])
         unknown = set(versions) - self.tracks.names()
         return start + min((versions.index(version) for version in unknown), default=end - start)
 
     def _fold_known(self, rows: Results, values: NDArray[np.float64], chosen: NDArray[np.int64]) -> list[Decided]:
         """Fold rows of one minute whose versions are all watched."""
-        by_version: dict[str, list[int]] = {}
-        last: dict[str, int] = {}
-        for i in chosen.tolist():
-            by_version.setdefault(rows.versions[i], []).append(i)
-            last[rows.versions[i]] = i
+        versions = picked(rows.versions, chosen)
+        newest = dict.fromkeys(reversed(versions))
         alerts: list[Decided] = []
-        for version in sorted(last, key=last.__getitem__):
+        for version in reversed(newest):
             self.tracks.name(version)
-            alerts += self.tracks[version].fold(rows, values, by_version[version])
+            same = chosen if len(newest) == 1 else chosen[[other == version for other in versions]]
+            alerts += self.tracks[version].fold(rows, values, same)
         return alerts
 
     def _enter_minute(self, now_ms: int, entry_id: str) -> list[Decided]:
@@ -148,7 +153,7 @@ class ResultsFold:
             "now_ms": self.now_ms,
             "unreadable": self.unreadable,
             "tracks": [[version, track.dump()] for version, track in self.tracks.items()],
-            "shadows": [[version, run.totals] for version, run in self.shadows.items()],
+            "shadows": [[version, track.dump()] for version, track in self.shadows.items()],
             "runs": [[name, run.totals] for name, run in self.runs.items()],
         }
 
@@ -158,6 +163,19 @@ class ResultsFold:
         self.gap, self.now_ms, self.unreadable = state["gap"], state["now_ms"], state["unreadable"]
         for version, dumped in state["tracks"]:
             self.tracks.put(version, Track.loaded(self._profile_of(version), self._rules, dumped))
-        for kept, dumped in ((self.shadows, state["shadows"]), (self.runs, state["runs"])):
-            for name, totals in dumped:
-                kept.put(name, Run(totals))
+        for version, dumped in state["shadows"]:
+            self.shadows.put(version, Track.loaded(self._profile_of(version), self._rules, dumped, shadow=True))
+        for name, totals in state["runs"]:
+            self.runs.put(name, Run(totals))
+
+
+def _sorted_out(rows: Results) -> tuple[NDArray[np.int64], list[int], list[int]]:
+    """Return which rows are of live traffic, of shadows and of evaluation runs."""
+    if rows.evaluations.count(None) == len(rows.ids) and "shadow" not in rows.roles:
+        return np.arange(len(rows.ids)), [], []
+    live: list[int] = []
+    shadow: list[int] = []
+    runs: list[int] = []
+    for i, (role, run) in enumerate(zip(rows.roles, rows.evaluations, strict=True)):
+        (runs if run is not None else shadow if role == "shadow" else live).append(i)
+    return np.array(live, dtype=np.int64), shadow, runs

@@ -11,7 +11,8 @@ from monitor.drift import Counts
 
 SCALE = 16  # scores are whole sixteenths of a standard deviation: integer sums are the same in any batching
 ALLOWANCE = 0.15  # of a standard deviation: half the smallest shift worth a ticket
-CLIP = 4.0  # standard deviations: one strange text must not decide
+TAIL_ALLOWANCE = 0.08  # of a tail, where one text in ten from elsewhere weighs more than in the middle
+CLIP = 5.0  # standard deviations: one strange text must not decide
 HIGHEST = 4096  # scores; no detector is worth waiting longer for
 SOLVED = 10_000  # entries; longer runs: heights up to 3 scores above the exact ones at 1e6 (measured)
 REFERENCE_ERRORS = 2.0  # standard errors that the reference's own mean may be off without more false alarms
@@ -24,18 +25,30 @@ def ordinal_scores(reference: Counts) -> NDArray[np.int64]:
     return _standardised(np.array([NormalDist().inv_cdf(float(rank)) for rank in middle]), shares)
 
 
+def tail_scores(reference: Counts) -> NDArray[np.int64]:
+    """Return a whole score per bin that grows towards the upper end: the standardised mean of -ln(1 - u) of its ranks.
+
+    The locally best score against a tail that grows heavier (I. R. Savage, "Contributions to the theory of rank order
+    statistics: the two-sample case", Annals of Mathematical Statistics 27 (1956), pp. 590-615).
+    """
+    shares = _shares(reference)
+    above = np.maximum(1 - np.cumsum(np.concatenate([[0.0], shares])), 0)
+    whole = above * np.log(np.maximum(above, 1e-300)) - above  # whose difference is the integral of ln
+    return _standardised((whole[1:] - whole[:-1]) / shares, shares)
+
+
 def indicator_scores(reference: Counts, which: int) -> NDArray[np.int64]:
     """Return a whole score per bin: the standardised indicator of bin *which*."""
     shares = _shares(reference)
     return _standardised((np.arange(len(reference)) == which).astype(float), shares)
 
 
-def allowance(count: int) -> int:
+def allowance(count: int, smallest: float = ALLOWANCE) -> int:
     """Return what each step of a CUSUM takes off, in scores: the allowance and the reference's own uncertainty."""
-    return round(SCALE * (ALLOWANCE + REFERENCE_ERRORS / math.sqrt(count)))
+    return round(SCALE * (smallest + REFERENCE_ERRORS / math.sqrt(count)))
 
 
-def threshold(reference: Counts, scores: NDArray[np.int64], run_length: float) -> int:
+def threshold(reference: Counts, scores: NDArray[np.int64], run_length: float, smallest: float = ALLOWANCE) -> int:
     """Return the smallest height, in scores, at which a one-sided CUSUM runs *run_length* entries on the average.
 
     The sum lives on whole numbers, so its run length solves a finite linear system exactly (D. Brook and D. A. Evans,
@@ -43,19 +56,21 @@ def threshold(reference: Counts, scores: NDArray[np.int64], run_length: float) -
     is solved as if the reference's mean were wrong by two standard errors, in the direction that alarms earlier; past
     `SOLVED` entries, where the logarithm of the run length grows by `growth` with each score, it is continued.
     """
-    solved = _search(_steps(reference, scores), tuple(_shares(reference).tolist()), min(run_length, SOLVED))
-    further = math.ceil(math.log(run_length / SOLVED) / growth(reference, scores)) if run_length > SOLVED else 0
+    steps = _steps(reference, scores, smallest)
+    solved = _search(steps, tuple(_shares(reference).tolist()), min(run_length, SOLVED))
+    rate = growth(reference, scores, smallest)
+    further = math.ceil(math.log(run_length / SOLVED) / rate) if run_length > SOLVED else 0
     return min(solved + further, HIGHEST)
 
 
-def growth(reference: Counts, scores: NDArray[np.int64]) -> float:
+def growth(reference: Counts, scores: NDArray[np.int64], smallest: float = ALLOWANCE) -> float:
     """Return by how much the logarithm of the run length grows with each score of height, as in `threshold`."""
-    return _growth(_steps(reference, scores), tuple(_shares(reference).tolist()))
+    return _growth(_steps(reference, scores, smallest), tuple(_shares(reference).tolist()))
 
 
-def _steps(reference: Counts, scores: NDArray[np.int64]) -> tuple[int, ...]:
+def _steps(reference: Counts, scores: NDArray[np.int64], smallest: float) -> tuple[int, ...]:
     slack = round(SCALE * REFERENCE_ERRORS / math.sqrt(reference.sum()))
-    return tuple((scores - allowance(int(reference.sum())) + slack).tolist())
+    return tuple((scores - allowance(int(reference.sum()), smallest) + slack).tolist())
 
 
 @lru_cache(maxsize=1024)

@@ -1,6 +1,6 @@
 """Blocks of entries of one feature against its reference, at two sizes: what a level detector cannot see."""
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -10,6 +10,16 @@ LONG: Final = 8  # blocks that are also tested together
 QUIET_BLOCKS: Final = 4  # blocks in a row that end an alarm of their size...
 QUIET: Final = 0.5  # ...each with less than this part of the threshold
 MOST: Final = 0.5  # chance that unchanged traffic passes, however short the run length
+
+
+class Ease(NamedTuple):
+    """By what a threshold is eased: entries that repeat each other, and hours of a day that differ (deviations)."""
+
+    inflation: float = 1.0
+    swing: float = 0.0  # the PSI of a level that moved by so little is about its square
+
+
+NONE: Final = Ease()
 
 
 class ShapeWatch:
@@ -27,22 +37,23 @@ class ShapeWatch:
         """Whether a block of either size was strange and not enough were calm since."""
         return any(self._hot)
 
-    def block(self, counts: Counts, alpha: float) -> tuple[float, float, Counts] | None:
+    def block(self, counts: Counts, alpha: float, ease: Ease = NONE) -> tuple[float, float, Counts] | None:
         """Take a full block; return score, threshold and counts of what was tested, the strangest; None: too few."""
         self._long += counts
         self._blocks += 1
-        tested = [self._test(0, counts, min(alpha / 2, MOST))]
+        tested = [self._test(0, counts, min(alpha / 2, MOST), ease)]
         if self._blocks == LONG:
-            tested.append(self._test(1, self._long.copy(), min(alpha / 2 * LONG, MOST)))
+            tested.append(self._test(1, self._long.copy(), min(alpha / 2 * LONG, MOST), ease))
             self._long[:] = 0
             self._blocks = 0
         found = [test for test in tested if test is not None]
         return max(found, key=lambda test: test[0] / test[1]) if found else None
 
-    def _test(self, size: int, counts: Counts, alpha: float) -> tuple[float, float, Counts] | None:
+    def _test(self, size: int, counts: Counts, alpha: float, ease: Ease) -> tuple[float, float, Counts] | None:
         if not enough(counts):
             return None
-        score, threshold = psi(self._reference, counts), psi_threshold(self._reference, counts, alpha)
+        score = psi(self._reference, counts)
+        threshold = psi_threshold(self._reference, counts, alpha) * ease.inflation + ease.swing**2
         self._quiet[size] = self._quiet[size] + 1 if score < QUIET * threshold else 0
         if score > threshold:
             self._hot[size] = True

@@ -11,8 +11,9 @@ from monitor.judgement import Judgement
 from monitor.profiles import Profile
 from monitor.results import ProfileOf, ResultsFold
 from monitor.settings import Rules
+from monitor.track import Track
 
-STATE_VERSION: Final = 2
+STATE_VERSION: Final = 3
 
 log = logging.getLogger(__name__)
 
@@ -79,13 +80,20 @@ class State:
 
 
 def _upgrade(state: dict[str, Any]) -> None:
-    """Turn a snapshot of version 1 into one of version 2.
+    """Turn an older snapshot into one of this version.
 
     Its windows and drift detectors are on other features: they begin anew, and their alarms end with the next entry.
     """
     log.warning("the snapshot is of an older monitor: counts and labels are kept, drift windows begin anew")
+    was, rules = state["state_version"], Rules()
     for _, track in state["results"]["tracks"]:
-        track["digest"] = f"version 1 {track['digest']}"
-    fresh = Judgement(Profile("", Rules().target_accuracy), Rules())
-    for _, judgement in state["feedback"]["judgements"]:
-        judgement.update(multiple=1.0, change=fresh.change.dump(), slices=fresh.slices.dump())
+        track["digest"] = f"version {was} {track['digest']}"
+    shadows = []
+    for version, totals in state["results"]["shadows"]:
+        track = Track(Profile(version, rules.target_accuracy, digest=f"version {was}"), rules, shadow=True).dump()
+        shadows.append([version, track | {"totals": totals.get(version, {})}])
+    state["results"]["shadows"] = shadows
+    if was == 1:
+        fresh = Judgement(Profile("", rules.target_accuracy), rules)
+        for _, judgement in state["feedback"]["judgements"]:
+            judgement.update(multiple=1.0, change=fresh.change.dump(), slices=fresh.slices.dump())

@@ -1,31 +1,33 @@
 """One version's predictions: counts by event time, and what watches them for drift."""
 
+from collections import Counter
 from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from broker.streams import entry_time_ms
 from monitor.accuracy import MICRO
 from monitor.alarms import Decided
-from monitor.columns import Results
+from monitor.columns import Results, picked
 from monitor.drift import Counts
-from monitor.panes import HOUR_MS, Panes
+from monitor.feature_watch import Bins
+from monitor.panes import HOUR_MS, WINDOWS, Panes, Span
 from monitor.profiles import LABEL, NUMERIC, FeatureProfile, Profile
 from monitor.settings import Rules
 from monitor.slices import Slices
-from monitor.watch import Bins, DriftWatch
+from monitor.watch import DriftWatch
 
 OK, ERRORS, ABSTAINED, TRUNCATED, EXPECTED, SPREAD, HEAD = range(7)  # places in a pane; the features' bins follow
 SLICE_WIDTH: Final = EXPECTED + 1  # a slice counts what a pane does, up to the expected right answers
 MAX_TOTALS: Final = 128  # role, status and label counted by name; the rest is "other"
 OTHER: Final = "other"
+DAY_HOURS: Final = 24
 
 
 class Track:
-    """What one version answered live."""
+    """What one version answered; of a shadow everything is counted and nothing watched."""
 
-    def __init__(self, profile: Profile, rules: Rules) -> None:
+    def __init__(self, profile: Profile, rules: Rules, *, shadow: bool = False) -> None:
         self.profile = profile
         self.offsets = HEAD + np.cumsum([0, *(len(f.counts) for f in profile.features)])
         self.panes: Panes[Counts] = Panes(self.empty)
@@ -33,7 +35,7 @@ class Track:
         self.last_ms = 0
         self._paced_hour = 0
         self._rules = rules
-        self.watch = DriftWatch(profile, rules)
+        self.watch = DriftWatch(Profile(profile.version, profile.target) if shadow else profile, rules)
         self.slices = Slices(SLICE_WIDTH)
 
     def empty(self) -> Counts:
@@ -44,28 +46,30 @@ class Track:
         """Return the counts of one feature in a pane or a sum of panes."""
         return pane[self.offsets[feature] : self.offsets[feature + 1]]
 
-    def window(self, name: str, now_ms: int) -> Counts:
-        """Return the sum of the panes of window *name* that ends at *now_ms*."""
-        return sum(self.panes.window(name, now_ms), self.empty())
+    def window(self, span: Span, now_ms: int) -> Counts:
+        """Return the sum of the panes of *span* that ends at *now_ms*."""
+        return sum(self.panes.span(span, now_ms), self.empty())
 
-    def fold(self, rows: Results, values: NDArray[np.float64], chosen: list[int]) -> list[Decided]:
+    def fold(self, rows: Results, values: NDArray[np.float64], chosen: NDArray[np.int64]) -> list[Decided]:
         """Take the *chosen* rows, which are of this version and of one minute, in order."""
-        answered = np.array([rows.statuses[i] == "ok" for i in chosen])
+        statuses = picked(rows.statuses, chosen)
+        answered = np.array([status == "ok" for status in statuses])
         bins = self._bins(rows, values, chosen)
         bins[~answered] = -1
-        self.last_ms = entry_time_ms(rows.entry_ids[chosen[-1]])
+        self.last_ms = int(rows.times[chosen[-1]])
         expected = self._expected(values[chosen, NUMERIC.index("confidence")])
         expected[~answered] = 0
-        flags = np.array([rows.flags[i] for i in chosen], dtype=bool)
-        tally = self._tally(answered, flags, expected, bins)
+        tally = self._tally(answered, rows.flags[chosen], expected, bins)
         for pane in self.panes.at(self.last_ms, self.last_ms):
             np.add(pane, tally, out=pane)
-        for i in chosen:
-            add_total(self.totals, rows.roles[i], rows.statuses[i], rows.labels[i])
-        self._add_slices(rows, chosen, expected[:, 0].tolist())
-        watched = [i for i, is_answered in zip(chosen, answered.tolist(), strict=True) if is_answered]
-        names = [rows.entry_ids[i] for i in watched], [rows.ids[i] for i in watched]
-        return self.watch.feed(bins[answered], expected[answered], *names)
+        kinds = Counter(zip(picked(rows.roles, chosen), statuses, picked(rows.labels, chosen), strict=True))
+        for (role, status, label), count in kinds.items():  # in the order in which they came first
+            add_total(self.totals, role, status, label, count)
+        self._add_slices(rows, chosen, answered, expected[:, 0])
+        watched = chosen[answered]
+        return self.watch.feed(
+            bins[answered], expected[answered], picked(rows.entry_ids, watched), picked(rows.ids, watched)
+        )
 
     def enter_minute(self, now_ms: int, versions: int) -> None:
         """Drop what is too old; at a new hour, set the detectors' run lengths by the traffic of the last day."""
@@ -73,7 +77,17 @@ class Track:
         self.slices.prune(now_ms)
         if now_ms // HOUR_MS != self._paced_hour:
             self._paced_hour = now_ms // HOUR_MS
-            self.watch.at_pace(int(self.window("24h", now_ms)[OK]), versions)
+            self.watch.at_pace(int(self.window(WINDOWS["24h"], now_ms)[OK]), versions)
+            self.watch.at_day(self._yesterday())
+
+    def _yesterday(self) -> list[list[Counts]]:
+        """Return the histograms of each hour that ended a day ago and is still kept, oldest first.
+
+        What begins now is not among them for a day: a new level is no habit.
+        """
+        hours = [self._paced_hour - back for back in range(2 * DAY_HOURS - 1, DAY_HOURS - 1, -1)]
+        panes = [self.panes.hours[hour] for hour in hours if hour in self.panes.hours]
+        return [[self.histogram(pane, feature) for feature in range(len(self.profile.features))] for pane in panes]
 
     def silent(self, entry_id: str) -> list[Decided]:
         """End the alarms of a version that stopped answering; what it answers later is judged anew."""
@@ -91,23 +105,31 @@ class Track:
             return np.zeros((len(confidence), 2), dtype=np.int64)
         return np.stack([right, right * (MICRO - right) // MICRO], axis=1)
 
-    def _add_slices(self, rows: Results, chosen: list[int], expected: list[int]) -> None:
-        for i, right in zip(chosen, expected, strict=True):
-            for tag in rows.slices[i]:
-                abstained, truncated = rows.flags[i]
-                ok = rows.statuses[i] == "ok"
-                values = (int(ok), int(not ok), int(abstained), int(truncated), right)
-                self.slices.add(self.slices.admit(tag), entry_time_ms(rows.entry_ids[i]), values)
+    def _add_slices(
+        self, rows: Results, chosen: NDArray[np.int64], answered: NDArray[np.bool_], expected: NDArray[np.int64]
+    ) -> None:
+        slices = picked(rows.slices, chosen)
+        for tags in dict.fromkeys(slices):
+            if not tags:
+                continue
+            same = np.array([other == tags for other in slices])
+            ok, flags = int(answered[same].sum()), rows.flags[chosen[same]].sum(axis=0).tolist()
+            values = (ok, int(same.sum()) - ok, *flags, int(expected[same].sum()))
+            for tag in tags:
+                self.slices.add(self.slices.admit(tag), self.last_ms, values)
 
-    def _bins(self, rows: Results, values: NDArray[np.float64], chosen: list[int]) -> Bins:
+    def _bins(self, rows: Results, values: NDArray[np.float64], chosen: NDArray[np.int64]) -> Bins:
         """Return the bin of every row and feature, -1 where it was not said."""
         bins = np.full((len(chosen), len(self.profile.features)), -1, dtype=np.int64)
         for column, feature in enumerate(self.profile.features):
             if feature.name == LABEL:
                 place = {label: i for i, label in enumerate(self.profile.labels)}
-                bins[:, column] = [place.get(rows.labels[i], -1) for i in chosen]
-            else:
+                bins[:, column] = [place.get(label, -1) for label in picked(rows.labels, chosen)]
+            elif feature.name in NUMERIC:
                 bins[:, column] = _numeric_bins(feature, values[chosen, NUMERIC.index(feature.name)])
+            else:
+                coordinate = int(feature.name.rpartition("_")[2])
+                bins[:, column] = _numeric_bins(feature, rows.embedding[chosen, coordinate])
         return bins
 
     def _tally(
@@ -136,13 +158,14 @@ class Track:
         }
 
     @classmethod
-    def loaded(cls, profile: Profile, rules: Rules, state: dict[str, Any]) -> Self:
+    def loaded(cls, profile: Profile, rules: Rules, state: dict[str, Any], *, shadow: bool = False) -> Self:
         """Take the state back; counts on the bins of another reference are left behind.
 
         Then the track keeps that reference's mark and its alarms, which end when the version is next met.
         """
         same = state["digest"] == profile.digest
-        track = cls(profile if same else Profile(profile.version, profile.target, digest=state["digest"]), rules)
+        kept = profile if same else Profile(profile.version, profile.target, digest=state["digest"])
+        track = cls(kept, rules, shadow=shadow)
         track.totals, track.last_ms = state["totals"], state["last_ms"]
         if not same:
             track.watch.alarms.load(state["watch"]["alarms"])
@@ -155,12 +178,12 @@ class Track:
         return track
 
 
-def add_total(totals: dict[str, int], role: str, status: str, label: str) -> None:
-    """Count one answer; past `MAX_TOTALS` names a new label is counted as "other"."""
+def add_total(totals: dict[str, int], role: str, status: str, label: str, count: int = 1) -> None:
+    """Count *count* answers; past `MAX_TOTALS` names a new label is counted as "other"."""
     key = f"{role}|{status}|{label}"
     if key not in totals and len(totals) >= MAX_TOTALS:
         key = f"{role}|{status}|{OTHER}"
-    totals[key] = totals.get(key, 0) + 1
+    totals[key] = totals.get(key, 0) + count
 
 
 def _numeric_bins(feature: FeatureProfile, numbers: NDArray[np.float64]) -> Bins:

@@ -1,32 +1,40 @@
 """What one window of one version says: shares, features against their reference, and the estimated accuracy."""
 
-from typing import Any
+from collections.abc import Collection
+from typing import Any, Final
 
 from monitor import drift
 from monitor.drift import WINDOW_ALPHA, Counts, enough
 from monitor.estimate import Estimate
 from monitor.feedback import DELAY_BOUNDS_S, Delays
 from monitor.judgement import Judged
-from monitor.panes import WINDOWS
+from monitor.panes import Span
 from monitor.profiles import LABEL, FeatureProfile
 from monitor.track import ABSTAINED, ERRORS, EXPECTED, OK, SPREAD, TRUNCATED, Track
 
+METHODS: Final = ("psi", "js", "ks", "wasserstein")
 
-def windowed(tracks: list[Track], judged: Judged, name: str, now_ms: int) -> dict[str, Any]:
-    """Return the report of window *name* that ends at *now_ms*; *judged* are its labels."""
+
+def alike(tracks: list[Track]) -> list[Track]:
+    """Return the shards that can be added: where a reference was replaced just now, those that have the first one's."""
+    return [track for track in tracks if track.profile.digest == tracks[0].profile.digest]
+
+
+def windowed(tracks: list[Track], judged: Judged, span: Span, now_ms: int) -> dict[str, Any]:
+    """Return the report of the window *span* that ends at *now_ms*; *judged* are its labels."""
     if not tracks:
         return {}
-    # Shards whose reference differs (one was replaced just now) cannot be added.
-    alike = [track for track in tracks if track.profile.digest == tracks[0].profile.digest]
-    pane = sum((track.window(name, now_ms) for track in alike), tracks[0].empty())
+    pane = sum((track.window(span, now_ms) for track in alike(tracks)), tracks[0].empty())
     answered = int(pane[OK])
     return {
+        "from_ms": span.starts(now_ms)[0],
+        "to_ms": now_ms,
         "answered": answered,
         "errors": int(pane[ERRORS]),
         "abstained": int(pane[ABSTAINED]),
         "truncated": int(pane[TRUNCATED]),
         "label_coverage": judged.count / answered if answered else None,
-        "estimated_accuracy": _estimated(tracks[0], pane, judged),
+        "estimated_accuracy": estimated(tracks[0], pane, judged),
         "features": {
             feature.name: _feature(feature, tracks[0].histogram(pane, index))
             | (
@@ -39,20 +47,19 @@ def windowed(tracks: list[Track], judged: Judged, name: str, now_ms: int) -> dic
     }
 
 
-def maturity(name: str, delays: Delays) -> float | None:
+def maturity(span: Span, delays: Delays) -> float | None:
     """Return the share of a window's labels that have come by now, if they come as late as they have so far.
 
     Of the labels that take d seconds, those for the newest d seconds of a window of L are still missing: (L - d) / L
     are there. Each delay counts as its bucket's upper bound, so the truth is at least this.
     """
     total = sum(delays.counts)
-    length, panes = WINDOWS[name]
-    seconds = length * panes / 1000
+    seconds = span.length_ms * span.panes / 1000
     there = sum(n * max(0.0, 1 - bound / seconds) for n, bound in zip(delays.counts, DELAY_BOUNDS_S, strict=False))
     return there / total if total else None
 
 
-def _estimated(track: Track, pane: Counts, judged: Judged) -> dict[str, float] | None:
+def estimated(track: Track, pane: Counts, judged: Judged) -> dict[str, float] | None:
     """Return the accuracy expected of every answer; of the labelled ones also its distance from the realised."""
     if track.profile.calibration is None or not pane[OK]:
         return None
@@ -65,7 +72,7 @@ def _estimated(track: Track, pane: Counts, judged: Judged) -> dict[str, float] |
 
 
 def _feature(feature: FeatureProfile, recent: Counts) -> dict[str, Any]:
-    scores = _scores(feature, recent) if feature.judged and enough(recent) else {}
+    scores = scores_of(feature, recent)
     psi = scores.get("psi", {"score": None, "threshold": None})
     return {
         "psi": psi["score"],
@@ -78,15 +85,28 @@ def _feature(feature: FeatureProfile, recent: Counts) -> dict[str, Any]:
     }
 
 
-def _scores(feature: FeatureProfile, recent: Counts) -> dict[str, dict[str, float]]:
-    """Return each distance with what chance alone stays below; the label's bins have no order for the last two."""
-    reference = feature.counts
+def scores_of(
+    feature: FeatureProfile, recent: Counts, methods: Collection[str] = METHODS
+) -> dict[str, dict[str, float]]:
+    """Return each distance with what chance alone stays below; nothing where too little is known.
+
+    The label's bins have no order, which the last two need.
+    """
+    if not feature.judged:
+        return {}
+    reference, recent = feature.coarse_counts, feature.merged(recent)
+    if not enough(recent):
+        return {}
     found = {
         "psi": (drift.psi(reference, recent), drift.psi_threshold(reference, recent, WINDOW_ALPHA)),
         "js": (drift.js(reference, recent), drift.js_threshold(reference, recent, WINDOW_ALPHA)),
     }
-    if feature.name != LABEL:
+    if feature.name != LABEL and "ks" in methods:
         largest, summed = drift.cdf_thresholds(reference, recent, WINDOW_ALPHA)
         found["ks"] = (drift.ks(reference, recent), largest)
         found["wasserstein"] = (drift.wasserstein(reference, recent), summed)
-    return {method: {"score": score, "threshold": threshold} for method, (score, threshold) in found.items()}
+    return {
+        method: {"score": score, "threshold": threshold}
+        for method, (score, threshold) in found.items()
+        if method in methods
+    }

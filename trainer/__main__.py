@@ -1,33 +1,93 @@
 """``python -m trainer train NAME``: see trainer/params.yaml for the names."""
 
 import argparse
+import errno
 import os
 import sys
+from pathlib import Path
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
 
 from broker.errors import ObservaError
-from trainer.app import train
+from trainer import own_reference, report
+from trainer.app import publish, train
+from trainer.job import Job
 from trainer.params import read_params
 from trainer.settings import TrainerSettings
+from trainer.stages import STAGES
+
+INTERRUPTED = 130  # as shells say it
 
 
 def main() -> int:
-    """Run the command and return its exit status: 1 with one line of reason when the model was not made."""
+    """Run the command and return its exit status: 1 with one line of reason when it did not do what it should."""
+    chosen = _arguments()
+    settings = TrainerSettings()
+    try:
+        chosen.run(chosen, settings)
+    except ObservaError as error:
+        return _said(str(error), 1)
+    except KeyboardInterrupt:
+        return _said("interrupted; no version was written, and the same command goes on where it can", INTERRUPTED)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS}:
+            raise
+        where = error.filename or settings.trainer_build
+        return _said(f"{where}: {error.strerror}; no version was written; make room (or allow it) and repeat", 1)
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m trainer", description="Make a model version.")
     commands = parser.add_subparsers(required=True)
-    command = commands.add_parser("train", help="train, verify and write the next version")
-    command.add_argument("name", help="a model of trainer/params.yaml")
-    command.add_argument("--version", help="default: the number after the highest there is")
-    command.add_argument("--live", action="store_true", help="point live.json at it; a model's first version always is")
-    chosen = parser.parse_args()
-    try:
-        folder = train(chosen.name, read_params(), TrainerSettings(), version=chosen.version, live=chosen.live)
-    except ObservaError as error:
-        print(f"trainer: {error}", file=sys.stderr)
-        return 1
+    train_command = commands.add_parser("train", help="train, verify and write the next version")
+    train_command.set_defaults(run=_train)
+    publish_command = commands.add_parser("publish", help="write what the stages made as the next version")
+    publish_command.set_defaults(run=_publish)
+    for command in (train_command, publish_command):
+        command.add_argument("name", help="a model of trainer/params.yaml")
+        command.add_argument("--version", help="default: the number after the highest there is")
+        command.add_argument("--live", action="store_true", help="make it live; a model's first version always is")
+    for stage in STAGES:
+        command = commands.add_parser(stage, help=f"the stage {stage} of a training")
+        command.add_argument("name", help="a model of trainer/params.yaml")
+        command.set_defaults(run=_stage, stage=stage)
+    command = commands.add_parser("report", help="gather the metrics of every model made here")
+    command.set_defaults(run=lambda _, settings: report.write(settings))
+    command = commands.add_parser("reference", help="a reference profile from a file, as the next version")
+    command.add_argument("name", help="a model that is live")
+    command.add_argument("file", type=Path, help="CSV, JSON lines or Parquet")
+    command.add_argument("--text", default="text", help="column of the texts")
+    command.add_argument("--label", help="column of the true labels, if there is one")
+    command.set_defaults(run=_reference)
+    return parser.parse_args()
+
+
+def _train(chosen: argparse.Namespace, settings: TrainerSettings) -> None:
+    folder = train(chosen.name, read_params(), settings, version=chosen.version, live=chosen.live)
     print(f"written: {folder}")
-    return 0
+
+
+def _publish(chosen: argparse.Namespace, settings: TrainerSettings) -> None:
+    job = Job(chosen.name, read_params(), settings)
+    print(f"written: {publish(job, version=chosen.version, live=chosen.live)}")
+
+
+def _stage(chosen: argparse.Namespace, settings: TrainerSettings) -> None:
+    STAGES[chosen.stage](Job(chosen.name, read_params(), settings))
+
+
+def _reference(chosen: argparse.Namespace, settings: TrainerSettings) -> None:
+    folder, right = own_reference.renew(
+        settings.models, chosen.name, chosen.file, text=chosen.text, label=chosen.label
+    )
+    accuracy = "" if right is None else f"; accuracy on the file {right:.3f}"
+    print(f"written: {folder}{accuracy}; it is not live yet: just promote {chosen.name} {folder.name}")
+
+
+def _said(reason: str, status: int) -> int:
+    print(f"trainer: {' '.join(reason.split())}", file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":

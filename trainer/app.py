@@ -1,17 +1,14 @@
 """Train a model, vouch for it, and write it as a version: in that order."""
 
+import shutil
 from pathlib import Path
 
-from broker.errors import SettingsError
-from trainer import linear, transformer
-from trainer.candidate import Candidate
-from trainer.data import examples_of, fetch
 from trainer.folder import make_live, next_version
-from trainer.params import Params, TransformerParams
-from trainer.register import measure, register
+from trainer.job import Job
+from trainer.params import Params
+from trainer.register import register
 from trainer.settings import TrainerSettings
-from trainer.splits import Splits, joined, split
-from trainer.tracking import Run, tracked
+from trainer.stages import METRICS, PICTURES, STAGES, candidate_in, resumed
 
 
 def train(name: str, params: Params, settings: TrainerSettings, *, version: str | None, live: bool) -> Path:
@@ -22,36 +19,36 @@ def train(name: str, params: Params, settings: TrainerSettings, *, version: str 
         ObservaError: the data cannot be had, or the model is not good enough to be written.
 
     """
-    if name not in params.models:
-        raise SettingsError(f"params.yaml has no model {name!r}; it has {', '.join(params.models)}")
-    chosen = params.models[name]
-    vader = fetch(params.archives["vader"], settings.trainer_cache)
-    domains = {domain: split(examples_of(domain, params, vader)) for domain in params.domains}
-    splits = joined(domains[domain] for domain in chosen.train_domains)
-    first = chosen.train_domains[0]
-    tests = {first: domains[first].test} | {domain: parts.test for domain, parts in domains.items()}
-    with tracked(name, chosen, settings.trainer_cache) as run:
-        candidate = _make(name, params, splits, settings, run)
-        metrics = measure(candidate, tests, len(chosen.labels))
-        run.log(metrics)
-        folder, manifest = register(
-            models=settings.models,
-            name=name,
-            version=version or next_version(settings.models, name),
-            params=chosen,
-            candidate=candidate,
-            splits=splits,
-            metrics=metrics,
-        )
-        live = live or not (settings.models / name / "live.json").exists()
+    job = Job(name, params, settings)
+    for stage in STAGES.values():
+        stage(job)
+    return publish(job, version=version, live=live)
+
+
+def publish(job: Job, *, version: str | None, live: bool) -> Path:
+    """Write what the stages made as the next version, list it in MLflow, and return its folder.
+
+    Raises:
+        NotGoodEnoughError: it is below its target, or breaks a promise.
+        VersionExistsError: the version is there already.
+
+    """
+    models = job.settings.models
+    STAGES["verify"](job)
+    folder, manifest = register(
+        models=models,
+        name=job.name,
+        version=version or next_version(models, job.name),
+        params=job.chosen,
+        candidate=candidate_in(job),
+        splits=job.prepared().splits,
+        metrics=job.read(METRICS),
+    )
+    for picture in PICTURES:
+        shutil.copyfile(job.folder / picture, models / job.name / picture)
+    live = live or not (models / job.name / "live.json").exists()
+    with resumed(job) as run:
         run.mirror(folder, manifest, live=live)
     if live:
-        make_live(settings.models, name, manifest.version)
+        make_live(models, job.name, manifest.version)
     return folder
-
-
-def _make(name: str, params: Params, splits: Splits, settings: TrainerSettings, run: Run) -> Candidate:
-    chosen = params.models[name]
-    if isinstance(chosen, TransformerParams):
-        return transformer.make(chosen, params.archives[chosen.encoder], splits, settings, run)
-    return linear.make(chosen, splits)

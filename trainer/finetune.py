@@ -1,11 +1,10 @@
 """Fine-tune a DistilBERT on labelled texts and keep the epoch of the lowest validation loss."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from rich.progress import Progress
+import rich.progress
 
 from trainer.params import TransformerParams
 from trainer.splits import Example, Splits
@@ -24,20 +23,33 @@ class EpochReport(NamedTuple):
 
     epoch: int
     train_loss: float
+    train_accuracy: float  # while learning, so before the end of the pass
     valid_loss: float
     valid_accuracy: float
 
 
-def finetune(
+class Progress(NamedTuple):
+    """Where training stands between two epochs: all that is needed to go on as if nothing had happened."""
+
+    reports: list[EpochReport]
+    best: "dict[str, torch.Tensor]"  # weights of the epoch of the lowest validation loss
+    state: dict[str, Any]  # of model, optimiser, schedule and both random generators
+
+
+def finetune(  # noqa: PLR0913 by name from here on
     model: "DistilBertForSequenceClassification",
     tokenizer: "Tokenizer",
     splits: Splits,
     params: TransformerParams,
     report: Callable[[EpochReport], None],
-) -> None:
+    *,
+    keep: Callable[[Progress], None] = lambda _: None,
+    resumed: Progress | None = None,
+) -> list[EpochReport]:
     """Train *model* in place; it ends with the weights of the epoch of the lowest validation loss.
 
-    Loss is steadier than accuracy on a thousand texts, and it rewards honest probabilities.
+    Loss is steadier than accuracy on a thousand texts, and it rewards honest probabilities. After every epoch *keep*
+    gets what a later call takes as *resumed*: it then ends with the weights that an uninterrupted one would have.
     """
     import torch  # noqa: PLC0415 it loads in seconds: only those who train wait for it
 
@@ -46,23 +58,115 @@ def finetune(
     train = encode(splits.train, tokenizer, params.train_length)
     valid = encode(splits.valid, tokenizer, params.max_length)
     steps = params.epochs * -(-len(train) // params.batch_size)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, _slope(steps, params.warmup_share))
-    best: tuple[float, dict[str, torch.Tensor]] = (math.inf, {})
-    with Progress() as progress:
-        bar = progress.add_task("fine-tuning", total=steps)
-        for epoch in range(1, params.epochs + 1):
-            losses = []
-            for batch in _batches(train, params.batch_size, shuffle):
-                losses.append(_step(model, batch, optimiser, params.label_smoothing))
-                schedule.step()
-                progress.update(bar, advance=1, description=f"fine-tuning, loss {np.mean(losses[-50:]):.3f}")
-            valid_loss, accuracy = evaluate(model, valid)
-            report(EpochReport(epoch, float(np.mean(losses)), valid_loss, accuracy))
-            if valid_loss < best[0]:
-                best = (valid_loss, {name: tensor.clone() for name, tensor in model.state_dict().items()})
-    model.load_state_dict(best[1], strict=True)
+    school = _School(model, params, steps, shuffle, class_weights([label for _, label in train], params))
+    reports, best = ([], {}) if resumed is None else (list(resumed.reports), resumed.best)
+    if resumed is not None:
+        school.restore(resumed.state)
+    with rich.progress.Progress() as progress:
+        bar = progress.add_task("fine-tuning", total=steps, completed=school.schedule.last_epoch)
+        while len(reports) < params.epochs and not _gave_up(reports, params.patience):
+            loss, right = school.epoch(train, lambda loss: progress.update(bar, advance=1, description=_said(loss)))
+            reports.append(EpochReport(len(reports) + 1, loss, right, *evaluate(model, valid)))
+            report(reports[-1])
+            if _best_epoch(reports) == len(reports):
+                best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            keep(Progress(reports, best, school.state()))
+    model.load_state_dict(best, strict=True)
     model.train(mode=False)
+    return reports
+
+
+class _School:
+    """The model while it learns: optimiser, learning rate, order of texts."""
+
+    def __init__(
+        self,
+        model: "DistilBertForSequenceClassification",
+        params: TransformerParams,
+        steps: int,
+        shuffle: np.random.Generator,
+        weights: "torch.Tensor | None",
+    ) -> None:
+        import torch  # noqa: PLC0415
+
+        self._model, self._params, self._shuffle, self._weights = model, params, shuffle, weights
+        self._optimiser = torch.optim.AdamW(
+            model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay
+        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, _slope(steps, params.warmup_share))
+
+    def epoch(self, train: "list[Encoded]", learnt: Callable[[float], None]) -> tuple[float, float]:
+        """Learn from every text once; return the mean loss and the share of right answers while learning."""
+        losses: list[float] = []
+        right = 0
+        for batch in _batches(train, self._params.batch_size, self._shuffle):
+            loss, hits = self._step(batch)
+            losses.append(loss)
+            right += hits
+            self.schedule.step()
+            learnt(float(np.mean(losses[-50:])))
+        return float(np.mean(losses)), right / len(train)
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next epoch depends on."""
+        import torch  # noqa: PLC0415
+
+        return {
+            "model": self._model.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "torch": torch.get_rng_state(),
+            "shuffle": self._shuffle.bit_generator.state,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to *state*."""
+        import torch  # noqa: PLC0415
+
+        self._model.load_state_dict(state["model"], strict=True)
+        self._optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        torch.set_rng_state(state["torch"])
+        self._shuffle.bit_generator.state = state["shuffle"]
+
+    def _step(self, batch: "list[Encoded]") -> tuple[float, int]:
+        """Learn from one batch; return its loss and right answers before that."""
+        import torch  # noqa: PLC0415
+
+        self._model.train()
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._params.precision == "bfloat16"):
+            logits = self._model(*_padded([ids for ids, _ in batch])).logits.float()
+        labels = torch.tensor([label for _, label in batch])
+        loss = torch.nn.functional.cross_entropy(
+            logits, labels, weight=self._weights, label_smoothing=self._params.label_smoothing
+        )
+        self._optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
+        self._optimiser.step()
+        return float(loss.detach()), int((logits.argmax(-1) == labels).sum())
+
+
+def class_weights(labels: Sequence[int], params: TransformerParams) -> "torch.Tensor | None":
+    """Return a weight for each label id, the rarer the larger and 1 on average over the texts; None without weights."""
+    import torch  # noqa: PLC0415
+
+    if params.class_weights is None:
+        return None
+    counts = np.bincount(labels, minlength=len(params.labels))
+    return torch.tensor(len(labels) / (len(counts) * counts), dtype=torch.float32)
+
+
+def _best_epoch(reports: Sequence[EpochReport]) -> int:
+    return min(reports, key=lambda report: report.valid_loss).epoch
+
+
+def _gave_up(reports: Sequence[EpochReport], patience: int) -> bool:
+    return bool(reports) and len(reports) - _best_epoch(reports) >= patience
+
+
+def _said(loss: float) -> str:
+    return f"fine-tuning, loss {loss:.3f}"
 
 
 Encoded = tuple[list[int], int]  # token ids, special ones included, and the label id
@@ -98,26 +202,6 @@ def logits_of(model: "DistilBertForSequenceClassification", encoded: Sequence[li
             chosen = order[start : start + EVALUATION_ROWS]
             rows[chosen] = model(*_padded([encoded[position] for position in chosen])).logits
     return rows
-
-
-def _step(
-    model: "DistilBertForSequenceClassification",
-    batch: list[Encoded],
-    optimiser: "torch.optim.Optimizer",
-    smoothing: float,
-) -> float:
-    """Learn from one batch and return its loss before that."""
-    import torch  # noqa: PLC0415
-
-    model.train()
-    logits = model(*_padded([ids for ids, _ in batch])).logits
-    labels = torch.tensor([label for _, label in batch])
-    loss = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing)
-    optimiser.zero_grad()
-    torch.autograd.backward(loss)
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimiser.step()
-    return float(loss.detach())
 
 
 def _batches(encoded: list[Encoded], size: int, shuffle: np.random.Generator) -> Iterator[list[Encoded]]:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,10 +23,15 @@ def next_version(models: Path, name: str) -> str:
     return str(max(numbers, default=0) + 1)
 
 
-def write_version(models: Path, manifest: ModelManifest, files: dict[str, bytes]) -> Path:
+def write_version(
+    models: Path,
+    manifest: ModelManifest,
+    files: dict[str, bytes],
+    check: Callable[[Path], None] | None = None,
+) -> Path:
     """Write *files* and *manifest*, whose ``files`` are filled in, as one folder and return its path.
 
-    Written aside and then renamed, so a reader sees the whole folder or none.
+    Written aside and then renamed, so a reader sees the whole folder or none; none, too, if *check* raises.
 
     Raises:
         VersionExistsError: the version is there already.
@@ -42,6 +48,8 @@ def write_version(models: Path, manifest: ModelManifest, files: dict[str, bytes]
         complete = manifest.model_copy(update={"files": {name: digest_of(files[name]) for name in sorted(files)}})
         _write_durably(aside / "model.json", complete.model_dump_json(indent=2).encode() + b"\n")
         read_verified(aside)
+        if check:
+            check(aside)
         aside.rename(folder)
     except BaseException:
         shutil.rmtree(aside)

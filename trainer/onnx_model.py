@@ -8,9 +8,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from trainer.words import tokens_of
-
 ROWS = 16  # texts in one call; more gain nothing and pad more
+POOLED = "pooled"  # the output that the monitor's coordinates are made of
 Probabilities = NDArray[np.float32]  # [texts, labels]
 
 
@@ -22,6 +21,9 @@ class Classifier(Protocol):
 
     def tokens(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens the model sees of each text."""
+
+    def vectors(self, texts: Sequence[str]) -> NDArray[np.float32] | None:
+        """Return the vector that the model makes of each text [texts, width]; None if it makes none."""
 
 
 class TransformerGraph:
@@ -43,40 +45,35 @@ class TransformerGraph:
 
     def logits(self, rows: Sequence[Sequence[int]], padding: int = 0) -> NDArray[np.float32]:
         """Return the logits of *rows* computed together, with *padding* more columns than the longest needs."""
+        return self._run("logits", rows, padding)
+
+    def probabilities(self, texts: Sequence[str]) -> Probabilities:
+        """Return the probability of each label, in the order of *texts*; texts of like length are computed together."""
+        return softmax(self._of("logits", texts))
+
+    def vectors(self, texts: Sequence[str]) -> NDArray[np.float32] | None:
+        """Return the pooled output for each text; None if the graph has none."""
+        if POOLED not in {output.name for output in self._session.get_outputs()}:
+            return None
+        return self._of(POOLED, texts)
+
+    def _of(self, output: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        rows = self.encode(texts)
+        order = sorted(range(len(rows)), key=lambda position: len(rows[position]))
+        found = np.concatenate([self._run(output, [rows[position] for position in part]) for part in _parts(order)])
+        result = np.empty_like(found)
+        result[order] = found
+        return result
+
+    def _run(self, output: str, rows: Sequence[Sequence[int]], padding: int = 0) -> NDArray[np.float32]:
         width = max(map(len, rows)) + padding
         ids = np.zeros((len(rows), width), np.int64)
         mask = np.zeros_like(ids)
         for position, row in enumerate(rows):
             ids[position, : len(row)] = row
             mask[position, : len(row)] = 1
-        logits: NDArray[np.float32] = self._session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
-        return logits
-
-    def probabilities(self, texts: Sequence[str]) -> Probabilities:
-        """Return the probability of each label, in the order of *texts*; texts of like length are computed together."""
-        rows = self.encode(texts)
-        order = sorted(range(len(rows)), key=lambda position: len(rows[position]))
-        logits = np.concatenate([self.logits([rows[position] for position in part]) for part in _parts(order)])
-        result = np.empty_like(logits)
-        result[order] = logits
-        return softmax(result)
-
-
-class LinearGraph:
-    """A graph from text to probabilities."""
-
-    def __init__(self, graph: bytes) -> None:
-        self._session = _session(graph)
-
-    def tokens(self, texts: Sequence[str]) -> list[int]:
-        """Return the number of words that the vectoriser sees in each text."""
-        return [tokens_of(text) for text in texts]
-
-    def probabilities(self, texts: Sequence[str]) -> Probabilities:
-        """Return the probability of each label, in the order of *texts*."""
-        column = np.array(texts, dtype=object)[:, None]
-        probabilities: Probabilities = self._session.run(["probabilities"], {"text": column})[0]
-        return probabilities
+        found: NDArray[np.float32] = self._session.run([output], {"input_ids": ids, "attention_mask": mask})[0]
+        return found
 
 
 def softmax(logits: NDArray[np.float32]) -> Probabilities:

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from broker.errors import SettingsError
 from broker.manifest import Label, ModelName, Sha256
+from broker.text import Normalisation
+from trainer.sources import DatasetParams
 
 PARAMS = Path(__file__).with_name("params.yaml")
 
@@ -27,18 +29,24 @@ class Archive(_Params):
 
 class _ModelParams(_Params):
     labels: tuple[Label, ...]
-    train_domains: Annotated[tuple[str, ...], Field(min_length=1)]  # the first one also gives the test figures
+    train_on: Annotated[tuple[str, ...], Field(min_length=1)]  # data sets; their test parts give the figures
+    judge_on: tuple[str, ...] = ()  # further data sets, never learnt from: how it does elsewhere
     target_accuracy: float
     max_length: int  # tokens the worker lets through
     seed: int
+    normalisation: Normalisation  # of a text before the model sees it, here and in the worker
+    class_weights: Literal["balanced"] | None = None  # balanced: each label counts alike, however rare
+    calibration: Literal["temperature"] | None = None  # fitted on validation, folded into the last layer
 
 
 class TransformerParams(_ModelParams):
     """How an encoder is fine-tuned."""
 
     kind: Literal["transformer"]
-    encoder: str  # a name under archives
-    epochs: Annotated[int, Field(ge=1)]
+    base: str  # a name under archives, a local folder, or a checkpoint of the hub: DistilBERT, or BERT to be converted
+    epochs: Annotated[int, Field(ge=1)]  # at most
+    patience: Annotated[int, Field(ge=1)]  # epochs without a lower validation loss after which it stops
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the products while training
     batch_size: Annotated[int, Field(ge=1)]
     learning_rate: float  # the highest, reached after the warm-up
     warmup_share: float  # of all steps
@@ -63,8 +71,7 @@ class Params(_Params):
     """The whole of params.yaml."""
 
     archives: dict[str, Archive]
-    domains: dict[str, str]  # domain to its file in the VADER measurements
-    least_rating: float
+    datasets: dict[str, DatasetParams]
     models: dict[ModelName, ModelParams]
 
 

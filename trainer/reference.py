@@ -10,6 +10,8 @@ from broker.text import TextStatistics
 from trainer.onnx_model import Probabilities
 
 BINS = 10
+FINE_BINS = 20
+TAILS = (0.01, 0.02, 0.05, 0.95, 0.98, 0.99)  # edges besides: one text in ten from elsewhere first shows out there
 KNOTS = 10
 
 
@@ -21,8 +23,12 @@ def profile(  # noqa: PLR0913 by name only
     truth: Sequence[int],
     labels: Sequence[str],
     source: str,
+    coordinates: NDArray[np.float64] | None = None,
 ) -> ReferenceProfile:
-    """Return the profile of texts whose label ids are *truth*; every sequence has one item a text."""
+    """Return the profile of texts whose label ids are *truth*; every sequence has one item a text.
+
+    *coordinates* [texts, coordinates] become the features embedding_0, embedding_1, ...
+    """
     confidence = probabilities.max(axis=1).astype(float)
     predicted = probabilities.argmax(axis=1)
     return ReferenceProfile(
@@ -36,7 +42,8 @@ def profile(  # noqa: PLR0913 by name only
             "non_latin_ratio": histogram([each.non_latin_ratio for each in statistics]),
             "confidence": histogram(confidence),
             "entropy": histogram(entropy(probabilities)),
-        },
+        }
+        | embedding(coordinates),
         labels={label: int((predicted == position).sum()) for position, label in enumerate(labels)},
         calibration=calibration(confidence, predicted == np.asarray(truth)),
     )
@@ -49,13 +56,19 @@ def entropy(probabilities: Probabilities) -> NDArray[np.float64]:
     return nats
 
 
-def histogram(values: ArrayLike) -> Histogram:
-    """Count *values* in up to ten bins of about the same number.
+def embedding(coordinates: NDArray[np.float64] | None) -> dict[str, Histogram]:
+    """Return a histogram for each column of *coordinates*, in bins fine enough to see a tail grow."""
+    columns = () if coordinates is None else coordinates.T
+    return {f"embedding_{number}": histogram(column, FINE_BINS) for number, column in enumerate(columns)}
+
+
+def histogram(values: ArrayLike, bins: int = BINS) -> Histogram:
+    """Count *values* in up to *bins* bins of about the same number, the outer ones divided at `TAILS`.
 
     Ties make fewer bins: an edge is there once, and never at the largest value, where the last bin would be empty.
     """
     found = np.asarray(values, dtype=float)
-    quantiles = np.quantile(found, np.arange(1, BINS) / BINS, method="inverted_cdf")
+    quantiles = np.quantile(found, np.union1d(np.arange(1, bins) / bins, TAILS), method="inverted_cdf")
     edges = np.unique(quantiles[quantiles < found.max()])
     counts = np.bincount(np.searchsorted(edges, found, side="left"), minlength=len(edges) + 1)
     return Histogram(edges=tuple(edges.tolist()), counts=tuple(counts.tolist()))

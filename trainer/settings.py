@@ -15,4 +15,5 @@ class TrainerSettings(BaseSettings):
 
     models: Path = Field(ROOT / "models", description="Where versions are written: models/NAME/VERSION.")
     trainer_cache: Path = Field(ROOT / ".cache" / "trainer", description="Downloads and the local MLflow store.")
+    trainer_build: Path = Field(ROOT / "build", description="Where a model's files are while it is made.")
     trainer_threads: int = Field(2, ge=1, description="Threads that training may use.")

@@ -32,22 +32,6 @@ def bucket_of(text: str) -> int:
     return int(hashlib.sha1(normalise(text, SAME_TEXT).encode(), usedforsecurity=False).hexdigest(), 16) % 100
 
 
-def polar(rows: Iterable[tuple[float, str]], least_rating: float) -> list[Example]:
-    """Turn (rating, text) into examples, 1 for a positive rating.
-
-    Drops ratings closer to 0 than *least_rating*, and every repetition of a text; the first one counts.
-    """
-    seen: set[str] = set()
-    examples = []
-    for rating, text in rows:
-        key = normalise(text, SAME_TEXT)
-        if abs(rating) < least_rating or key in seen:
-            continue
-        seen.add(key)
-        examples.append(Example(text, int(rating > 0)))
-    return examples
-
-
 def split(examples: Iterable[Example]) -> Splits:
     """Share *examples* out by the hash of their text, so a new example never moves an old one."""
     splits = Splits([], [], [])
@@ -60,13 +44,19 @@ def split(examples: Iterable[Example]) -> Splits:
 
 
 def joined(domains: Iterable[Splits]) -> Splits:
-    """Return the splits of several domains as one; a text of two domains is in the same part of both."""
-    splits = Splits([], [], [])
-    for domain in domains:
-        for part, more in zip(splits, domain, strict=True):
-            part.extend(more)
-    require_disjoint(splits)
-    return splits
+    """Return the splits of several data sets as one.
+
+    A text that several hold counts once: for the test where one of them says so, else for the first.
+    """
+    found = list(domains)
+    taken: set[str] = set()
+    parts: dict[str, list[Example]] = {}
+    for name in ("test", "valid", "train"):
+        examples = [(normalise(each.text, SAME_TEXT), each) for splits in found for each in getattr(splits, name)]
+        firsts = {key: example for key, example in reversed(examples) if key not in taken}
+        parts[name] = [example for key, example in examples if firsts.get(key) is example]
+        taken |= firsts.keys()
+    return Splits(**parts)
 
 
 def normalised(splits: Splits, how: Normalisation) -> Splits:

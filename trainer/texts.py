@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from broker.errors import ObservaError
-from trainer.data import examples_of, fetch
+from trainer.datasets import read_dataset, shared_out
 from trainer.params import read_params
 from trainer.settings import TrainerSettings
-from trainer.splits import split
 
 DOMAINS: Final = ("movies", "tweets")
 LABELS: Final = ("negative", "positive")
@@ -23,10 +22,10 @@ def write(file: Path) -> None:
 
     """
     params = read_params()
-    vader = fetch(params.archives["vader"], TrainerSettings().trainer_cache)
+    cache = TrainerSettings().trainer_cache
+    domains = {domain: shared_out(read_dataset(domain, params, cache), LABELS) for domain in DOMAINS}
     texts = {
-        domain: [[example.text, LABELS[example.label]] for example in split(examples_of(domain, params, vader)).test]
-        for domain in DOMAINS
+        domain: [[example.text, LABELS[example.label]] for example in parts.test] for domain, parts in domains.items()
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(f".{file.name}")

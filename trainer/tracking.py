@@ -2,55 +2,106 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from broker.errors import ObservaError
 from broker.manifest import ModelManifest
-from trainer.params import LinearParams, TransformerParams
 
 LIVE = "live"  # the alias of the version that the pointer file names
+SERVER = "MLFLOW_TRACKING_URI"
+
+
+class TrackingError(ObservaError):
+    """MLflow cannot be reached, or refuses what it is told."""
+
+
+def local_store(cache: Path) -> str:
+    """Return the address of the store that is used without a server."""
+    return f"sqlite:///{cache / 'mlflow.db'}"
 
 
 @contextmanager
-def tracked(name: str, params: TransformerParams | LinearParams, cache: Path) -> Iterator["Run"]:
-    """Open a run in the experiment *name* with *params* logged; without a server it is kept under *cache*."""
+def tracked(name: str, cache: Path, run_id: str | None = None) -> Iterator["Run"]:
+    """Open a run in the experiment *name*, or go on with *run_id*; without a server it is kept under *cache*.
+
+    Raises:
+        TrackingError: the server that MLFLOW_TRACKING_URI names cannot be used.
+
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # of 7, which take minutes to say that none answers
+    os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
     import mlflow  # noqa: PLC0415
 
     logging.getLogger("alembic").setLevel(logging.WARNING)  # a new SQLite file is forty migrations old
-    artefacts = None
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        cache.mkdir(parents=True, exist_ok=True)
-        mlflow.set_tracking_uri(f"sqlite:///{cache / 'mlflow.db'}")
-        artefacts = (cache / "mlflow").as_uri()
-    if mlflow.get_experiment_by_name(name) is None:
-        mlflow.create_experiment(name, artifact_location=artefacts)
-    mlflow.set_experiment(name)
-    with mlflow.start_run() as started:
-        mlflow.log_params(params.model_dump())
-        yield Run(started.info.run_id, started.info.artifact_uri)
+    started = _require(lambda: _started(mlflow, name, cache, run_id))
+    run = Run(started.info.run_id, started.info.artifact_uri)
+    status = "FAILED"
+    try:
+        yield run
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        run.attempt(lambda: mlflow.end_run(status))
 
 
 class Run:
-    """The open run."""
+    """The open run. What it fails to write is said once and costs no training: the truth is the model folder."""
 
     def __init__(self, run_id: str, artefacts: str) -> None:
-        self._run_id = run_id
+        self.id = run_id
         self._artefacts = artefacts
+        self._failed = False
+
+    def params(self, params: Mapping[str, Any]) -> None:
+        """Log what the model is made with."""
+        import mlflow  # noqa: PLC0415
+
+        self.attempt(lambda: mlflow.log_params(dict(params)))
+
+    def tags(self, tags: Mapping[str, str]) -> None:
+        """Log what it is made of."""
+        import mlflow  # noqa: PLC0415
+
+        self.attempt(lambda: mlflow.set_tags(dict(tags)))
 
     def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log *metrics*, of epoch *step* where there are epochs."""
         import mlflow  # noqa: PLC0415
 
-        mlflow.log_metrics(dict(metrics), step=step)
+        self.attempt(lambda: mlflow.log_metrics(dict(metrics), step=step))
+
+    def files(self, *paths: Path, folder: str | None = None) -> None:
+        """Keep *paths* with the run, in its *folder*."""
+        import mlflow  # noqa: PLC0415
+
+        for path in paths:
+            self.attempt(lambda path=path: mlflow.log_artifact(str(path), folder))  # type: ignore[misc]
 
     def mirror(self, folder: Path, manifest: ModelManifest, *, live: bool) -> None:
         """Keep the version *folder* with the run and list it in MLflow's registry."""
+        self.attempt(lambda: self._mirror(folder, manifest, live=live))
+
+    def attempt(self, write: Callable[[], object]) -> None:
+        """Do *write*; where MLflow fails, say so once on stderr and go on."""
+        if self._failed:
+            return
+        try:
+            write()
+        except Exception as error:  # noqa: BLE001 a server, a database and a disk fail in their own ways
+            self._failed = True
+            print(f"trainer: MLflow no longer takes this run ({_line(error)}); going on without", file=sys.stderr)
+
+    def _mirror(self, folder: Path, manifest: ModelManifest, *, live: bool) -> None:
         import mlflow  # noqa: PLC0415
         from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
-        mlflow.set_tags({"data_digest": manifest.data_digest, "code_revision": manifest.code_revision})
         mlflow.log_artifacts(str(folder), "model")
         client = mlflow.MlflowClient()
         try:
@@ -58,6 +109,32 @@ class Run:
         except MlflowException:
             client.create_registered_model(manifest.name)
         tags = {"version": manifest.version}  # MLflow counts its own versions
-        listed = client.create_model_version(manifest.name, f"{self._artefacts}/model", self._run_id, tags=tags)
+        listed = client.create_model_version(manifest.name, f"{self._artefacts}/model", self.id, tags=tags)
         if live:
             client.set_registered_model_alias(manifest.name, LIVE, listed.version)
+
+
+def _started(mlflow: Any, name: str, cache: Path, run_id: str | None) -> Any:
+    artefacts = None
+    if not os.environ.get(SERVER):
+        cache.mkdir(parents=True, exist_ok=True)
+        mlflow.set_tracking_uri(local_store(cache))
+        artefacts = (cache / "mlflow").as_uri()
+    if mlflow.get_experiment_by_name(name) is None:
+        mlflow.create_experiment(name, artifact_location=artefacts)
+    mlflow.set_experiment(name)
+    return mlflow.start_run(run_id=run_id)
+
+
+def _require(start: Callable[[], Any]) -> Any:
+    try:
+        return start()
+    except Exception as error:
+        where = os.environ.get(SERVER) or "the local file"
+        raise TrackingError(
+            f"MLflow at {where} cannot be used ({_line(error)}); start it, or unset {SERVER} for a local file"
+        ) from error
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -1,23 +1,25 @@
 """From a pretrained encoder to an eight-bit graph that classifies."""
 
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tokenizers import Tokenizer
 
-from broker.text import Normalisation
+from broker.manifest import digest_of
+from trainer.base import FILES, Checkpoint, checkpoint, classifier, fitted
+from trainer.calibrate import temperature
 from trainer.candidate import Candidate
-from trainer.convert import classifier_from
-from trainer.data import fetch, member
 from trainer.evaluation import accuracy, agreement, label_ids
 from trainer.export import to_onnx
-from trainer.finetune import EpochReport, finetune, logits_of
+from trainer.finetune import EpochReport, Progress, finetune, logits_of
 from trainer.onnx_model import TransformerGraph, softmax
 from trainer.params import Archive, TransformerParams
 from trainer.quantise import quantise
 from trainer.settings import TrainerSettings
-from trainer.splits import Example, Splits, normalised
-from trainer.tracking import Run
+from trainer.splits import Example, Splits, digest, normalised
 from trainer.verify import (
     INVARIANCE_LIMIT,
     LEAST_AGREEMENT_EXPORT,
@@ -29,33 +31,56 @@ from trainer.verify import (
 if TYPE_CHECKING:
     from transformers import DistilBertForSequenceClassification
 
-NORMALISATION = Normalisation()  # the tokenizer makes lower case itself
+RESUME = "resume.pt"  # beside the fitted folder, while training
 
 
-def make(params: TransformerParams, encoder: Archive, splits: Splits, settings: TrainerSettings, run: Run) -> Candidate:
-    """Fine-tune the pretrained *encoder* on *splits* and make its graph.
+def fit(  # noqa: PLR0913 by name only
+    *,
+    params: TransformerParams,
+    archives: Mapping[str, Archive],
+    splits: Splits,
+    settings: TrainerSettings,
+    folder: Path,
+    report: Callable[[EpochReport], None],
+) -> dict[str, float]:
+    """Fine-tune on *splits*, write the checkpoint into *folder*, and return what calibration found.
+
+    An interrupted call goes on, the next time, after the last epoch it finished.
 
     Raises:
         DataError: the encoder cannot be had.
-        NotGoodEnoughError: the exported graph does not answer as the model does.
+        ConversionError: it is no encoder that can be fine-tuned.
 
     """
     import torch  # noqa: PLC0415 it loads in seconds: only those who train wait for it
 
-    splits = normalised(splits, NORMALISATION)
-    archive = fetch(encoder, settings.trainer_cache)
+    splits = normalised(splits, params.normalisation)
+    found = checkpoint(params.base, archives, settings.trainer_cache)
     torch.set_num_threads(settings.trainer_threads)
     torch.manual_seed(params.seed)  # the head starts at random
-    config, weights = member(archive, "model/config.json"), member(archive, "model/model.safetensors")
-    model = classifier_from(config, weights, params.labels)
-    tokenizer = plain_tokenizer(member(archive, "model/tokenizer.json"))
+    model = classifier(found, params.labels)
+    tokenizer = plain_tokenizer(found.tokenizer)
+    kept = _Kept(folder.parent / RESUME, digest_of(f"{params} {digest(splits)} {digest_of(found.weights)}".encode()))
+    loaded = Tokenizer.from_buffer(tokenizer)
+    finetune(model, loaded, splits, params, report, keep=kept.write, resumed=kept.read())
+    figures = _calibrated(model, loaded, splits, params)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    (folder / "tokenizer.json").write_bytes(tokenizer)
+    kept.path.unlink(missing_ok=True)
+    return figures
 
-    def report(epoch: EpochReport) -> None:
-        print(f"epoch {epoch.epoch}: validation loss {epoch.valid_loss:.4f}, accuracy {epoch.valid_accuracy:.4f}")
-        run.log({name: value for name, value in epoch._asdict().items() if name != "epoch"}, step=epoch.epoch)
 
-    finetune(model, Tokenizer.from_buffer(tokenizer), splits, params, report)
-    return candidate_of(model, tokenizer, splits.test, params)
+def export(folder: Path, test: list[Example], params: TransformerParams) -> Candidate:
+    """Return the graph of the checkpoint in *folder*, measured on *test*.
+
+    Raises:
+        NotGoodEnoughError: the exported graph does not answer as the model does.
+
+    """
+    found = Checkpoint(*((folder / name).read_bytes() for name in FILES))
+    texts = normalised(Splits([], [], test), params.normalisation).test
+    return candidate_of(fitted(found).train(mode=False), found.tokenizer, texts, params)
 
 
 def candidate_of(
@@ -84,7 +109,7 @@ def candidate_of(
         small_content, small = content, full
         unchanged = {"agreement_fp32": 1.0, "probability_difference_fp32": 0.0}
         metrics |= unchanged | {"invariance_max_difference": invariance_difference(full, texts, params.seed)}
-    return Candidate({"model.onnx": small_content, "tokenizer.json": tokenizer}, small, NORMALISATION, metrics)
+    return Candidate({"model.onnx": small_content, "tokenizer.json": tokenizer}, small, params.normalisation, metrics)
 
 
 def plain_tokenizer(content: bytes) -> bytes:
@@ -94,3 +119,56 @@ def plain_tokenizer(content: bytes) -> bytes:
     tokenizer.no_truncation()
     plain: str = tokenizer.to_str()
     return plain.encode()
+
+
+def _calibrated(
+    model: "DistilBertForSequenceClassification",
+    tokenizer: Tokenizer,
+    splits: Splits,
+    params: TransformerParams,
+) -> dict[str, float]:
+    """Divide the last layer by the temperature that validation asks for: the graph needs no further operator."""
+    import torch  # noqa: PLC0415
+
+    if params.calibration is None:
+        return {}
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(params.max_length)
+    encoded = [encoding.ids for encoding in tokenizer.encode_batch([text for text, _ in splits.valid])]
+    logits = logits_of(model, encoded).double().numpy()
+    found = temperature(logits, label_ids([label for _, label in splits.valid]))
+    with torch.no_grad():
+        model.classifier.weight /= found
+        model.classifier.bias /= found
+    return {"temperature": found}
+
+
+class _Kept:
+    """The file that an interrupted training goes on from; of another training, it is not read."""
+
+    def __init__(self, path: Path, training: str) -> None:
+        self.path, self._training = path, training
+
+    def write(self, progress: Progress) -> None:
+        import torch  # noqa: PLC0415
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        aside = self.path.with_suffix(".new")
+        reports = [tuple(report) for report in progress.reports]
+        torch.save({"training": self._training, "reports": reports, "best": progress.best, "state": progress.state}, aside)
+        os.replace(aside, self.path)
+
+    def read(self) -> Progress | None:
+        import torch  # noqa: PLC0415
+
+        if not self.path.exists():
+            return None
+        try:
+            kept: dict[str, Any] = torch.load(self.path, weights_only=True)
+        except Exception:  # noqa: BLE001 torch says a damaged file in many ways
+            return None
+        if kept["training"] != self._training:
+            return None
+        reports = [EpochReport(*report) for report in kept["reports"]]
+        print(f"going on after epoch {len(reports)}, which an earlier run finished")
+        return Progress(reports, kept["best"], kept["state"])

@@ -1,6 +1,10 @@
 """What must hold before a graph may be served, measured."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -10,6 +14,7 @@ from trainer.onnx_model import TransformerGraph, softmax
 INVARIANCE_LIMIT = 1e-5  # largest change of a probability that company in a batch may cause
 LEAST_AGREEMENT_INT8 = 0.99  # of labels, with the graph in single precision
 LEAST_AGREEMENT_EXPORT = 0.999  # of labels, with the model that was exported
+ROOT = Path(__file__).parents[1]
 LARGEST_BATCH = 16
 MOST_PADDING = 17  # columns
 
@@ -35,6 +40,22 @@ def invariance_difference(model: TransformerGraph, texts: Sequence[str], seed: i
         largest = max(largest, *(float(np.abs(alone[at] - row).max()) for at, row in zip(batch, together, strict=True)))
         start += len(batch)
     return largest
+
+
+def require_sound(folder: Path, tolerance: float = INVARIANCE_LIMIT) -> None:
+    """Let the worker's own verifier try the version in *folder*.
+
+    Raises:
+        NotGoodEnoughError: a check failed; the message names the first.
+
+    """
+    command = [sys.executable, "-m", "worker.verify", str(folder), "--json", "--tolerance", str(tolerance)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 a fixed command
+    checks = [json.loads(line) for line in done.stdout.splitlines()]
+    failed = [each for each in checks if not each["passed"]]
+    if failed or done.returncode:
+        first = failed[0] if failed else {"name": "verifier", "found": done.stderr.strip()[-200:], "wanted": "an end"}
+        raise NotGoodEnoughError(f"{first['name']}: {first['found']}; wanted: {first['wanted']}; nothing was written")
 
 
 def require(name: str, found: float, least: float) -> None:

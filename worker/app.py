@@ -24,10 +24,11 @@ from broker.errors import ObservaError
 from broker.logs import log_to_stderr
 from broker.settings import load_settings
 from broker.streams import CHANGES
+from worker.loading import Loading
 from worker.metrics import REGISTRY
-from worker.models import Served, load_models
+from worker.models import Served
 from worker.settings import WorkerSettings
-from worker.speed import Speed, batch_that_fits, check_claim_time, warm_up
+from worker.speed import Speed, check_claim_time
 from worker.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -45,37 +46,11 @@ def main() -> None:
     try:
         settings = load_settings(WorkerSettings)
         check_claim_time(settings)
-        failure = asyncio.run(serve(settings, prepare(settings)))
+        failure = asyncio.run(serve(settings, Loading(settings).first()))  # nothing is reachable or read before
     except ObservaError as error:
         print(f"observa worker: {error}", file=sys.stderr)  # noqa: T201 for a person
         sys.exit(2)
     sys.exit(1 if failure else 0)
-
-
-def prepare(settings: WorkerSettings) -> list[tuple[Served, Speed]]:
-    """Load the models and warm them up, before anything is reachable or read.
-
-    Raises:
-        ModelRefusedError: a model is missing or damaged.
-        SettingsError: even one slow text would look like a dead worker.
-
-    """
-    prepared = []
-    for served in load_models(settings.models, settings.worker_models):
-        warmth = warm_up(served.versions[served.live], settings.worker_batch)
-        batch = batch_that_fits(settings, served.name, warmth.slowest_batch_s)
-        logger.info(
-            "model is warm",
-            extra={
-                "model": served.name,
-                "version": served.live,
-                "texts_per_second": round(warmth.texts_per_second, 1),
-                "slowest_batch_s": round(warmth.slowest_batch_s, 3),
-                "batch": batch,
-            },
-        )
-        prepared.append((served, Speed(warmth.texts_per_second, batch)))
-    return prepared
 
 
 async def serve(settings: WorkerSettings, prepared: list[tuple[Served, Speed]]) -> BaseException | None:
@@ -110,7 +85,7 @@ def shell(settings: WorkerSettings, worker: Worker) -> AsgiFastStream:
 
     @bus.subscriber(stream=StreamSub(CHANGES, polling_interval=BLOCK_MS))
     async def version_changed(change: Any) -> None:
-        """Look at the pointer and announce again. The entry only says that something changed."""
+        """Look at the pointer again. The entry only says that something changed."""
         await worker.announce(str(change.get("model", "")) if isinstance(change, dict) else "")
 
     @asynccontextmanager

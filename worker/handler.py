@@ -85,26 +85,29 @@ class Handler:
         handled = Handled([], [])
         wanted: dict[str, list[Arrival]] = {}
         now_ms = self._now_ms()
+        served = self.served  # may be replaced meanwhile; a batch belongs to one state
         for arrival in arrivals:
-            version = self._version_for(arrival.request)
+            version = _version_for(served, arrival.request)
             if now_ms >= entry_time_ms(arrival.entry_id) + arrival.request.deadline_ms:
-                handled.settlements.append(self.failed(arrival, "deadline_exceeded"))
+                handled.settlements.append(self.failed(arrival, "deadline_exceeded", of=served))
             elif version is None:
-                handled.settlements.append(self.failed(arrival, "version_unavailable"))
+                handled.settlements.append(self.failed(arrival, "version_unavailable", of=served))
             else:
                 wanted.setdefault(version, []).append(arrival)
         for version, chosen in wanted.items():
-            self._infer(self.served.versions[version], chosen, handled)
+            self._infer(served, served.versions[version], chosen, handled)
         return handled
 
-    def failed(self, arrival: Arrival, code: ErrorCode, note: DeadNote | None = None) -> Settlement:
-        """Return the end of an arrival that gets no prediction."""
-        request = arrival.request
-        version = self._version_for(request)
+    def failed(
+        self, arrival: Arrival, code: ErrorCode, note: DeadNote | None = None, *, of: Served | None = None
+    ) -> Settlement:
+        """Return the end of an arrival that gets no prediction *of* what was served, or is now."""
+        request, served = arrival.request, of or self.served
+        version = _version_for(served, request)
         result = Result(
             id=request.id,
-            version=version or request.version or self.served.live,
-            role=self._role(version),
+            version=version or request.version or served.live,
+            role=_role(served, version),
             status="error",
             code=code,
             queue_ms=_rounded_ms(self._now_ms() - entry_time_ms(arrival.entry_id)),
@@ -114,48 +117,48 @@ class Handler:
         )
         return Settlement(arrival.entry_id, request, result, encode_error(request.id, code), note)
 
-    def given_up(self, arrival: Arrival, reason: Literal["crashed", "inference_failed"], detail: str) -> Settlement:
+    def given_up(
+        self,
+        arrival: Arrival,
+        reason: Literal["crashed", "inference_failed"],
+        detail: str,
+        *,
+        of: Served | None = None,
+    ) -> Settlement:
         """Return the end of an arrival that no attempt brought to an answer: an error and a dead letter."""
-        return self.failed(arrival, "inference_failed", DeadNote(reason, detail, arrival.deliveries, self._worker))
+        note = DeadNote(reason, detail, arrival.deliveries, self._worker)
+        return self.failed(arrival, "inference_failed", note, of=of)
 
-    def _version_for(self, request: Request) -> str | None:
-        if request.version is None or request.version in self.served.versions:
-            return request.version or self.served.live
-        return None if request.pinned else self.served.live
-
-    def _role(self, version: str | None) -> Role:
-        return "live" if version in {None, self.served.live} else "canary"
-
-    def _infer(self, loaded: Loaded, arrivals: Sequence[Arrival], handled: Handled) -> None:
+    def _infer(self, served: Served, loaded: Loaded, arrivals: Sequence[Arrival], handled: Handled) -> None:
         start_ms, start = self._now_ms(), self._seconds()
         outcomes = _predict_apart(loaded, [arrival.request.text for arrival in arrivals])
         seconds = self._seconds() - start
         waits_ms = [max(0.0, start_ms - entry_time_ms(arrival.entry_id)) for arrival in arrivals]
         batch = Batch(loaded.manifest.version, len(arrivals), seconds, tuple(wait / 1000 for wait in waits_ms))
         handled.batches.append(batch)
-        end_ms = self._now_ms()
+        end_ms, role = self._now_ms(), _role(served, loaded.manifest.version)
         for arrival, outcome, wait_ms in zip(arrivals, outcomes, waits_ms, strict=True):
             if isinstance(outcome, Exception):
                 detail = f"{loaded.manifest.version} raised {type(outcome).__name__}"  # its message may quote the text
-                handled.settlements.append(self.given_up(arrival, "inference_failed", detail))
+                handled.settlements.append(self.given_up(arrival, "inference_failed", detail, of=served))
             elif outcome.truncated and not arrival.request.truncate:
-                handled.settlements.append(self.failed(arrival, "too_many_tokens"))
+                handled.settlements.append(self.failed(arrival, "too_many_tokens", of=served))
             else:
                 total_ms = max(0.0, end_ms - entry_time_ms(arrival.entry_id))
                 timing = Timing(
                     queue=_rounded_ms(wait_ms), inference=_rounded_ms(seconds * 1000), total=_rounded_ms(total_ms)
                 )
-                handled.settlements.append(self._answered(arrival, loaded, outcome, timing, len(arrivals)))
+                handled.settlements.append(self._answered(arrival, loaded, outcome, timing, len(arrivals), role))
 
-    def _answered(
-        self, arrival: Arrival, loaded: Loaded, scores: Scores, timing: Timing, batch_size: int
+    def _answered(  # noqa: PLR0913, PLR0917 what is known of one answer
+        self, arrival: Arrival, loaded: Loaded, scores: Scores, timing: Timing, batch_size: int, role: Role
     ) -> Settlement:
         prediction = self._prediction(arrival.request, loaded.manifest, scores, timing)
         statistics = describe(arrival.request.text, loaded.vocabulary)
         result = Result(
             id=prediction.id,
             version=prediction.version,
-            role=self._role(prediction.version),
+            role=role,
             status="ok",
             label=prediction.label,
             label_id=prediction.label_id,
@@ -168,6 +171,7 @@ class Handler:
             tokens=scores.tokens,
             oov_ratio=round(statistics.oov_ratio, DECIMALS),
             non_latin_ratio=round(statistics.non_latin_ratio, DECIMALS),
+            embedding=scores.embedding,
             queue_ms=timing["queue"],
             inference_ms=timing["inference"],
             batch_size=batch_size,
@@ -197,6 +201,20 @@ class Handler:
             truncated=scores.truncated,
             timing_ms=timing,
         )
+
+
+def _version_for(served: Served, request: Request) -> str | None:
+    """Return the version that answers *request*; None where its caller insists on one that is not here.
+
+    A request that was stamped with the live version and finds another live is answered by that one.
+    """
+    if request.pinned and request.version is not None:
+        return request.version if request.version in served.versions else None
+    return served.canary if served.canary and request.version == served.canary else served.live
+
+
+def _role(served: Served, version: str | None) -> Role:
+    return "live" if version in {None, served.live} else "canary"
 
 
 def _predict_apart(loaded: Loaded, texts: Sequence[str]) -> list[Scores | Exception]:

@@ -1,26 +1,23 @@
 """What a worker does beside serving: say what it serves, keep Redis' time, mirror the pointer, trim the log."""
 
 import asyncio
-import logging
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from redis.asyncio import Redis
 
 from broker.announcements import EVERY_S, Announcement, ServedVersion, announce
 from broker.connection import Clock
-from broker.errors import ModelRefusedError
 from broker.janitor import keep_house
-from broker.manifest import live_version
+from broker.manifest import Pointer
 from broker.settings import BrokerSettings
 from broker.streams import Tag, versions_key
-from worker.models import Loaded, Served
-from worker.speed import Speed
+from broker.versions import mirror
+from worker.following import Follower
+from worker.models import Loaded
 from worker.trouble import PASSING, Trouble
 
 HOUSE_S = 2
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -28,17 +25,14 @@ class Announcer:
     """Announces one model of one worker."""
 
     redis: Redis
-    served: Served
-    speed: Speed
+    follower: Follower
     worker: str
     clock: Clock
-    store: Path
-    _said: str = ""
     _leaving: bool = False
 
     async def run(self) -> None:
         """Announce, over and over."""
-        trouble = Trouble("announcing", self.served.name)
+        trouble = Trouble("announcing", self.follower.served.name)
         while True:
             try:
                 await self.clock.sync(self.redis)
@@ -50,32 +44,27 @@ class Announcer:
             await asyncio.sleep(EVERY_S)
 
     async def announce(self, *, leaving: bool = False) -> None:
-        """Say what is served, and write the live version to Redis if an empty one knows none."""
+        """Say what is served, and what the pointer wants if Redis knows less of it than the store."""
         self._leaving = self._leaving or leaving
-        self._read_pointer()
-        await self.redis.hsetnx(versions_key(self.served.name), "live", self.served.live)
+        served, pointer = self.follower.served, self.follower.pointer
+        if pointer:
+            await self._mirror(served.name, pointer)
         announcement = Announcement(
             worker=self.worker,
-            live=self.served.live,
-            versions={version: _described(loaded) for version, loaded in self.served.versions.items()},
-            texts_per_second=round(self.speed.texts_per_second, 1),
+            live=served.live,
+            versions={version: _described(loaded) for version, loaded in served.versions.items()},
+            texts_per_second=round(self.follower.speed.texts_per_second, 1),
             seen_ms=int(self.clock.now_ms()),
             leaving=self._leaving,
+            refused=self.follower.refused,
+            generation=pointer.generation if pointer else None,
         )
-        await announce(self.redis, self.served.name, announcement)
+        await announce(self.redis, served.name, announcement)
 
-    def _read_pointer(self) -> None:
-        """Look whether another version is wanted by now; say so once."""
-        try:
-            wanted = live_version(self.store, self.served.name)
-        except ModelRefusedError as error:
-            state = str(error)
-        else:
-            known = wanted in self.served.versions
-            state = "" if known else f"version {wanted} is wanted and not loaded; restart this worker to serve it"
-        if state and state != self._said:
-            logger.warning(state, extra={"model": self.served.name, "live": self.served.live})
-        self._said = state
+    async def _mirror(self, model: str, pointer: Pointer) -> None:
+        known: Any = await self.redis.hget(versions_key(model), "generation")
+        if known is None or int(known) < pointer.generation:
+            await mirror(self.redis, model, pointer)
 
 
 async def keep_house_often(redis: Redis, settings: BrokerSettings, tag: Tag, worker: str) -> None:

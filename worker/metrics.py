@@ -1,6 +1,6 @@
 """Everything a worker counts and measures, declared once. Labels come from closed sets, never from a request."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
@@ -52,5 +52,17 @@ READ_FAILURES = Counter(
     "observa_worker_read_failures_total",
     "Reads or acknowledgements that failed and were tried again after a pause.",
     ["model", "kind"],
+    registry=REGISTRY,
+)
+SWAPS = Counter(
+    "observa_model_swaps_total",
+    "How often another version became the live one in this worker.",
+    ["model"],
+    registry=REGISTRY,
+)
+REFUSED = Gauge(
+    "observa_model_refused",
+    "1 for a version that is wanted and that this worker could not load; the one before it goes on serving.",
+    ["model", "version"],
     registry=REGISTRY,
 )

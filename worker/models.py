@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from broker.errors import ModelRefusedError
-from broker.manifest import ModelManifest, digest_of, live_version, models_in, read_verified
+from broker.manifest import ModelManifest, digest_of, read_verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,7 @@ class Scores:
     probabilities: tuple[float, ...]  # in label id order
     tokens: int  # of the whole text, special tokens included
     truncated: bool  # the model read only the first `max_length` of them
+    embedding: tuple[float, ...] | None = None  # coordinates in the version's own projection, where it has one
 
 
 class Model(Protocol):
@@ -44,7 +45,7 @@ def _loader(module: str, name: str) -> Loader:
 
 LOADERS: Final[dict[str, Loader]] = {
     "transformer": _loader("worker.transformer", "Transformer"),
-    "linear": _loader("worker.linear", "Linear"),
+    "linear": _loader("worker.linear", "load"),
 }
 
 
@@ -64,11 +65,12 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A model and its versions in memory; the live one answers whoever names none."""
+    """A model and its versions in memory. Never changed: another one takes its place between two batches."""
 
     name: str
-    live: str
-    versions: Mapping[str, Loaded]
+    live: str  # answers whoever names none
+    versions: Mapping[str, Loaded]  # whoever pins one of them gets it
+    canary: str | None = None  # answers the requests that were stamped with it
 
 
 def load_version(folder: Path) -> Loaded:
@@ -88,7 +90,7 @@ def load_version(folder: Path) -> Loaded:
     except ModelRefusedError as error:
         raise ModelRefusedError(f"{folder}: {error}") from error
     except Exception as error:
-        raise ModelRefusedError(f"{folder}: the model cannot be used ({_first_line(error)})") from error
+        raise ModelRefusedError(f"{folder}: the model cannot be used ({first_line(error)})") from error
     if len(scores.probabilities) != len(manifest.labels):
         raise ModelRefusedError(
             f"{folder}: the model scores {len(scores.probabilities)} labels, model.json names {len(manifest.labels)}"
@@ -97,28 +99,6 @@ def load_version(folder: Path) -> Loaded:
     return Loaded(model, vocabulary, digest_of((folder / "model.json").read_bytes()))
 
 
-def load_models(store: Path, names: Sequence[str]) -> list[Served]:
-    """Load the live version of each of *names*, or of every model in *store* if there are none.
-
-    Raises:
-        ModelRefusedError: there is nothing to serve, or one of them cannot be loaded.
-
-    """
-    chosen = list(names) or models_in(store)
-    if not chosen:
-        raise ModelRefusedError(f"{store}: no model with a live.json; set OBSERVA_MODELS or run `just train`")
-    return [_load_live(store, name) for name in chosen]
-
-
-def _load_live(store: Path, name: str) -> Served:
-    version = live_version(store, name)
-    loaded = load_version(store / name / version)
-    if (loaded.manifest.name, loaded.manifest.version) != (name, version):
-        raise ModelRefusedError(
-            f"{store / name / version}: model.json is of {loaded.manifest.name} {loaded.manifest.version}"
-        )
-    return Served(name, version, {version: loaded})
-
-
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the beginning of what *error* says, or its kind."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

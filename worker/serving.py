@@ -47,6 +47,7 @@ class Serving:
         self.means = means
         self.held: set[str] = set()
         self.newer: set[str] = set()
+        self._answered: set[str] = set()  # versions that did, the former live one included
         self._doubtful_until_ms = 0.0
         self.speed = speed
         self._trouble = Trouble("settling", tag.model)
@@ -134,8 +135,9 @@ class Serving:
 
     def _count(self, settlement: Settlement) -> None:
         if result := settlement.result:
-            # A version that is not loaded comes from a request: as a label it would have no end.
-            version = result.version if result.version in self.handler.served.versions else "unknown"
+            # A version that never answered comes from a request: as a label it would have no end.
+            self._answered.add(result.version if result.status == "ok" else self.handler.served.live)
+            version = result.version if result.version in self._answered else "unknown"
             RESULTS.labels(self.tag.model, version, result.role, result.label or "", result.status).inc()
         if settlement.dead:
             DEAD_LETTERS.labels(self.tag.model, settlement.dead.reason).inc()

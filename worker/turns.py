@@ -1,12 +1,16 @@
 """One thread for all models: inference leaves the event loop free, and the models take turns, a batch each."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Final, TypeVar
 
 T = TypeVar("T")
+
+# Whoever waits for an answer often asks again within a few milliseconds, and full readers need as long between batches.
+QUIET_S: Final = 0.005
 
 
 class Turns:
@@ -16,6 +20,9 @@ class Turns:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # in the order in which their turns come
         self._busy = False
+        self._ended_at = 0.0  # time.monotonic() of the end of the last turn that somebody waits for
+        self._freed = asyncio.Event()
+        self._behind = asyncio.Lock()
 
     async def run(self, name: str, work: Callable[[], T]) -> T:
         """Run *work* on the thread when it is the turn of *name*, and return what it returns."""
@@ -23,7 +30,23 @@ class Turns:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         finally:
+            self._ended_at = time.monotonic()
             self._pass_on()
+
+    async def run_behind(self, work: Callable[[], T]) -> T:
+        """Run *work*, for which nobody waits, once the thread has been free for `QUIET_S`: it should be short."""
+        async with self._behind:
+            while self._busy or (quiet_s := time.monotonic() - self._ended_at) < QUIET_S:
+                if self._busy:
+                    self._freed.clear()
+                    await self._freed.wait()
+                else:
+                    await asyncio.sleep(QUIET_S - quiet_s)
+            self._busy = True
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            finally:
+                self._pass_on()
 
     def close(self) -> None:
         """Let the thread end."""
@@ -53,3 +76,4 @@ class Turns:
                     turn.set_result(None)
                     return
         self._busy = False
+        self._freed.set()

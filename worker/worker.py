@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -17,12 +18,15 @@ from broker.connection import Clock
 from broker.log import Log
 from broker.streams import Tag
 from worker.claiming import Claimer
+from worker.following import Follower
 from worker.handler import Handler
 from worker.housekeeping import Announcer, keep_house_often
+from worker.loading import Loading
 from worker.models import Served
 from worker.reading import Reader
 from worker.serving import Means, Serving
 from worker.settings import WorkerSettings
+from worker.shadowing import Shadowing
 from worker.speed import Speed
 from worker.trouble import PASSING
 from worker.turns import Turns
@@ -53,15 +57,21 @@ class Worker:
         self._to_finish: list[asyncio.Task[None]] = []
         self._to_cancel: list[asyncio.Task[None]] = []
         means = Means(Log(redis, settings), self._turns, self._clock, settings, self.name)
-        self._announcers = {
-            served.name: Announcer(redis, served, speed, self.name, self._clock, settings.models)
-            for served, speed in speeds
-        }
         self._servings = [
             Serving(Tag(served.name, shard), self._handler(served), speed, means)
             for served, speed in speeds
             for shard in range(settings.shards)
         ]
+        self._loading = Loading(settings)
+        self._followers = {served.name: self._follower(served, speed) for served, speed in speeds}
+        self._announcers = {
+            name: Announcer(redis, follower, self.name, self._clock) for name, follower in self._followers.items()
+        }
+        for name, announcer in self._announcers.items():
+            self._followers[name].tell = announcer.announce
+        self._shadowings = {
+            name: Shadowing(redis, name, partial(self._loading.loaded, name), means) for name in self._followers
+        }
         self._readers = [Reader(redis, serving, self._stopping) for serving in self._servings]
 
     async def start(self) -> None:
@@ -78,14 +88,21 @@ class Worker:
             self._finish_later(Claimer(self._redis, serving, self._stopping).run())
             self._cancel_later(serving.keep_held())
             self._cancel_later(keep_house_often(self._redis, self._settings, serving.tag, self.name))
-        for announcer in self._announcers.values():
+        for name, announcer in self._announcers.items():
             self._cancel_later(announcer.run())
+            self._cancel_later(self._followers[name].run())
+        for shadowing in self._shadowings.values():
+            self._cancel_later(shadowing.run())
 
     async def announce(self, model: str) -> None:
-        """Say again what is served of *model*, if it is."""
+        """Look at the pointer of *model*, if it is served, and say again what is served of it."""
         if announcer := self._announcers.get(model):
+            self._followers[model].hurry()
             with suppress(*PASSING):  # it says so itself every few seconds
                 await announcer.announce()
+        if shadowing := self._shadowings.get(model):
+            with suppress(*PASSING):
+                await shadowing.look()
 
     async def stop(self) -> None:
         """Read no more, finish what is held, say goodbye."""
@@ -99,6 +116,7 @@ class Worker:
             logger.warning("stopped with entries in hand; another worker takes them over")
         await _cancel({*self._to_finish, *self._to_cancel})
         self._turns.close()
+        self._loading.close()
 
     def silent(self) -> list[str]:
         """Return the streams whose reader had no answer from Redis of late; none when all is well."""
@@ -108,6 +126,10 @@ class Worker:
             for reader in self._readers
             if reader.last_read_at is None or now - reader.last_read_at > FRESH_S
         ]
+
+    def _follower(self, served: Served, speed: Speed) -> Follower:
+        handlers = [serving.handler for serving in self._servings if serving.tag.model == served.name]
+        return Follower(served, speed, handlers, self._loading)
 
     def _handler(self, served: Served) -> Handler:
         return Handler(served, self.name, self._clock.now_ms, time.perf_counter)

@@ -3,7 +3,6 @@
 Downloads the labelled texts by pinned digest on the first run: ``python -m bench.monitor.record``.
 """
 
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -11,12 +10,13 @@ from numpy.typing import NDArray
 
 from bench.monitor.answers import RECORDED, VERSION
 from broker.text import describe, normalise
-from trainer.data import examples_of, fetch
+from trainer.datasets import examples, read_dataset
 from trainer.params import Params, read_params
 from trainer.settings import TrainerSettings
 from trainer.splits import Example, split
 from worker.models import Loaded, load_version
 
+DOMAINS: Final = ("movies", "amazon", "tweets", "nyt")
 MOST: Final = 1500  # texts of a domain
 MILLION: Final = 1_000_000
 
@@ -24,10 +24,9 @@ MILLION: Final = 1_000_000
 def main() -> None:
     """Write an array a domain, and one of movies cut to half their words."""
     params = read_params()
-    vader = fetch(params.archives["vader"], TrainerSettings().trainer_cache)
     loaded = load_version(VERSION)
-    arrays = {domain: _answers(loaded, _texts(domain, params, vader)) for domain in params.domains}
-    held = split(examples_of("movies", params, vader))
+    arrays = {domain: _answers(loaded, _texts(domain, params)[:MOST]) for domain in DOMAINS}
+    held = split(_texts("movies", params))
     for name, part in (("valid", held.valid), ("test", held.test)):
         arrays[f"movies_{name}"] = _answers(loaded, part[:MOST])
     halves = [Example(" ".join(text.split()[: (len(text.split()) + 1) // 2]), label) for text, label in held.test]
@@ -41,8 +40,8 @@ def main() -> None:
     print(f"{RECORDED}: {RECORDED.stat().st_size} bytes")
 
 
-def _texts(domain: str, params: Params, vader: Path) -> list[Example]:
-    return examples_of(domain, params, vader)[:MOST]
+def _texts(domain: str, params: Params) -> list[Example]:
+    return examples(read_dataset(domain, params, TrainerSettings().trainer_cache), ("negative", "positive"))
 
 
 def _answers(loaded: Loaded, examples: list[Example]) -> NDArray[np.int32]:
@@ -53,7 +52,8 @@ def _answers(loaded: Loaded, examples: list[Example]) -> NDArray[np.int32]:
         counted = describe(text, loaded.vocabulary)
         shares = (counted.oov_ratio, counted.non_latin_ratio, scores.probabilities[1])
         whole = [round(share * MILLION) for share in shares]
-        rows.append([counted.characters, counted.words, scores.tokens, *whole, int(scores.truncated), truth])
+        found = [round(1000 * coordinate) for coordinate in scores.embedding or ()]
+        rows.append([counted.characters, counted.words, scores.tokens, *whole, int(scores.truncated), truth, *found])
     return np.array(rows, dtype=np.int32)
 
 

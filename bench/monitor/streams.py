@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.monitor.answers import COLUMNS, RECORDED, VERSION
+from bench.monitor.answers import COLUMNS, COORDINATES, RECORDED, VERSION
 from broker.manifest import Histogram, ReferenceProfile, read_manifest, read_reference
 from monitor.profiles import Profile, build
 from monitor.settings import Rules
@@ -15,7 +15,9 @@ from monitor.watch import DriftWatch
 
 Answers = NDArray[np.int32]
 MILLION: Final = 1_000_000
-WATCHED: Final = ("words", "oov_ratio", "confidence", "predicted_label")
+NUMBERS: Final = ("words", "oov_ratio", "confidence")
+LABEL: Final = "predicted_label"
+TAILS: Final = (0.01, 0.02, 0.05, 0.95, 0.98, 0.99)  # edges besides, as the trainer cuts them
 REFERENCE: Final = 5000  # texts
 DAY: Final = 20_000  # answers in the seasonal streams
 QUIET: Final = 3000  # answers before a change
@@ -38,33 +40,36 @@ def column(answers: Answers, name: str) -> NDArray[np.float64]:
             return (positive > 0.5).astype(float)  # noqa: PLR2004 of two labels
         case "oov_ratio" | "non_latin_ratio":
             return answers[:, COLUMNS.index(name)] / MILLION
+        case name if name in COORDINATES:
+            return answers[:, COLUMNS.index(name)] / 1000
     return answers[:, COLUMNS.index(name)].astype(float)
 
 
 def profile(reference: Answers, rules: Rules) -> Profile:
-    """Return the profile of four features over *reference*, with the shipped model's manifest."""
+    """Return the profile of four features and the embedding over *reference*, with the shipped model's manifest."""
     manifest = read_manifest(VERSION)
     features = {}
-    for name in WATCHED[:3]:
+    for name in (*NUMBERS, *COORDINATES):
         values = column(reference, name)
-        edges = np.unique(np.quantile(values, np.arange(1, 10) / 10, method="inverted_cdf"))
-        edges = edges[edges < values.max()]
+        parts = 20 if name in COORDINATES else 10
+        quantiles = np.quantile(values, np.union1d(np.arange(1, parts) / parts, TAILS), method="inverted_cdf")
+        edges = np.unique(quantiles[quantiles < values.max()])
         counts = np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)
         features[name] = Histogram(edges=tuple(edges.tolist()), counts=tuple(counts.tolist()))
-    positive = int(column(reference, "predicted_label").sum())
+    positive = int(column(reference, LABEL).sum())
     labels = dict(zip(manifest.labels, (len(reference) - positive, positive), strict=True))
     made = ReferenceProfile(count=len(reference), source="drawn", features=features, labels=labels)
     return only_watched(build(manifest, made, rules))
 
 
 def shipped(rules: Rules) -> Profile:
-    """Return the profile that ships with the model, of the same four features; its reference has 1008 texts."""
+    """Return the profile that ships with the model, of the same features; its reference has 1008 texts."""
     return only_watched(build(read_manifest(VERSION), read_reference(VERSION), rules))
 
 
 def only_watched(found: Profile) -> Profile:
-    """Return *found* with the four features of the figures."""
-    return replace(found, features=tuple(f for f in found.features if f.name in WATCHED))
+    """Return *found* with the four features of the figures, and the embedding."""
+    return replace(found, features=tuple(f for f in found.features if f.name in (*NUMBERS, LABEL, *COORDINATES)))
 
 
 def bins_of(answers: Answers, of: Profile) -> NDArray[np.int64]:
@@ -72,7 +77,7 @@ def bins_of(answers: Answers, of: Profile) -> NDArray[np.int64]:
     values = [(feature, column(answers, feature.name)) for feature in of.features]
     return np.stack(
         [
-            v.astype(np.int64) if f.name == "predicted_label" else np.searchsorted(f.edges, v, side="left")
+            v.astype(np.int64) if f.name == LABEL else np.searchsorted(f.edges, v, side="left")
             for f, v in values
         ],
         axis=1,
@@ -130,7 +135,7 @@ def dependent(pool: Answers, correlation: float) -> Draw:
 
 def seasonal(pool: Answers, swing: float) -> Draw:
     """Return a source whose share of positive answers swings by *swing* around its mean, once in `DAY` answers."""
-    positive = column(pool, "predicted_label") > 0
+    positive = column(pool, LABEL) > 0
     sides = pool[~positive], pool[positive]
 
     def draw(rng: np.random.Generator, count: int) -> Answers:

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.events import MAX_TEXT_CHARACTERS
+from broker.manifest import live_version
 from broker.text import describe, normalise
-from worker.models import Loaded, load_models
+from worker.models import Loaded, load_version
 
 MODELS = Path(__file__).parents[2] / "models"
 ODD = {
@@ -31,8 +32,7 @@ ODD = {
 
 @cache
 def loaded(name: str) -> Loaded:
-    (served,) = load_models(MODELS, (name,))
-    return served.versions[served.live]
+    return load_version(MODELS / name / live_version(MODELS, name))
 
 
 def answer(name: str, text: str) -> None:

@@ -121,6 +121,10 @@ class Services:
         port = free_port()
         return self._start("monitor", port, {"OBSERVA_MONITOR_PORT": port, **settings}).wait("/healthz")
 
+    def archive(self, **settings: object) -> Process:
+        port = free_port()
+        return self._start("archive", port, {"OBSERVA_ARCHIVE_PORT": port, **settings}).wait("/metrics")
+
     def stop(self) -> None:
         for process in self.processes:
             process.kill()

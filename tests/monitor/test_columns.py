@@ -3,7 +3,8 @@ import math
 import orjson
 import pytest
 
-from monitor.columns import read_label, read_results
+from monitor.batches import read_results
+from monitor.columns import read_label
 from monitor.profiles import NUMERIC
 from tests.monitor.entries import START_MS, entry, feedback, prediction_id, result, state
 

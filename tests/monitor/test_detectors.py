@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.adwin import Adwin
+from monitor.channels import Channel
 from monitor.detectors import Cusum, ShiryaevRoberts, WilsonRule
-from monitor.profiles import Channel
 from monitor.ranks import RankDetector, Stakes, middle_ranks
 from monitor.run_length import SCALE, mean_run_length, ordinal_scores, threshold
 
@@ -164,26 +164,25 @@ def test_a_rank_detector_does_not_see_how_its_entries_were_batched(entries: list
 
 
 def test_an_alarm_near_its_threshold_does_not_flap() -> None:
-    counts = np.full(10, 500)
-    scores = ordinal_scores(counts)
-    channel = Channel.calibrated(counts, scores, middle_ranks(counts), 2e6)
+    side = Channel.of_ranks(np.full(10, 500), 2e6).sides[0]
     for shift in (0.1, 0.18, 0.25):  # standard deviations; the allowance is 0.15 and the reference's uncertainty
         rng = np.random.default_rng(17)
         values = rng.normal(shift, 1, 400_000)
         edges = [NormalDist().inv_cdf(share / 10) for share in range(1, 10)]
-        changes = Cusum().update_many(channel.steps_up[np.searchsorted(edges, values)], channel.height_up, channel.calm)
+        changes = Cusum().update_many(side.steps(0)[np.searchsorted(edges, values)], side.height, side.calm(0))
         assert len(changes) <= 3, shift
 
 
 def test_an_alarm_ends_when_traffic_is_the_reference_again() -> None:
     counts = np.full(10, 500)
-    channel = Channel.calibrated(counts, ordinal_scores(counts), middle_ranks(counts), 2e6)
+    channel = Channel.of_ranks(counts, 2e6)
+    side = channel.sides[0]
     rng, cusum, ranks = np.random.default_rng(18), Cusum(), RankDetector()
     strange, usual = rng.integers(5, 10, 1000), rng.integers(0, 10, 20_000)
-    assert [began for _, began in cusum.update_many(channel.steps_up[strange], channel.height_up, channel.calm)] == [1]
+    assert [began for _, began in cusum.update_many(side.steps(0)[strange], side.height, side.calm(0))] == [1]
     assert [began for _, began in ranks.update_many(channel.stakes, strange, 62_500)] == [1]
     for changes in (
-        cusum.update_many(channel.steps_up[usual], channel.height_up, channel.calm),
+        cusum.update_many(side.steps(0)[usual], side.height, side.calm(0)),
         ranks.update_many(channel.stakes, usual, 62_500),
     ):
         ((at, began),) = changes

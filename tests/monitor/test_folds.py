@@ -191,7 +191,8 @@ def test_shadow_answers_are_counted_apart() -> None:
     fold_all(watched, [entry(result(role="shadow", version="2"), START_MS), entry(result(), START_MS + 1)])
     report = summarise("sentiment", [watched])
     assert list(report["versions"]) == ["1"]
-    assert report["shadows"] == {"2": {"shadow|ok|positive": 1}}
+    assert report["shadows"]["2"]["totals"] == {"shadow|ok|positive": 1}
+    assert report["shadows"]["2"]["windows"]["5m"]["answered"] == 1
 
 
 def test_a_version_without_a_folder_is_counted_without_drift() -> None:
@@ -235,7 +236,7 @@ def test_naming_one_more_drops_what_was_named_longest_ago() -> None:
 
 def test_a_snapshot_of_a_newer_monitor_is_refused() -> None:
     with pytest.raises(NewerSchemaError, match="start the monitor that wrote it"):
-        State(Rules(), profile_of).decode(b'{"state_version": 3}')
+        State(Rules(), profile_of).decode(b'{"state_version": 4}')
 
 
 @pytest.mark.parametrize("snapshot", [b"", b"[]", b'{"state_version": 1}', b"\xff"])

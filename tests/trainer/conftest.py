@@ -44,6 +44,22 @@ def measurements(tmp_path):
     return build
 
 
+@pytest.fixture
+def tabs(tmp_path):
+    """Build an archive of tab-separated files with three header lines, from {file: [(text, label)]}."""
+
+    def build(files: dict[str, list[tuple[str, str]]]) -> Archive:
+        path = tmp_path / "tabs-1-py3-none-any.whl"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, rows in files.items():
+                lines = ["Category\tText", "d\tstring", "class\t", *(f"{label}\t{text}" for text, label in rows)]
+                archive.writestr(f"made/datasets/{name}", "\n".join(lines) + "\n")
+        digest = digest_of(path.read_bytes())
+        return Archive(requirement="tabs==1", source_distribution=False, file=path.name, sha256=digest)
+
+    return build
+
+
 @pytest.fixture(scope="module")
 def tokenizer():
     from tokenizers import Tokenizer, models, pre_tokenizers, processors

@@ -1,5 +1,6 @@
 """Texts, parameters and encoders small enough to train on in a second."""
 
+import csv
 import json
 import zipfile
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from broker.manifest import digest_of
-from trainer.params import Archive, LinearParams, TransformerParams
+from broker.text import Normalisation
+from trainer.params import Archive, LinearParams, ModelParams, Params, TransformerParams
+from trainer.sources import LocalFile, SourceParams
 from trainer.splits import Example
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "film", "plot", "actor", "scene", "the", "a", "was"]
@@ -15,12 +18,14 @@ LABELS = ("negative", "positive")
 PARAMS = TransformerParams(
     kind="transformer",
     labels=LABELS,
-    train_domains=("movies",),
+    train_on=("made",),
+    normalisation=Normalisation(),
     target_accuracy=0.8,
     max_length=16,
     seed=11,
-    encoder="made",
+    base="made",
     epochs=12,
+    patience=12,
     batch_size=8,
     learning_rate=3e-3,
     warmup_share=0.1,
@@ -33,7 +38,8 @@ PARAMS = TransformerParams(
 LINEAR = LinearParams(
     kind="linear",
     labels=LABELS,
-    train_domains=("movies",),
+    train_on=("made",),
+    normalisation=Normalisation(lowercase=True),
     target_accuracy=0.8,
     max_length=100,
     seed=11,
@@ -74,3 +80,16 @@ def wheel(path: Path, bert, tokenizer) -> Archive:
         file=path.name,
         sha256=digest_of(path.read_bytes()),
     )
+
+
+def params_with(datasets: dict[str, SourceParams], archives: dict[str, Archive], **models: ModelParams) -> Params:
+    return Params(archives=archives, datasets=datasets, models=models)
+
+
+def labelled_csv(path: Path, texts: list[Example]) -> LocalFile:
+    """Write *texts* as anyone's file, each made unlike the others, and return it as a data set."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["review", "sentiment"])
+        writer.writerows((f"{text} {number}", LABELS[label]) for number, (text, label) in enumerate(texts))
+    return LocalFile(source="file", path=str(path), text="review", label="sentiment")

@@ -1,15 +1,19 @@
-"""``python -m trainer train NAME`` from archive to version folder, on made data."""
+"""``python -m trainer``: from data to a version folder on made data, as a person would, and what goes wrong on the way."""
 
 # ruff: noqa: PLC0415 - imported inside, so that an environment without the libraries can still collect and skip these
+
+import json
+import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from broker.manifest import live_version, read_reference, read_verified
-from tests.trainer.made import LINEAR, PARAMS, made_examples, wheel
-from trainer.params import read_params
-from trainer.settings import TrainerSettings
-from trainer.verify import NotGoodEnoughError
+from broker.manifest import live_version, read_manifest, read_reference, read_verified
+from tests.trainer.made import LABELS, LINEAR, PARAMS, labelled_csv, made_examples, params_with, wheel
+from trainer.settings import ROOT, TrainerSettings
+from trainer.splits import Example
 
 pytestmark = [
     pytest.mark.trainer,
@@ -24,50 +28,240 @@ def _no_server_from_outside(monkeypatch):
 
 
 def settings_in(folder) -> TrainerSettings:
-    return TrainerSettings(models=folder / "models", trainer_cache=folder, trainer_threads=1)
+    return TrainerSettings(models=folder / "models", trainer_cache=folder, trainer_build=folder / "build", trainer_threads=1)
 
 
+def params_of(chosen, folder, texts=None, **archives):
+    source = labelled_csv(folder / "made.csv", texts if texts is not None else made_examples(400, 4))
+    return params_with({"made": source}, archives, made=chosen)
+
+
+@pytest.fixture(scope="module")
+def linear(tmp_path_factory):
+    """Return the settings and parameters of a small linear model of which one version was made."""
+    from trainer.app import train
+
+    folder = tmp_path_factory.mktemp("linear")
+    settings, params = settings_in(folder), params_of(LINEAR, folder)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delenv("MLFLOW_TRACKING_URI", raising=False)
+        train("made", params, settings, version=None, live=False)
+    return settings, params
+
+
+@pytest.mark.parametrize("calibration", [None, "temperature"])
 @pytest.mark.parametrize("chosen", [LINEAR, PARAMS.model_copy(update={"epochs": 4})], ids=lambda params: params.kind)
-def test_a_command_makes_verified_versions_and_tracked_runs(chosen, measurements, bert, tokenizer, tmp_path):
+def test_a_command_makes_verified_versions_and_tracked_runs(chosen, calibration, bert, tokenizer, tmp_path):
     import mlflow
 
     from trainer.app import train
 
-    shipped = read_params()
-    texts = {f"{example.text} {number}": example for number, example in enumerate(made_examples(400, 4))}
-    lines = "".join(f"{i}\t{2.0 if e.label else -2.0}\t{text}\n" for i, (text, e) in enumerate(texts.items()))
-    archives = {
-        "vader": measurements(dict.fromkeys(shipped.domains.values(), lines))[0],
-        "made": wheel(tmp_path / "encoder-1-py3-none-any.whl", bert, tokenizer),
-    }
-    params = shipped.model_copy(update={"archives": archives, "models": {"made": chosen}})
+    chosen = chosen.model_copy(update={"calibration": calibration, "class_weights": "balanced"})
+    params = params_of(chosen, tmp_path, made=wheel(tmp_path / "encoder-1-py3-none-any.whl", bert, tokenizer))
     settings = settings_in(tmp_path)
 
-    folders = [train("made", params, settings, version=None, live=False) for _ in range(2)]
+    folder = train("made", params, settings, version=None, live=False)
 
-    assert [folder.name for folder in folders] == ["1", "2"]
+    assert folder.name == "1"
     assert live_version(settings.models, "made") == "1"
-    manifest, _ = read_verified(folders[0])
+    manifest, _ = read_verified(folder)
     assert manifest.metrics["accuracy"] > 0.9
-    assert read_reference(folders[0]).count > 20
+    assert 0 <= manifest.metrics["calibration_error"] < 0.5
+    assert read_reference(folder).count > 20
     client = mlflow.MlflowClient()
     listed = client.get_model_version_by_alias("made", "live")
     assert listed.tags["version"] == "1"
     run = client.get_run(listed.run_id)
+    assert run.info.status == "FINISHED"
     assert run.data.tags["data_digest"] == manifest.data_digest
+    assert run.data.tags["code_revision"] == manifest.code_revision
     assert run.data.metrics["accuracy"] == pytest.approx(manifest.metrics["accuracy"])
-    assert {each.path for each in client.list_artifacts(listed.run_id, "model")} >= {"model/model.onnx"}
+    assert ("temperature" in run.data.metrics) == (calibration is not None)
+    assert {each.path for each in client.list_artifacts(listed.run_id, "figures")} >= {"figures/confusion.png"}
+    assert {each.path for each in client.list_artifacts(listed.run_id, "model")} >= {"model/model.json"}
+    if chosen.kind == "transformer":
+        assert [each.step for each in client.get_metric_history(listed.run_id, "valid_loss")] == [1, 2, 3, 4]
 
 
-def test_a_model_below_its_target_is_not_written(measurements, tmp_path):
+def test_the_next_training_is_the_next_version_and_not_live(linear):
     from trainer.app import train
 
-    shipped = read_params()
+    settings, params = linear
+    folder = train("made", params, settings, version=None, live=False)
+    assert folder.name == "2"
+    assert live_version(settings.models, "made") == "1"
+    first = read_manifest(settings.models / "made" / "1")
+    assert read_manifest(folder).metrics == first.metrics
+    assert read_manifest(folder).data_digest == first.data_digest
+
+
+def test_a_model_below_its_target_is_not_written(tmp_path):
+    from trainer.app import train
+    from trainer.verify import NotGoodEnoughError
+
     draw = np.random.default_rng(9)
-    lines = "".join(f"{i}\t{draw.choice([-2, 2])}\ttext {i}\n" for i in range(200))  # labels by chance
-    archives = {"vader": measurements(dict.fromkeys(shipped.domains.values(), lines))[0]}
-    params = shipped.model_copy(update={"archives": archives, "models": {"made": LINEAR}})
+    texts = [Example(f"text {number}", int(draw.integers(2))) for number in range(200)]  # labels by chance
     settings = settings_in(tmp_path)
     with pytest.raises(NotGoodEnoughError, match=r"accuracy on the test texts is 0.*nothing was written"):
-        train("made", params, settings, version=None, live=False)
+        train("made", params_of(LINEAR, tmp_path, texts), settings, version=None, live=False)
     assert not settings.models.exists()
+
+
+@pytest.mark.parametrize(
+    ("texts", "reason"),
+    [
+        ([Example(f"good {number}", 1) for number in range(60)], r"'negative'; all texts are 'positive'"),
+        ([Example("good", 1), Example("bad", 0)], r"the (train|valid) part holds no text"),
+    ],
+    ids=["one label", "too few"],
+)
+def test_data_that_nothing_can_be_learnt_from_is_refused_before_training(texts, reason, tmp_path):
+    from trainer.app import train
+    from trainer.data import DataError
+
+    settings = settings_in(tmp_path)
+    with pytest.raises(DataError, match=reason):
+        train("made", params_of(LINEAR, tmp_path, texts), settings, version=None, live=False)
+    assert not (settings.trainer_build / "made").exists()
+    assert not settings.models.exists()
+
+
+def test_a_registry_that_is_down_is_said_in_one_line_before_any_training(tmp_path, monkeypatch):
+    from trainer.app import train
+    from trainer.tracking import TrackingError
+
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        settings = settings_in(tmp_path)
+        with pytest.raises(TrackingError, match=r"MLflow at http://127.* cannot be used .*unset MLFLOW_TRACKING_URI"):
+            train("made", params_of(LINEAR, tmp_path), settings, version=None, live=False)
+    assert not settings.models.exists()
+
+
+def test_a_registry_that_dies_meanwhile_costs_no_training(tmp_path, monkeypatch, capsys):
+    import mlflow
+
+    from trainer.app import train
+
+    def gone(*_args, **_kwargs):
+        raise ConnectionError("connection refused\nand a long story")
+
+    monkeypatch.setattr(mlflow, "log_metrics", gone)
+    monkeypatch.setattr(mlflow, "log_artifacts", gone)
+    folder = train("made", params_of(LINEAR, tmp_path), settings_in(tmp_path), version=None, live=False)
+    assert read_manifest(folder).version == "1"
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("trainer:")]
+    assert "MLflow no longer takes this run (connection refused); going on without" in said[0]
+
+
+def test_an_interrupted_stage_leaves_no_version_and_the_run_is_marked(tmp_path, monkeypatch):
+    import mlflow
+
+    from trainer import linear as kind
+    from trainer.app import train
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kind, "fit", interrupted)
+    settings = settings_in(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train("made", params_of(LINEAR, tmp_path), settings, version=None, live=False)
+    assert not settings.models.exists()
+    (run,) = mlflow.search_runs(experiment_names=["made"], output_format="list")
+    assert run.info.status == "KILLED"
+
+
+def command(*arguments: str, settings: TrainerSettings, **more: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        "OBSERVA_MODELS": str(settings.models),
+        "OBSERVA_TRAINER_CACHE": str(settings.trainer_cache),
+        "OBSERVA_TRAINER_BUILD": str(settings.trainer_build),
+        "PATH": "/usr/bin:/bin",
+        **more,
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "trainer", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_reference_from_anyones_file_is_the_next_version(linear, tmp_path):
+    settings, _ = linear
+    labelled_csv(tmp_path / "reviews.csv", made_examples(150, 8))
+    options = ("--text", "review", "--label", "sentiment")
+    done = command("reference", "made", str(tmp_path / "reviews.csv"), *options, settings=settings)
+    assert done.returncode == 0, done.stderr
+    assert "accuracy on the file" in done.stdout
+    folder = max((settings.models / "made").glob("[0-9]*"), key=lambda path: int(path.name))
+    first = settings.models / "made" / "1"
+    assert read_reference(folder).count == 150
+    assert read_reference(folder).source.startswith("reviews.csv, given by its owner")
+    assert read_manifest(folder).metrics == read_manifest(first).metrics
+    assert live_version(settings.models, "made") == "1"
+    assert str(tmp_path) not in (folder / "reference.json").read_text()
+
+
+def test_a_reference_without_labels_keeps_the_calibrator(linear, tmp_path):
+    from trainer.own_reference import renew
+
+    settings, _ = linear
+    labelled_csv(tmp_path / "reviews.csv", made_examples(150, 8))
+    folder, accuracy = renew(settings.models, "made", tmp_path / "reviews.csv", text="review", label=None)
+    assert accuracy is None
+    assert read_reference(folder).calibration == read_reference(settings.models / "made" / "1").calibration
+
+
+@pytest.mark.parametrize(
+    ("options", "texts", "reason"),
+    [
+        (("--text", "absent"), 150, "has no column 'absent' in record 1; it has 'review', 'sentiment'"),
+        (("--text", "review"), 20, "holds 20 texts that are not empty; a profile needs at least 100"),
+        (("--text", "sentiment", "--label", "review"), 150, "has labels that the model does not know"),
+    ],
+    ids=["no such column", "too few", "unknown labels"],
+)
+def test_a_file_that_gives_no_profile_is_said_in_one_line(linear, tmp_path, options, texts, reason):
+    settings, _ = linear
+    labelled_csv(tmp_path / "reviews.csv", made_examples(texts, 8))
+    before = sorted(path.name for path in (settings.models / "made").iterdir())
+    done = command("reference", "made", str(tmp_path / "reviews.csv"), *options, settings=settings)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("trainer: ")
+    assert reason in line
+    assert sorted(path.name for path in (settings.models / "made").iterdir()) == before
+
+
+def test_a_full_disk_is_said_in_one_line(monkeypatch, capsys, tmp_path):
+    import errno
+
+    from trainer import __main__ as entry
+
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "model.safetensors"))
+
+    monkeypatch.setattr(entry, "train", full)
+    monkeypatch.setattr(sys, "argv", ["trainer", "train", "sentiment"])
+    assert entry.main() == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "model.safetensors: No space left on device; no version was written; make room" in line
+
+
+def test_a_stage_without_the_one_before_it_says_which_to_run(tmp_path):
+    done = command("export", "sentiment-linear", settings=settings_in(tmp_path))
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "does not hold prepared data" in line
+    assert "run the stage prepare" in line
+
+
+def test_a_data_card_counts_and_holds_no_text(linear):
+    settings, _ = linear
+    card = json.loads((settings.trainer_build / "made" / "data" / "card.json").read_text())
+    page = (settings.trainer_build / "made" / "data" / "card.md").read_text()
+    parts = card["parts"]
+    assert sum(part["texts"] for part in parts.values()) == card["data_sets"]["made"]["texts"] == 400
+    assert set(parts["train"]["labels"]) == set(LABELS)
+    assert card["digest"] in page
+    assert "good" not in page

@@ -3,9 +3,7 @@ import subprocess
 import pytest
 
 from trainer import data
-from trainer.data import DataError, examples_of, fetch, member
-from trainer.params import read_params
-from trainer.splits import Example
+from trainer.data import DataError, fetch, member
 
 FILE = "folder/made.txt"
 
@@ -55,11 +53,3 @@ def test_a_member_is_found_by_the_end_of_its_path(measurements, tmp_path):
     assert member(tmp_path / pinned.file, "hutto_ICWSM_2014.tar.gz")
     with pytest.raises(DataError, match=r"0 files end in absent.txt, expected 1"):
         member(tmp_path / pinned.file, "absent.txt")
-
-
-def test_ratings_become_labels(measurements, tmp_path):
-    params = read_params()
-    lines = "1\t2.5\tA fine film\r\n2\t-1.5\tdull\twith a tab\r\n3\t0.1\tso so\r\n\r\n"
-    pinned, _ = measurements({params.domains["movies"]: lines})
-    found = examples_of("movies", params, tmp_path / pinned.file)
-    assert found == [Example("A fine film", 1), Example("dull\twith a tab", 0)]

@@ -1,7 +1,7 @@
 import pytest
 
 from broker.text import Normalisation
-from trainer.splits import Example, Splits, bucket_of, digest, joined, normalised, polar, require_disjoint, split
+from trainer.splits import Example, Splits, bucket_of, digest, joined, normalised, require_disjoint, split
 
 TEXTS = [f"snippet number {number}" for number in range(1000)]
 
@@ -29,18 +29,6 @@ def test_no_text_is_in_two_parts():
         require_disjoint(Splits([Example("Same text", 0)], [], [Example("same  TEXT", 1)]))
 
 
-def test_a_rating_near_zero_is_no_label():
-    assert polar([(0.49, "a"), (-0.49, "b"), (0.5, "c"), (-0.5, "d")], 0.5) == [Example("c", 1), Example("d", 0)]
-
-
-def test_a_repeated_text_counts_once():
-    assert polar([(2.0, "So good"), (-1.0, "so  good")], 0.5) == [Example("So good", 1)]
-
-
-def test_a_rating_near_zero_does_not_take_its_text_from_a_clear_one():
-    assert polar([(0.1, "So good"), (2.0, "so good")], 0.5) == [Example("so good", 1)]
-
-
 def test_the_digest_does_not_depend_on_order():
     first = [Example("a", 0), Example("b", 1)]
     assert digest(Splits(first, [], [])) == digest(Splits(first[::-1], [], []))
@@ -58,6 +46,12 @@ def test_the_digest_changes_with_the_part():
 def test_domains_join_part_by_part():
     one, other = Splits([Example("a", 0)], [], []), Splits([Example("b", 1)], [Example("c", 1)], [])
     assert joined([one, other]) == Splits([Example("a", 0), Example("b", 1)], [Example("c", 1)], [])
+
+
+def test_a_text_of_two_data_sets_counts_once_and_for_the_test_where_one_says_so():
+    one = Splits([Example("Same text", 0), Example("b", 0)], [], [])
+    other = Splits([Example("b", 1)], [], [Example("same  text", 1)])
+    assert joined([one, other]) == Splits([Example("b", 0)], [], [Example("same  text", 1)])
 
 
 def test_normalising_changes_texts_and_no_labels():

@@ -115,10 +115,12 @@ def test_no_pair_of_products_overflows_sixteen_bits(model):
     assert 2 * (ZERO_POINT + ACTIVATION_LIMIT) * largest <= np.iinfo(np.int16).max
 
 
-def test_the_linear_graph_answers_as_its_pipeline():
-    from trainer.linear import make
+def test_the_arrays_answer_as_the_linear_pipeline():
+    from trainer.linear import candidate_of as arrays_of
+    from trainer.linear import fit
 
     odd = [Example(text, 0) for text in ("", "!?", "caf\u00e9 d'or", "\u65e5\u672c", "GOOD 2 see")]
-    candidate = make(LINEAR, Splits(made_examples(64, 1), [], made_examples(64, 2) + odd))
+    pipeline, _ = fit(Splits(made_examples(64, 1), made_examples(32, 3), []), LINEAR)
+    candidate = arrays_of(pipeline, made_examples(64, 2) + odd, LINEAR)
     assert candidate.metrics["agreement_native"] == 1.0
     assert candidate.metrics["probability_difference_native"] < 1e-6

@@ -81,7 +81,7 @@ def served(*versions, live="1", vocabulary=(), name="toy", **changes):
         version: Loaded(Toy(manifest(name=name, version=version, **changes)), frozenset(vocabulary), "d")
         for version in versions or ("1",)
     }
-    return Served(name, live, loaded)
+    return Served(name, live, loaded, next((version for version in loaded if version != live), None))
 
 
 @asynccontextmanager

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import orjson
 import pytest
 
@@ -93,6 +95,25 @@ def test_a_loaded_version_beside_the_live_one_answers_as_canary():
     live, canary = settled(arrival(), arrival(version="2"), models=served("1", "2"))
     assert (live.result.version, live.result.role) == ("1", "live")
     assert (canary.result.version, canary.result.role) == ("2", "canary")
+
+
+def test_a_request_of_the_former_live_version_is_answered_by_the_live_one_as_such():
+    models = served("1", "2", "3", live="2")
+    models = replace(models, canary="3")
+    stamped, pinned = settled(arrival(version="1"), arrival(version="1", pinned=True), models=models)
+    assert (stamped.result.version, stamped.result.role) == ("2", "live")
+    assert (pinned.result.version, pinned.result.role) == ("1", "canary")
+
+
+def test_a_batch_that_began_before_a_swap_ends_with_what_it_began_with():
+    def swap_amid():
+        under.served = served("2", live="2")
+        return 1.0
+
+    under = Handler(served("1"), "me", lambda: ENTRY_MS + 40.0, swap_amid)
+    for version, role in (("1", "live"), ("2", "live")):
+        (found,) = under.handle([arrival(version="1")]).settlements
+        assert (found.result.version, found.result.role) == (version, role)
 
 
 @pytest.mark.parametrize(("threshold", "abstained"), [(None, False), (0.9, False), (0.91, True), (0.0, False)])

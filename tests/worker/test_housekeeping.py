@@ -1,6 +1,7 @@
 from broker.announcements import announcements
 from broker.manifest import Pointer
 from broker.streams import versions_key
+from broker.versions import mirror
 from tests.servers import eventually
 from tests.worker.builders import TAG, served, working, write_model
 
@@ -22,26 +23,19 @@ async def test_a_worker_says_what_it_serves_and_when_it_leaves(server, redis):
     assert (await announced(redis, lambda each: each.worker == worker.name)).leaving
 
 
-async def test_an_empty_redis_learns_the_live_version_and_a_filled_one_keeps_its_own(server, redis):
-    async with working(server):
-        await announced(redis, lambda _each: True)
-    assert await redis.hget(versions_key("toy"), "live") == b"1"
-    await redis.hset(versions_key("toy"), "live", "7")
-    async with working(server) as worker:
-        await announced(redis, lambda each: each.worker == worker.name)
-    assert await redis.hget(versions_key("toy"), "live") == b"7"
-
-
-async def test_a_pointer_to_a_version_that_is_not_loaded_is_told_once(server, tmp_path, caplog):
+async def test_an_empty_redis_learns_what_the_pointer_wants_and_a_newer_one_keeps_its_own(server, redis, tmp_path):
     write_model(tmp_path)
+
+    async def live():
+        return await redis.hget(versions_key("toy"), "live")
+
+    async with working(server, models=tmp_path):
+        await eventually(live, "the pointer is mirrored")
+    assert await live() == b"1"
+    await mirror(redis, "toy", Pointer(version="7", generation=7))
     async with working(server, models=tmp_path) as worker:
-        await worker.announce("toy")
-        assert "not loaded" not in caplog.text
-        (tmp_path / "toy" / "live.json").write_text(Pointer(version="2", generation=2).model_dump_json())
-        await worker.announce("toy")
-        await worker.announce("toy")
-        await worker.announce("unknown")
-    assert caplog.text.count("version 2 is wanted and not loaded; restart this worker") == 1
+        await announced(redis, lambda each: each.worker == worker.name and each.generation == 1)
+    assert await live() == b"7"
 
 
 async def test_the_worker_keeps_house(server, redis):

@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 
 from broker.errors import ModelRefusedError
+from broker.manifest import Pointer, live_version
 from tests.worker import graphs
-from tests.worker.builders import write_model
-from worker.models import LOADERS, load_models, load_version
+from tests.worker.builders import Toy, write_model
+from worker.loading import Loading
+from worker.models import LOADERS, load_version
 from worker.onnx import DEEPEST, MOST_NODES, open_session
+from worker.settings import WorkerSettings
 from worker.speed import warm_up
 
 SHIPPED = Path(__file__).parents[2] / "models"
@@ -193,16 +196,46 @@ def test_an_unknown_kind_is_refused_by_name(tmp_path):
         load_version(write_model(tmp_path, kind="pickle"))
 
 
+def first(store, *names):
+    """What a worker serves from the start."""
+    return [found for found, _ in Loading(WorkerSettings(models=store, worker_models=names)).first()]
+
+
+class Brittle(Toy):
+    def predict(self, texts):
+        if any(len(text) > 1000 for text in texts):
+            raise RuntimeError("too long for me")
+        return super().predict(texts)
+
+
+LOADERS["brittle"] = Brittle
+
+
 def test_an_empty_store_is_refused(tmp_path):
     with pytest.raises(ModelRefusedError, match=r"no model with a live.json"):
-        load_models(tmp_path, ())
+        first(tmp_path)
 
 
 def test_only_the_named_models_are_loaded(tmp_path):
     write_model(tmp_path)
     write_model(tmp_path, name="other")
-    assert [each.name for each in load_models(tmp_path, ())] == ["other", "toy"]
-    assert [each.name for each in load_models(tmp_path, ("other",))] == ["other"]
+    assert [each.name for each in first(tmp_path)] == ["other", "toy"]
+    assert [each.name for each in first(tmp_path, "other")] == ["other"]
+
+
+def test_a_worker_begins_with_the_version_before_where_the_live_one_is_refused(tmp_path, caplog):
+    write_model(tmp_path)
+    damaged = write_model(tmp_path, {"model.onnx": b"x"}, version="2", kind="linear")
+    (tmp_path / "toy" / "live.json").write_text(Pointer(version="2", generation=2, previous="1").model_dump_json())
+    (found,) = first(tmp_path)
+    assert (found.live, list(found.versions)) == ("1", ["1"])
+    assert str(damaged) in caplog.text
+
+
+def test_a_version_that_fails_on_long_texts_is_refused(tmp_path):
+    write_model(tmp_path, kind="brittle")
+    with pytest.raises(ModelRefusedError, match="toy 1: too long for me"):
+        first(tmp_path)
 
 
 def test_a_third_kind_is_one_class_and_one_line(tmp_path):
@@ -219,8 +252,7 @@ def test_a_third_kind_is_one_class_and_one_line(tmp_path):
 def shipped(request):
     if not (SHIPPED / request.param / "live.json").exists():
         pytest.skip("not trained yet")
-    (found,) = load_models(SHIPPED, (request.param,))
-    return found.versions[found.live]
+    return load_version(SHIPPED / request.param / live_version(SHIPPED, request.param))
 
 
 def test_company_does_not_change_what_a_shipped_model_says(shipped):

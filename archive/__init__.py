@@ -1,0 +1,1 @@
+"""The archiver: everything the log says, into files, before the log forgets it."""

@@ -1,0 +1,5 @@
+"""``python -m archive``."""
+
+from archive.app import main
+
+main()

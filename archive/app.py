@@ -1,0 +1,131 @@
+"""The archiver: /metrics for Prometheus, /healthz for whoever runs it."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+
+import orjson
+import uvicorn
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from redis.asyncio import Redis
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from archive.archiver import Archiver
+from archive.metrics import REGISTRY
+from archive.settings import ArchiveSettings
+from broker.archiving import ArchiveWriter
+from broker.connection import check_server, connect
+from broker.errors import ObservaError, SettingsError
+from broker.logs import log_to_stderr
+from broker.settings import load_settings
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to us: what is held is written after the last request, and the exit code is 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def main() -> None:
+    """Run the archiver until SIGTERM; a mistake of the person who started it is one line and exit code 2."""
+    log_to_stderr()
+    try:
+        settings = load_settings(ArchiveSettings)
+        asyncio.run(serve(settings, opened(settings)))
+    except ObservaError as error:
+        print(f"observa archive: {error}", file=sys.stderr)  # noqa: T201 - for a person
+        sys.exit(2)
+
+
+def opened(settings: ArchiveSettings) -> ArchiveWriter:
+    """Return the archive, ready to be written.
+
+    Raises:
+        SettingsError: none is set, texts are not kept, or the place cannot be used.
+
+    """
+    if settings.archive is None:
+        raise SettingsError("there is no archive; set OBSERVA_ARCHIVE to a folder or a URL such as s3://BUCKET/FOLDER")
+    settings.need_texts("the archive")
+    archive = ArchiveWriter(settings.archive)
+    try:
+        archive.prepare()
+    except OSError as error:
+        raise SettingsError(
+            f"OBSERVA_ARCHIVE={settings.archive}: {error.strerror or error}; choose a folder that we may write to"
+        ) from error
+    return archive
+
+
+async def serve(settings: ArchiveSettings, archive: ArchiveWriter) -> None:
+    """Archive and answer until told to stop.
+
+    Raises:
+        ObservaError: what only a person can put right.
+
+    """
+    listener = _listen(settings)
+    redis = connect(settings, "archive")
+    stop = asyncio.Event()
+    try:
+        await check_server(redis, settings)
+        await _serve(Archiver(redis, settings, archive), listener, stop)
+    finally:
+        await _close(listener, redis)
+
+
+async def _serve(archiver: Archiver, listener: socket.socket, stop: asyncio.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    server = _Server(uvicorn.Config(application(archiver), log_config=None, access_log=False, lifespan="off"))
+    answering = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+    try:
+        await archiver.run(stop)
+    finally:
+        server.should_exit = True
+        await answering
+
+
+def application(archiver: Archiver) -> Starlette:
+    """Return the HTTP side of *archiver*."""
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def healthz(_: Request) -> Response:
+        waiting = archiver.waiting()
+        body = {"status": "waiting" if waiting else "ok", "detail": _said(waiting), "waiting": waiting}
+        return Response(orjson.dumps(body), 503 if waiting else 200, media_type="application/json")
+
+    return Starlette(routes=[Route("/metrics", metrics), Route("/healthz", healthz)])
+
+
+def _said(waiting: dict[str, str]) -> str:
+    reasons = ", ".join(sorted(set(waiting.values())))
+    return f"the archive waits ({reasons}); nothing is lost while the log is kept" if waiting else "archiving"
+
+
+def _listen(settings: ArchiveSettings) -> socket.socket:
+    where = (settings.archive_host, settings.archive_port)
+    try:
+        family, *_ = socket.getaddrinfo(*where, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(where, family=family)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on {where[0]}:{where[1]} ({error.strerror}); stop what does, or set OBSERVA_ARCHIVE_PORT"
+        ) from error
+
+
+async def _close(listener: socket.socket, redis: Redis) -> None:
+    listener.close()
+    await redis.aclose()
+    await redis.connection_pool.disconnect()

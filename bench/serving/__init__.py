@@ -1,0 +1,1 @@
+"""How fast answers come, beside what else one could use: ``just bench``."""

@@ -1,0 +1,87 @@
+"""What is put under load, and the bodies it wants."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from bench.serving.load import Plan, Seen
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A system that answers: its port, where to post, and which processes do what."""
+
+    port: int
+    path: str
+    parts: Mapping[str, Sequence[int]]  # part to the process ids whose whole trees it is
+
+    def request(self, body: bytes) -> str:
+        """Return a whole HTTP request."""
+        head = f"POST {self.path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nContent-Type: application/json\r\n"
+        return head + f"Content-Length: {len(body)}\r\n\r\n{body.decode()}"
+
+    def cpu_s(self) -> dict[str, float]:
+        """Return the processor time each part has used, children included, seconds."""
+        return {part: sum(map(_tree_cpu_s, pids)) for part, pids in self.parts.items()}
+
+    def memory_mb(self) -> float:
+        """Return the proportional set size of all parts together, megabytes."""
+        return sum(_tree_pss(pid) for pids in self.parts.values() for pid in pids) / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One load on one system."""
+
+    seen: Seen
+    cpu_us: Mapping[str, float]  # of each part, per good answer
+    load_average: float
+
+    @property
+    def per_second(self) -> float:
+        """Good answers a second."""
+        return len(self.seen.latencies_ms) / self.seen.wall_s
+
+
+def measure(running: Running, plan: Plan) -> Measured:
+    """Put *plan*'s load on *running* from another process; the CPU of the warm-up is counted with its answers left out.
+
+    So warm up by a plan of its own where the split of the processor time matters.
+    """
+    before, load = running.cpu_s(), psutil.getloadavg()[0]
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.serving.load", str(running.port)],
+        input=json.dumps(asdict(plan)),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    seen = Seen(**json.loads(done.stdout))
+    used = running.cpu_s()
+    answers = max(1, len(seen.latencies_ms))
+    return Measured(seen, {part: (used[part] - before[part]) / answers * 1e6 for part in used}, load)
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
+
+
+def _tree_cpu_s(pid: int) -> float:
+    total = 0.0
+    for process in _tree(pid):
+        used = process.cpu_times()
+        total += used.user + used.system
+    return total
+
+
+def _tree_pss(pid: int) -> float:
+    return sum(float(process.memory_full_info().pss) for process in _tree(pid))

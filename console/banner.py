@@ -1,0 +1,109 @@
+"""The line at the top of every tab: what is wrong, in words, or that nothing is."""
+
+from collections.abc import Iterator, Mapping
+from html import escape
+from typing import Any, Final
+
+from console import markup
+from console.sentences import ago, interval, of_feature, percent
+
+BACKLOG_S: Final = 10.0  # the oldest request nobody has answered
+BLIND_S: Final = 30.0  # how far behind the log the monitor may be
+UNSAVED_S: Final = 120.0  # since its state was last stored
+ENOUGH: Final = 20  # labels before an accuracy is spoken of
+WINDOW: Final = "1h"
+
+Document = Mapping[str, Any]
+
+
+def banner(reports: Document | None, monitor_trouble: str | None, gateway_trouble: str | None) -> str:
+    """Return the line; without *reports* the monitor could not be asked, and nobody knows."""
+    wrong = [gateway_trouble] if gateway_trouble else []
+    if monitor_trouble:
+        wrong.append(f"Nobody sees whether the model is still right. {monitor_trouble}")
+    for report in (reports or {}).values():
+        wrong += _wrong_with(report)
+    if wrong:
+        items = "".join(f"<li>{escape(sentence)}</li>" for sentence in wrong)
+        head = f"{len(wrong)} things are wrong" if len(wrong) > 1 else "Something is wrong"
+        return f'<div class="o-banner bad" role="alert"><b>{head}</b><ul>{items}</ul></div>'
+    quiet = " · ".join(escape(_quiet(report)) for report in (reports or {}).values()) or "no model has answered yet"
+    return f'<div class="o-banner good" role="status"><b>All quiet.</b> {quiet}</div>'
+
+
+def _wrong_with(report: Document) -> Iterator[str]:
+    model = report["model"]
+    alarms = report["alarms"]
+    for alarm in alarms:
+        since = ago((report["now_ms"] - alarm["at_ms"]) / 1000)
+        yield f"{model} {alarm['version']}: {of_feature(alarm['feature'])}: {alarm['summary']} (since {since})"
+    if not any(alarm["feature"] == "accuracy" for alarm in alarms) and (low := _too_low(report)):
+        yield low
+    requests = report["monitor"]["groups"].get("requests/workers") or {}
+    waiting = (requests.get("lag") or 0) + (requests.get("pending") or 0)
+    if waiting and (requests.get("oldest_seconds") or 0) > BACKLOG_S:
+        yield f"{model}: {waiting:,} requests wait, the oldest for {requests['oldest_seconds']:.0f} s"
+    own = report["monitor"]
+    if (own.get("lag_seconds") or 0) > BLIND_S or (own.get("snapshot_age_seconds") or 0) > UNSAVED_S:
+        behind = f"it is {own.get('lag_seconds') or 0:.0f} s behind the log"
+        yield f"{model}: the monitor is blind: {behind}, its state was stored {ago(own.get('snapshot_age_seconds'))}"
+
+
+def _too_low(report: Document) -> str | None:
+    """Say it where even the best case of the last hour's labels is below the target."""
+    for version, found in report["versions"].items():
+        accuracy, target = found["accuracy"].get(WINDOW) or {}, found.get("target_accuracy")
+        ratio = accuracy.get("ratio")
+        if ratio and target and accuracy["count"] >= ENOUGH and ratio["upper"] < target:
+            labels = f"of the last hour's {accuracy['count']:,} labels {percent(ratio['point'])} were right"
+            return (
+                f"{report['model']} {version}: Accuracy is below its target of {percent(target, 0)}: "
+                f"{labels} ({interval(ratio)})"
+            )
+    return None
+
+
+def _quiet(report: Document) -> str:
+    version = (report.get("wanted") or {}).get("version")
+    found = report["versions"].get(version) if version else None
+    accuracy = (found or {}).get("accuracy", {}).get(WINDOW) or {}
+    ratio = accuracy.get("ratio")
+    if not ratio:
+        return f"{report['model']}: no label in the last hour"
+    return (
+        f"{report['model']}: accuracy of the last hour {percent(ratio['point'])} "
+        f"({interval(ratio)}, {accuracy['count']:,} labels)"
+    )
+
+
+def alerts(report: Document) -> str:
+    """Return what began and ended of late, newest first, each with its evidence."""
+    rows = [
+        (
+            markup.day_and_clock(alert["at_ms"]),
+            '<b class="bad">began</b>' if alert["state"] == "firing" else '<span class="soft">ended</span>',
+            escape(of_feature(alert["feature"])),
+            f"{escape(alert['summary'])}{_evidence(alert)}",
+            escape(alert["version"]),
+        )
+        for alert in report["recent_alerts"][:20]
+    ]
+    if not rows:
+        return markup.card("Recent alarms", "", markup.nothing("No alarm has begun."), markup.WIDE)
+    content = markup.table(("time, UTC", "", "of", "what", "version"), rows)
+    return markup.card("Recent alarms", "newest first", content, markup.WIDE)
+
+
+def _evidence(alert: Document) -> str:
+    kept = {
+        "detector": alert["detector"],
+        "statistic": f"{alert['statistic']:.4g}",
+        "begins at": f"{alert['threshold']:.4g}",
+    }
+    kept |= {name: value for name, value in alert["evidence"].items() if isinstance(value, str | int | float)}
+    lines = "".join(
+        f"<div>{escape(name.replace('_', ' '))}: {escape(str(value)[:200])}</div>" for name, value in kept.items()
+    )
+    samples = alert["evidence"].get("sample_ids") or []
+    lines += "".join(f"<div>{markup.code(str(one))}</div>" for one in samples[-3:])
+    return f"<details><summary>evidence</summary>{lines}</details>"

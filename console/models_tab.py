@@ -1,0 +1,130 @@
+"""The tab that shows which versions there are, what they are worth, and where else to look."""
+
+import time
+from html import escape
+from typing import Any, Final
+
+import gradio as gr
+
+from console import markup
+from console.calls import Calls, Document, TroubleError
+from console.parts import QUIET, Choice
+from console.sentences import interval, percent
+
+MEASURED: Final = ("accuracy", "f1_macro", "test_count")
+PROBED_S: Final = 30.0
+
+
+def build(calls: Calls, choice: Choice) -> None:
+    """Put the tab together."""
+    versions = gr.HTML(markup.card("Versions", "", markup.nothing("Asking the gateway.")), elem_id="versions")
+    links = gr.HTML("", elem_id="links")
+    gr.on([choice.clock.tick, choice.model.change], _versions(calls), choice.model, versions, **QUIET)
+    choice.clock.tick(_links(calls), None, links, **QUIET)
+
+
+def build_grafana(url: str) -> None:
+    """Put the tab of the configured dashboard together."""
+    frame = f'<iframe src="{escape(url)}" title="Grafana" loading="lazy" referrerpolicy="no-referrer"></iframe>'
+    link = f'<a class="o-link" href="{escape(url)}" rel="noopener noreferrer" target="_blank">Open Grafana</a>'
+    gr.HTML(f"<p>{link}</p>{frame}")
+
+
+def _versions(calls: Calls) -> Any:
+    async def versions(model: str) -> str:
+        try:
+            known = await calls.models()
+        except TroubleError as trouble:
+            return markup.notice(str(trouble), "warn")
+        try:
+            report = (await calls.reports()).get(model, {})
+        except TroubleError:
+            report = {}
+        found = next((one for one in known if one["name"] == model), None)
+        return _page(found, report) if found else markup.notice("No worker has ever announced this model.", "warn")
+
+    return versions
+
+
+def _page(found: Document, report: Document) -> str:
+    state = "serving" if found["available"] else "nobody serves it now"
+    note = f"{state}; {found['workers']} workers, about {found['texts_per_second']:.0f} texts a second together"
+    rows = [_row(found, report, version) for version in found["versions"]]
+    heads = ("version", "part", "accuracy, test", "F1, test", "target", "accuracy, 1 h", "labels, 1 h", "answers, 24 h")
+    content = markup.table(heads, rows, range(2, 8)) if rows else markup.nothing("No worker has a version loaded.")
+    measured = [_measured(version) for version in found["versions"]]
+    return markup.card(found["name"], note, content + "".join(measured), markup.WIDE)
+
+
+def _row(found: Document, report: Document, version: Document) -> tuple[str, ...]:
+    name, metrics = version["version"], version.get("metrics", {})
+    seen = report.get("versions", {}).get(name) or report.get("shadows", {}).get(name) or {}
+    accuracy = (seen.get("accuracy") or {}).get("1h") or {}
+    ratio, answered = accuracy.get("ratio"), (seen.get("windows", {}).get("24h") or {}).get("answered")
+    bounds = f'<br><span class="soft">{interval(ratio)}</span>' if ratio else ""
+    return (
+        f"<b>{escape(name)}</b>",
+        escape(_part(found, report.get("wanted") or {}, name)),
+        percent(metrics.get("accuracy")),
+        percent(metrics.get("f1_macro")),
+        percent(version.get("target_accuracy"), 0),
+        percent(ratio["point"] if ratio else None) + bounds,
+        f"{accuracy.get('count') or 0:,}",
+        "-" if answered is None else f"{answered:,}",
+    )
+
+
+def _part(found: Document, wanted: Document, version: str) -> str:
+    """Say which part a version plays: it answers, it is tried on a share, or it only listens."""
+    parts = ["live"] if version == found["live"] else []
+    canary = wanted.get("canary") or {}
+    if canary.get("version") == version:
+        parts.append(f"canary, {percent(canary.get('share'), 0)}")
+    if version in (wanted.get("shadows") or {}):
+        parts.append(f"shadow, {percent(wanted['shadows'][version], 0)}")
+    if version == wanted.get("previous"):
+        parts.append("live before")
+    return ", ".join(parts) or "loaded"
+
+
+def _measured(version: Document) -> str:
+    rest = {name: value for name, value in version.get("metrics", {}).items() if name not in MEASURED}
+    rows = [(escape(name.replace("_", " ")), f"{value:.4g}") for name, value in sorted(rest.items())]
+    if not rows:
+        return ""
+    labels = ", ".join(version["labels"])
+    known = f"labels: {labels}; reads {version['max_length']:,} tokens; digest {version['digest'][:16]}"
+    facts = f'<p class="soft">{escape(known)}</p>{markup.table(("measure", ""), rows, (1,))}'
+    name = escape(version["version"])
+    return f"<details><summary>version {name}: what was measured</summary>{facts}</details>"
+
+
+def _links(calls: Calls) -> Any:
+    settings = calls.settings
+    places = {
+        "Gateway's reference": f"{settings.admin_url}/docs",
+        "Monitor's metrics": f"{settings.console_monitor_url}/metrics",
+        "MLflow": settings.console_mlflow_url,
+        "Prometheus": settings.console_prometheus_url,
+        "Grafana": settings.console_grafana_url or "http://127.0.0.1:3000",
+    }
+    seen: dict[str, tuple[float, bool]] = {}
+
+    async def answers(url: str) -> bool:
+        asked_at, found = seen.get(url, (float("-inf"), False))
+        if time.monotonic() - asked_at > PROBED_S:
+            found = await calls.answers(url)
+            seen[url] = (time.monotonic(), found)
+        return found
+
+    async def links() -> str:
+        there = [(name, url) for name, url in places.items() if await answers(url)]
+        away = [name for name, url in places.items() if (name, url) not in there]
+        items = "".join(
+            f'<li><a class="o-link" href="{escape(url)}" target="_blank" rel="noreferrer">{escape(name)}</a></li>'
+            for name, url in there
+        )
+        note = f"not running: {', '.join(away)}" if away else ""
+        return markup.card("Elsewhere", note, f"<ul>{items}</ul>" if items else markup.nothing("Nothing else runs."))
+
+    return links

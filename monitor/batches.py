@@ -1,0 +1,188 @@
+"""A batch of results, read column by column: entries with the same fields together, odd ones one by one."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import fields as columns_of
+from itertools import chain
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import orjson
+
+from broker.forgetting import ERASED
+from monitor.columns import (
+    ENTROPY,
+    MAX_ID,
+    ROLES,
+    STATUSES,
+    UNREADABLE,
+    Entry,
+    Results,
+    as_mapping,
+    embeddings_of,
+    entropy_of,
+    known_schema,
+    numbers_in,
+    read_result,
+    reason,
+    short,
+    tags_of,
+    version_of,
+)
+from monitor.profiles import NUMERIC
+
+ValueT = TypeVar("ValueT")
+KeyT = TypeVar("KeyT", bound=Hashable)
+
+_NUMERIC: Final = tuple((place, name.encode()) for place, name in enumerate(NUMERIC) if place != ENTROPY)
+_COLUMNS: Final = tuple(column.name for column in columns_of(Results) if column.name != "unreadable")
+
+
+class Alike:
+    """Entries with the same fields in the same order, which is how a worker writes them."""
+
+    def __init__(self, names: Sequence[bytes]) -> None:
+        self.places: list[int] = []  # within the batch
+        self.entry_ids: list[bytes] = []
+        self.values: list[Sequence[bytes]] = []
+        self._at = {name: place for place, name in enumerate(names)}  # of a name that occurs twice the last
+
+    def read(self) -> Results:
+        """Return the columns of all entries.
+
+        Raises:
+            UNREADABLE: one of them is not what a worker writes, or says it in another way.
+
+        """
+        rows, column = len(self.values), list(zip(*self.values, strict=True))
+        said = {name: column[place] for name, place in self._at.items()}
+        if b"schema_version" in said:
+            _each(said[b"schema_version"], lambda text: known_schema({b"schema_version": text}))
+        statuses = _each(said[b"status"], STATUSES.__getitem__)
+        if len(set(statuses)) > 1:
+            raise ValueError
+        tags = _each(said[b"tags"], tags_of) if b"tags" in said else [tags_of(b"{}")] * rows
+        flags = [
+            _each(said[name], b"true".__eq__) if name in said else [False] * rows
+            for name in (b"abstained", b"truncated")
+        ]
+        return Results(
+            _names(self.entry_ids),
+            _times(self.entry_ids),
+            _names(said[b"id"]),
+            _each(said[b"version"], version_of),
+            _each(said[b"role"], ROLES.__getitem__) if b"role" in said else ["live"] * rows,
+            statuses,
+            _each(said[b"label"], short) if statuses[0] == "ok" else [""] * rows,
+            [run for run, _ in tags],
+            [slices for _, slices in tags],
+            np.array(flags, dtype=np.bool_).T,
+            self._numbers(said, rows),
+            embeddings_of(said.get(b"embedding", ()), rows),
+        )
+
+    def _numbers(self, said: Mapping[bytes, Sequence[bytes]], rows: int) -> Any:
+        numbers = np.full((rows, len(NUMERIC)), np.nan)
+        for place, name in _NUMERIC:
+            if name in said:
+                numbers[:, place] = numbers_in(said[name])
+        if b"probabilities" in said:
+            numbers[:, ENTROPY] = list(map(entropy_of, said[b"probabilities"]))
+        if np.isinf(numbers).any():
+            raise ValueError
+        return numbers
+
+    def read_singly(self, into: "Batch") -> None:
+        """Read the entries one by one into *into*, where those are counted that cannot be read."""
+        names = sorted(self._at, key=self._at.__getitem__)
+        where = [self._at[name] for name in names]
+        for place, entry_id, values in zip(self.places, self.entry_ids, self.values, strict=True):
+            fields = {name: values[at] for name, at in zip(names, where, strict=True)}
+            try:
+                into.add([place], read_result(entry_id.decode(), fields))
+            except UNREADABLE:
+                into.skip(reason(fields))
+
+
+class Batch:
+    """Parts of one batch, and where in it their rows are."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[list[int], Results]] = []
+        self._unreadable: dict[str, int] = {}
+
+    def add(self, places: list[int], rows: Results) -> None:
+        """Add the rows of the entries at *places*."""
+        self._parts.append((places, rows))
+
+    def skip(self, why: str) -> None:
+        """Count an entry that cannot be read."""
+        self._unreadable[why] = self._unreadable.get(why, 0) + 1
+
+    def joined(self) -> Results:
+        """Return all rows in the order of the batch."""
+        if len(self._parts) == 1:
+            whole = self._parts[0][1]
+            whole.unreadable = self._unreadable
+            return whole
+        if not self._parts:
+            return Results(unreadable=self._unreadable)
+        order = np.argsort(np.concatenate([places for places, _ in self._parts])).tolist()
+        columns: dict[str, Any] = {"unreadable": self._unreadable}
+        for name in _COLUMNS:
+            parts = [getattr(rows, name) for _, rows in self._parts]
+            if isinstance(parts[0], np.ndarray):
+                columns[name] = np.concatenate(parts)[order]
+            else:
+                column = list(chain.from_iterable(parts))
+                columns[name] = [column[place] for place in order]
+        return Results(**columns)
+
+
+def read_results(entries: Sequence[Entry]) -> Results:
+    """Read entries of a results stream; what cannot be read is counted by its reason and left out."""
+    kinds: dict[tuple[bytes, ...], Alike] = {}
+    last: list[bytes] = []
+    alike = Alike(())
+    for place, (entry_id, fields) in enumerate(entries):
+        if isinstance(fields, list):
+            names, values = fields[::2], fields[1::2]
+        else:
+            known = as_mapping(fields)
+            names, values = list(known), list(known.values())
+        if names != last:
+            last, kind = names, tuple(names)
+            if kind not in kinds:
+                kinds[kind] = Alike(kind)
+            alike = kinds[kind]
+        alike.places.append(place)
+        alike.entry_ids.append(entry_id)
+        alike.values.append(values)
+    batch = Batch()
+    for kind, found in kinds.items():
+        if ERASED in kind:  # stands where somebody was forgotten
+            continue
+        try:
+            batch.add(found.places, found.read())
+        except UNREADABLE:
+            found.read_singly(batch)
+    return batch.joined()
+
+
+def _each(column: Sequence[KeyT], read: Callable[[KeyT], ValueT]) -> list[ValueT]:
+    """Read a column in which few values occur, each of them once."""
+    found = {value: read(value) for value in set(column)}
+    return [next(iter(found.values()))] * len(column) if len(found) == 1 else list(map(found.__getitem__, column))
+
+
+def _names(column: Sequence[bytes]) -> list[str]:
+    """Read a column of names that all differ."""
+    found = b"\n".join(column).decode().split("\n")
+    if len(found) != len(column) or not 0 < min(map(len, found)) <= max(map(len, found)) <= MAX_ID:
+        raise ValueError
+    return found
+
+
+def _times(entry_ids: Sequence[bytes]) -> Any:
+    """Return the milliseconds of entry ids, which are MILLISECONDS-NUMBER."""
+    found = orjson.loads(b"[%b]" % b",".join(entry_ids).replace(b"-", b","))
+    return np.array(found[::2], dtype=np.int64)

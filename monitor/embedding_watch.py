@@ -1,0 +1,114 @@
+"""What watches the coordinates of a version's embedding, all at once: has their mean left the reference's?"""
+
+import math
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.channels import swing
+from monitor.dependence import Dependence
+from monitor.drift import Counts
+from monitor.profiles import EMBEDDING, Embedding
+from monitor.run_length import SCALE
+from monitor.scan import Scan, Yardstick
+from monitor.settings import Rules
+
+NAMED: Final = 3  # coordinates that the evidence names
+
+
+class EmbeddingWatch:
+    """One scan over all coordinates. An entry that does not say all of them is left out."""
+
+    name: Final = EMBEDDING
+
+    def __init__(self, embedding: Embedding, columns: NDArray[np.int64], rules: Rules) -> None:
+        self.embedding = embedding
+        self.columns = columns
+        self.scan = Scan(len(columns))
+        self.blocks = np.zeros((2, *embedding.scores.shape), dtype=np.int64)  # counts of the last block and of this one
+        self._dependence = Dependence(len(columns))
+        self._inflation = 1.0  # as it was at the end of the last block
+        self._swing = 0.0
+        self._places = np.arange(len(columns))
+        self._run = rules.drift_run_length
+        self._multiple = 1.0
+        self.at_multiple(1.0)
+
+    def at_multiple(self, multiple: float) -> None:
+        """Run *multiple* times as many entries between false alarms as the rules say."""
+        self._multiple = multiple
+        plain = Yardstick.of(len(self.columns), self.embedding.reference, self._run * multiple)
+        self._yardstick = replace(plain, inflation=self._inflation, swing=self._swing)
+
+    def at_day(self, hours: list[list[Counts]]) -> None:
+        """Allow for what the *hours* of a day differed by, each a histogram a coordinate; not while an alarm is on."""
+        if self.scan.active:
+            return
+        scores = self.embedding.scores
+        swings = [
+            swing([hour[place] for hour in hours], scores[place][: len(hours[0][place])] if hours else scores[place])
+            for place in self._places
+        ]
+        self._swing = math.sqrt(sum(each * each for each in swings)) / SCALE
+        self.at_multiple(self._multiple)
+
+    def changes(self, bins: NDArray[np.int64]) -> list[tuple[int, bool]]:
+        """Feed rows of which every coordinate is known; return where the alarm began or ended."""
+        rows = self.embedding.scores[self._places, bins]
+        found = self.scan.update_many(rows, self._yardstick)
+        self._dependence.update_many(rows, self.embedding.variance)
+        return found
+
+    def count(self, bins: NDArray[np.int64]) -> None:
+        """Count entries of the present block."""
+        np.add.at(self.blocks[1], (self._places, bins), 1)
+
+    def end_block(self) -> None:
+        """Begin the next block."""
+        self.blocks = np.stack([self.blocks[1], np.zeros_like(self.blocks[1])])
+        if self._inflation != self._dependence.inflation:
+            self._inflation = self._dependence.inflation
+            self.at_multiple(self._multiple)
+
+    def evidence_of(self, bins: NDArray[np.int64]) -> dict[str, Any]:
+        """Return what an alarm that begins now is told with; *bins* are entries that are not yet counted."""
+        counts = self.blocks.sum(axis=0)
+        np.add.at(counts, (self._places, bins), 1)
+        means = (counts * self.embedding.scores).sum(axis=1) / (np.maximum(counts.sum(axis=1), 1) * SCALE)
+        furthest = np.argsort(-np.abs(means), kind="stable")[:NAMED].tolist()
+        first = self.embedding.features[furthest[0]]
+        distance = float(np.sqrt((means**2).sum()))
+        return {
+            "threshold": min(self._yardstick.alarm),
+            "summary": f"what the texts mean to the model has moved by {distance:.2f} standard deviations, "
+            f"furthest {first.name}",
+            "window": f"last {int(counts[0].sum())} entries",
+            "n": int(counts[0].sum()),
+            "coordinates": {self.embedding.features[at].name: round(float(means[at]), 3) for at in furthest},
+            "reference": first.counts.tolist(),
+            "current": counts[furthest[0]][: len(first.counts)].tolist(),
+            **first.bins(),
+        }
+
+    def level(self) -> tuple[float, float]:
+        """Return how far the last test was on the way to an alarm, and 1."""
+        return self.scan.share, 1.0
+
+    def dump(self) -> dict[str, Any]:
+        """Return the state as plain values."""
+        return {
+            "scan": self.scan.dump(),
+            "blocks": self.blocks.tolist(),
+            "dependence": self._dependence.dump(),
+            "inflation": self._inflation,
+            "swing": self._swing,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take the state back; `at_multiple` follows."""
+        self.scan.load(state["scan"])
+        self.blocks = np.array(state["blocks"], dtype=np.int64)
+        self._dependence.load(state["dependence"])
+        self._inflation, self._swing = state["inflation"], state["swing"]

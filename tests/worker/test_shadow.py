@@ -1,0 +1,163 @@
+"""Shadow versions in a worker: what they write, what they never touch, and how they begin and end."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from broker.groups import groups_of
+from broker.manifest import Pointer
+from broker.shadows import is_in_sample
+from broker.streams import shadow_group
+from broker.versions import mirror
+from tests.servers import eventually
+from tests.worker.builders import TAG, fields, results, served, working, write_model
+
+generations = iter(range(2, 1000))  # the store's pointer has the first
+
+
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch):
+    monkeypatch.setattr("worker.shadowing.EVERY_S", 0.05)
+    monkeypatch.setattr("worker.shadow.BLOCK_MS", 100)
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store where version 1 is live and version 2 can be loaded."""
+    write_model(tmp_path, version="2")
+    write_model(tmp_path, version="1")
+    return tmp_path
+
+
+async def want(redis, **shadows):
+    await mirror(redis, TAG.model, Pointer(version="1", generation=next(generations), shadows=shadows))
+
+
+async def groups(redis):
+    return {group["name"].decode(): group for group in await groups_of(redis, TAG.requests)}
+
+
+async def opened(redis, version="2"):
+    async def is_open():
+        return shadow_group(version) in await groups(redis)
+
+    await eventually(is_open, f"shadow {version} has a group")
+
+
+async def send(redis, count, **more):
+    sent = [fields(f"good film {number}", **more) for number in range(count)]
+    for each in sent:
+        await redis.xadd(TAG.requests, each)
+    return sent
+
+
+async def by_role(redis, role, count):
+    async def enough():
+        return sum(result.get("role", "live") == role for result in await results(redis)) >= count
+
+    await eventually(enough, f"{count} results of role {role}")
+    return [result for result in await results(redis) if result["role"] == role]
+
+
+async def test_a_shadow_answers_every_text_beside_the_live_version_and_touches_nothing_else(server, redis, store):
+    async with working(server, models=store):
+        await want(redis, **{"2": 1.0})
+        await opened(redis)
+        sent = await send(redis, 30, reply_to="gateway", true_label="positive")
+        shadows = await by_role(redis, "shadow", 30)
+        await by_role(redis, "live", 30)
+        assert Counter(result["id"] for result in shadows) == Counter(each["id"] for each in sent)
+        assert {result["version"] for result in shadows} == {"2"}
+        assert await redis.xlen(TAG.results) == 60
+        assert await redis.xlen(TAG.feedback) == 30
+        assert await redis.xlen(TAG.replies("gateway")) == 30
+        stored = [value async for key in redis.scan_iter("*:answers:*") for value in await redis.hvals(key)]
+        assert len(stored) == 30
+        assert all(b'"version":"1"' in answer for answer in stored)
+        rows = [value async for key in redis.scan_iter("*:joins:*") for value in await redis.hvals(key)]
+        assert len(rows) == 30
+        assert not any(b'"2"' in row for row in rows)
+        assert int(await redis.get(TAG.backlog)) <= 0
+        assert not await redis.xlen(TAG.dead)
+
+
+async def test_all_shadows_see_the_same_sample(server, redis, store):
+    write_model(store, version="3")
+    async with working(server, models=store):
+        await want(redis, **{"2": 0.4, "3": 0.2})
+        await opened(redis)
+        await opened(redis, "3")
+        sent = await send(redis, 60)
+        chosen = {share: {each["id"] for each in sent if is_in_sample(each["id"], share)} for share in (0.4, 0.2)}
+        found = await by_role(redis, "shadow", len(chosen[0.4]) + len(chosen[0.2]))
+        ids = {version: {result["id"] for result in found if result["version"] == version} for version in "23"}
+        assert ids == {"2": chosen[0.4], "3": chosen[0.2]}
+        assert chosen[0.2] < chosen[0.4]
+
+        async def all_read():
+            return all(group["pending"] == group["lag"] == 0 for group in (await groups(redis)).values())
+
+        await eventually(all_read, "what is not in the sample is passed by")
+
+
+async def test_a_shadow_begins_at_the_end_and_leaves_nothing_when_it_is_switched_off(server, redis, store):
+    async with working(server, models=store):
+        await send(redis, 5)
+        await by_role(redis, "live", 5)
+        await want(redis, **{"2": 1.0})
+        await opened(redis)
+        late = await send(redis, 1)
+        (only,) = await by_role(redis, "shadow", 1)
+        assert only["id"] == late[0]["id"]
+        await want(redis)
+
+        async def gone():
+            return set(await groups(redis)) == {"workers"}
+
+        await eventually(gone, "the janitor has removed the group")
+        assert not await redis.exists(TAG.lease(shadow_group("2")))
+        assert not await redis.xlen(TAG.alerts)
+
+
+async def test_what_a_dead_worker_held_of_a_shadow_is_finished_by_another_and_poison_given_up(server, redis, store):
+    await redis.xgroup_create(TAG.requests, shadow_group("2"), mkstream=True)
+    innocent, poison = await send(redis, 2)
+    taken = await redis.xreadgroup(shadow_group("2"), "dead", {TAG.requests: ">"})
+    await redis.xclaim(TAG.requests, shadow_group("2"), "dead", 0, [taken[0][1][1][0]], retrycount=2, justid=True)
+    await want(redis, **{"2": 1.0})
+    async with working(server, models=store, claim_ms=200):
+        found = {result["id"]: result for result in await by_role(redis, "shadow", 2)}
+    assert (found[innocent["id"]]["status"], found[innocent["id"]]["deliveries"]) == ("ok", "2")
+    assert (found[poison["id"]]["status"], found[poison["id"]]["code"]) == ("error", "inference_failed")
+    assert not await redis.xlen(TAG.dead)
+
+
+async def test_a_shadow_that_raises_writes_its_error_and_disturbs_nobody(server, redis, store):
+    async with working(server, served(), models=store):
+        await want(redis, **{"2": 1.0})
+        await opened(redis)
+        await redis.xadd(TAG.requests, fields("RAISE"))
+        await redis.xadd(TAG.requests, {"nonsense": "1"})
+        await redis.xadd(TAG.requests, fields("good"))
+        first, second = await by_role(redis, "shadow", 2)
+        assert (first["status"], first["code"]) == ("error", "inference_failed")
+        assert (second["status"], second["label"]) == ("ok", "positive")
+        assert await redis.xlen(TAG.dead) == 2, "those of the live version"
+
+
+async def test_no_shadow_runs_where_texts_are_not_stored(server, redis, store, caplog):
+    async with working(server, models=store, store_text="none"):
+        await want(redis, **{"2": 1.0})
+        await eventually(lambda: asyncio.sleep(0, "OBSERVA_STORE_TEXT=none" in caplog.text), "it is said why")
+        assert shadow_group("2") not in await groups(redis)
+
+
+async def test_a_damaged_version_is_refused_and_live_answers_go_on(server, redis, store, caplog):
+    (store / "toy" / "2" / "model.json").write_text("{}")
+    async with working(server, models=store):
+        await want(redis, **{"2": 1.0})
+        await eventually(lambda: asyncio.sleep(0, "is refused" in caplog.text), "it is said")
+        await send(redis, 3)
+        await by_role(redis, "live", 3)
+        assert shadow_group("2") not in await groups(redis)

@@ -1,0 +1,64 @@
+"""From what params.yaml says of a source to its rows: one reader for each source."""
+
+import io
+import tarfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from trainer import hub, tables
+from trainer.data import DataError, fetch, member
+from trainer.params import Params
+from trainer.rows import Row
+from trainer.sources import Hub, LocalFile, Ratings, Table
+
+ROOT = Path(__file__).parents[1]
+MEASUREMENTS = "hutto_ICWSM_2014.tar.gz"  # an archive within the VADER source distribution
+HEADER_LINES = 3  # names, types, roles
+
+Reader = Callable[[Any, Params, Path], Iterable[Row]]  # its parameters, all parameters, the cache
+
+
+def ratings(source: Ratings, params: Params, cache: Path) -> Iterator[Row]:
+    """Yield ``positive`` and ``negative`` texts, without those rated closer to 0 than the least rating."""
+    archive = fetch(params.archives[source.archive], cache)
+    with tarfile.open(fileobj=io.BytesIO(member(archive, MEASUREMENTS))) as measurements:
+        try:
+            file = measurements.extractfile(source.file)
+        except KeyError:
+            file = None
+        if file is None:
+            raise DataError(f"{MEASUREMENTS} of {archive} holds no file {source.file}")
+        content = file.read().decode("utf-8")
+    for line in filter(str.strip, content.splitlines()):
+        _, rating, text = line.split("\t", 2)
+        if abs(float(rating)) >= source.least_rating:
+            yield Row(text, "positive" if float(rating) > 0 else "negative")
+
+
+def table(source: Table, params: Params, cache: Path) -> Iterator[Row]:
+    """Yield the rows of the archive's training and test file."""
+    archive = fetch(params.archives[source.archive], cache)
+    for part, name in (("train", source.train), ("test", source.test)):
+        lines = member(archive, name).decode("utf-8").split("\n")
+        for line in filter(None, lines[HEADER_LINES:]):
+            label, _, text = line.partition("\t")
+            yield Row(text, label, part)  # type: ignore[arg-type]  # mypy sees any string
+
+
+def local_file(source: LocalFile, params: Params, cache: Path) -> Iterator[Row]:  # noqa: ARG001 every reader's form
+    """Yield the rows of a file of anyone's."""
+    return tables.rows(ROOT / source.path, text=source.text, label=source.label)
+
+
+def hub_dataset(source: Hub, params: Params, cache: Path) -> Iterator[Row]:  # noqa: ARG001 every reader's form
+    """Yield the rows of a data set of the hub."""
+    return hub.rows(source, cache)
+
+
+READERS: Final[Mapping[str, Reader]] = {
+    "ratings": ratings,
+    "tab": table,
+    "file": local_file,
+    "hub": hub_dataset,
+}

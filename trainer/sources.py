@@ -1,0 +1,68 @@
+"""What params.yaml may say of a data set: where it comes from, and what is done to its texts before they are split."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from broker.manifest import Label, Sha256
+
+ArchiveName = str
+# hash: the hash of a text shares it out; published: test is what the source says, and valid is drawn from its train;
+# test: all of it is for judging
+Split = Literal["hash", "published", "test"]
+
+
+class SourceParams(BaseModel):
+    """What any data set may say. A further source is one class here and one reader in ``trainer.datasets``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    relabel: dict[Label, Label] | None = None  # its label to ours; a text of any other label is left out
+    drop_words: tuple[str, ...] = ()  # that tell the source and not the topic
+    excerpt: Annotated[tuple[int, int] | None, Field(description="fewest and most first words")] = None
+    most_per_label: Annotated[int | None, Field(ge=1)] = None  # texts, drawn by the hash of the text
+    split: Split = "hash"
+    digest: Sha256 | None = None  # of labels and texts as read; another one is refused
+
+
+class Ratings(SourceParams):
+    """Texts with a mean human rating, from an archive of archives: tab-separated id, rating, text."""
+
+    source: Literal["ratings"]
+    archive: ArchiveName
+    file: str
+    least_rating: float  # closer to 0 than this, raters did not agree on a side
+
+
+class Table(SourceParams):
+    """Files of an archive with three header lines, then label and text, tab-separated."""
+
+    source: Literal["tab"]
+    archive: ArchiveName
+    train: str
+    test: str
+
+
+class LocalFile(SourceParams):
+    """A CSV, JSONL or Parquet file of anyone's; the path is relative to the repository."""
+
+    source: Literal["file"]
+    path: str
+    text: str = "text"  # column
+    label: str = "label"  # column
+
+
+class Hub(SourceParams):
+    """A data set of the Hugging Face hub, read from the Parquet form that the hub keeps of every public one."""
+
+    source: Literal["hub"]
+    name: str  # owner/name
+    config: str = "default"
+    train: str = "train"
+    test: str | None = "test"
+    text: str = "text"
+    label: str = "label"
+    names: tuple[Label, ...] = ()  # of labels that are kept as numbers, in order
+
+
+DatasetParams = Annotated[Ratings | Table | LocalFile | Hub, Field(discriminator="source")]

@@ -1,0 +1,1 @@
+"""The explainer: which words made an answer. Its own process and libraries, and the worker's loaders."""

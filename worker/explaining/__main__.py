@@ -1,0 +1,5 @@
+"""``python -m worker.explaining``."""
+
+from worker.explaining.app import main
+
+main()

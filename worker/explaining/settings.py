@@ -1,0 +1,16 @@
+"""What may be set for the explainer; the log and the model store are set in broker/settings.py."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from broker.settings import BrokerSettings
+
+
+class ExplainerSettings(BrokerSettings):
+    """One explainer process."""
+
+    explainer_host: str = "127.0.0.1"
+    explainer_port: Annotated[int, Field(ge=1, le=65_535)] = 8002  # of /healthz and /metrics
+    explainer_evaluations: Annotated[int, Field(ge=16, le=10_000)] = 400  # most texts the model is asked about for one
+    explainer_nice: Annotated[int, Field(ge=0, le=19)] = 15  # answers come first: how far behind them it queues

@@ -1,0 +1,135 @@
+"""Holding what the store's pointer wants: the next version is made ready beside serving, then takes over at once."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Final
+
+from broker.errors import ModelRefusedError
+from broker.manifest import Pointer
+from worker.handler import Handler
+from worker.loading import Loading
+from worker.metrics import REFUSED, SWAPS
+from worker.models import Loaded, Served
+from worker.speed import Speed
+from worker.trouble import PASSING, Trouble
+
+LOOK_S: Final = 3.0  # between two looks at the pointer; a message on the control stream makes it sooner
+AGAIN_S: Final = 60.0  # before a version that was refused is tried again: somebody may have put it right
+
+logger = logging.getLogger(__name__)
+
+
+class Follower:
+    """One model of one worker: what is served of it, what is wanted, and what was refused and why."""
+
+    def __init__(self, served: Served, speed: Speed, handlers: Sequence[Handler], loading: Loading) -> None:
+        self.served = served
+        self.speed = speed
+        self.pointer: Pointer | None = None  # as last read
+        self.refused: dict[str, str] = {}
+        self.tell: Callable[[], Awaitable[None]] | None = None  # called when one of the above has changed
+        self._handlers = handlers
+        self._loading = loading
+        self._loaded: dict[str, Loaded] = dict(served.versions)
+        self._paces = {served.live: (speed.texts_per_second, speed.batch)}
+        self._refused_at: dict[str, float] = {}
+        self._hurry = asyncio.Event()
+        self._trouble = Trouble("following", served.name)
+
+    async def run(self) -> None:
+        """Look at the pointer, over and over, and do what it says."""
+        while True:
+            self._hurry.clear()
+            try:
+                await self.look()
+            except PASSING as error:
+                self._trouble.met(error)
+            else:
+                self._trouble.over()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), LOOK_S)
+
+    def hurry(self) -> None:
+        """Look now: something changed."""
+        self._hurry.set()
+
+    async def look(self) -> None:
+        """Read the pointer and hold what it wants; read it again after each version, which takes seconds to load.
+
+        Raises:
+            ModelRefusedError, StoreError: the pointer cannot be read, or a version cannot be fetched now.
+
+        """
+        while True:
+            pointer = await self._loading.pointer(self.served.name)
+            if pointer != self.pointer:
+                self._forgive()
+            self.pointer = pointer
+            await self._arrange(pointer)
+            missing = next((version for version in _wanted(pointer) if self._is_missing(version)), None)
+            if missing is None:
+                return
+            await self._load(missing)
+
+    def _is_missing(self, version: str) -> bool:
+        return version not in self._loaded and time.monotonic() - self._refused_at.get(version, -AGAIN_S) >= AGAIN_S
+
+    async def _load(self, version: str) -> None:
+        name = self.served.name
+        try:
+            ready = await self._loading.ready(name, version)
+        except ModelRefusedError as error:
+            logger.error("a version is refused: %s", error, extra={"model": name, "version": version})  # noqa: TRY400
+            self._refused_at[version] = time.monotonic()
+            self.refused[version] = str(error)
+            REFUSED.labels(name, version).set(1)
+            await self._tell()
+            return
+        self._forgive(version)
+        self._loaded[version] = ready.loaded
+        self._paces[version] = (ready.warmth.texts_per_second, ready.batch)
+
+    async def _arrange(self, pointer: Pointer) -> None:
+        """Serve what is wanted and loaded and drop the rest, the former live version only when the next is here."""
+        before = self.served
+        live = pointer.version if pointer.version in self._loaded else before.live
+        canary = pointer.canary.version if pointer.canary else None
+        held = {version: self._loaded[version] for version in (live, canary) if version and version in self._loaded}
+        canary = None if canary == live or canary not in held else canary
+        if (live, canary, held.keys()) == (before.live, before.canary, before.versions.keys()):
+            return
+        self._loaded = held
+        self.served = Served(before.name, live, dict(held), canary)
+        for handler in self._handlers:
+            handler.served = self.served
+        self._keep_pace()
+        if live != before.live:
+            self.speed.texts_per_second, _ = self._paces[live]
+            SWAPS.labels(before.name).inc()
+            logger.info("another version is live", extra={"model": before.name, "version": live, "before": before.live})
+        await self._tell()
+
+    def _keep_pace(self) -> None:
+        """Read no more at once than the slowest of those who may answer can finish in time."""
+        self._paces = {version: pace for version, pace in self._paces.items() if version in self._loaded}
+        self.speed.batch = min((batch for _, batch in self._paces.values()), default=self.speed.batch)
+
+    def _forgive(self, *versions: str) -> None:
+        for version in versions or tuple(self.refused):
+            self._refused_at.pop(version, None)
+            if self.refused.pop(version, None) is not None:
+                REFUSED.remove(self.served.name, version)
+
+    async def _tell(self) -> None:
+        if self.tell:
+            with suppress(*PASSING):  # it is said again every few seconds
+                await self.tell()
+
+
+def _wanted(pointer: Pointer) -> Iterator[str]:
+    yield pointer.version
+    if pointer.canary:
+        yield pointer.canary.version

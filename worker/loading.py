@@ -1,0 +1,151 @@
+"""Getting a version ready to serve: fetched, checked, loaded, warm. Also beside serving, on a thread that gives way."""
+
+import asyncio
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from broker.errors import ModelRefusedError
+from broker.manifest import Pointer
+from broker.store import Store, store_of
+from worker.models import Loaded, Served, first_line, load_version
+from worker.settings import WorkerSettings
+from worker.speed import Speed, Warmth, batch_that_fits, warm_up
+
+T = TypeVar("T")
+
+GIVES_WAY: Final = 10  # added to the thread's niceness, which on Linux each thread has for itself
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A version that may answer, and how fast it is."""
+
+    loaded: Loaded
+    warmth: Warmth
+    batch: int  # most entries read at once, if it is to answer them
+
+
+class Loading:
+    """The store as one worker sees it."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._store: Store = store_of(settings)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loading", initializer=_give_way)
+
+    async def pointer(self, model: str) -> Pointer:
+        """Return which versions of *model* are wanted.
+
+        Raises:
+            ModelRefusedError, StoreError: the pointer cannot be read.
+
+        """
+        return await self._beside(lambda: self._store.pointer(model))
+
+    async def ready(self, model: str, version: str) -> Ready:
+        """Return a version that is ready, without holding up whoever serves.
+
+        Raises:
+            ModelRefusedError: it may not serve.
+            StoreError: it cannot be fetched now.
+
+        """
+        return await self._beside(lambda: self.ready_now(model, version))
+
+    async def loaded(self, model: str, version: str) -> Loaded:
+        """Return a version that answers nobody, however slow it is, without holding up whoever serves.
+
+        Raises:
+            ModelRefusedError: it is damaged, or not what its place says.
+            StoreError: it cannot be fetched now.
+
+        """
+        return await self._beside(lambda: self.load(model, version))
+
+    def ready_now(self, model: str, version: str) -> Ready:
+        """Return a version that is ready; takes seconds.
+
+        Raises:
+            ModelRefusedError: it may not serve.
+            StoreError: it cannot be fetched now.
+
+        """
+        loaded = self.load(model, version)
+        try:
+            warmth = warm_up(loaded, self._settings.worker_batch)
+            batch = batch_that_fits(self._settings, model, warmth.slowest_batch_s)
+        except Exception as error:  # a model of any kind may raise anything
+            raise ModelRefusedError(f"{model} {version}: {first_line(error)}") from error
+        logger.info(
+            "model is warm",
+            extra={
+                "model": model,
+                "version": version,
+                "texts_per_second": round(warmth.texts_per_second, 1),
+                "slowest_batch_s": round(warmth.slowest_batch_s, 3),
+                "batch": batch,
+            },
+        )
+        return Ready(loaded, warmth, batch)
+
+    def load(self, model: str, version: str) -> Loaded:
+        """Fetch a version if it is not here, and load it.
+
+        Raises:
+            ModelRefusedError: it is damaged, or not what its place says.
+            StoreError: it cannot be fetched now.
+
+        """
+        folder = self._store.fetch(model, version, self._settings.models)
+        loaded = load_version(folder)
+        if (loaded.manifest.name, loaded.manifest.version) != (model, version):
+            raise ModelRefusedError(f"{folder}: model.json is of {loaded.manifest.name} {loaded.manifest.version}")
+        return loaded
+
+    def first(self) -> list[tuple[Served, Speed]]:
+        """Return the models to serve from the start, each with its live version.
+
+        Raises:
+            ModelRefusedError: there is nothing to serve, or neither a live version nor the one before can be loaded.
+            StoreError: the store cannot be read.
+
+        """
+        names = list(self._settings.worker_models) or self._store.models()
+        if not names:
+            raise ModelRefusedError(f"{self._store}: no model with a live.json; set OBSERVA_MODELS or run `just train`")
+        return [self._first(name) for name in names]
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _first(self, model: str) -> tuple[Served, Speed]:
+        pointer = self._store.pointer(model)
+        version = pointer.version
+        try:
+            found = self.ready_now(model, version)
+        except ModelRefusedError as error:
+            if pointer.previous is None:
+                raise
+            logger.error("the live version is refused, the one before it serves: %s", error)  # noqa: TRY400 one line
+            version = pointer.previous
+            found = self.ready_now(model, version)
+        return Served(model, version, {version: found.loaded}), Speed(found.warmth.texts_per_second, found.batch)
+
+    async def _beside(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _give_way() -> None:
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.nice(0) + GIVES_WAY)
