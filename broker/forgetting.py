@@ -14,6 +14,7 @@ from broker.streams import WORKERS, PredictionId, Tag
 
 PAGE: Final = 500
 AGAIN_S: Final = 0.2
+FLUSH_S: Final = 10
 ERASED: Final = b"erased"  # the only field but the schema's of the mark that stands where the last entry was erased
 
 Found = dict[str, list[str]]  # stream to entry ids
@@ -60,6 +61,8 @@ async def forget(redis: Redis, tags: Iterable[Tag], ids: set[str], *, wait_s: fl
                 if left and asyncio.get_running_loop().time() > end:
                     forgotten.waiting[stream] += len(left)
                     break
+                if left:
+                    await redis.set(tag.flush, 1, ex=FLUSH_S)  # an archiver that reads them need not wait for more
                 await asyncio.sleep(AGAIN_S if left else 0)
             if forgotten.waiting[tag.requests]:
                 break

@@ -110,6 +110,38 @@ class Pointer(_Document):
     canary: Canary | None = None
     shadows: dict[ModelVersion, Annotated[float, Field(gt=0, le=1)]] = {}  # version to the share of requests it sees
 
+    def promoted(self, version: ModelVersion) -> "Pointer":
+        """Return what is wanted once *version* is live; it is then neither canary nor shadow any more."""
+        if version == self.version:
+            return self
+        canary = None if self.canary and self.canary.version == version else self.canary
+        return self._with(version, canary)
+
+    def rolled_back(self) -> "Pointer":
+        """Return what is wanted once the version before is live again; a canary ends, since nothing is tried now."""
+        return self if self.previous is None else self._with(self.previous, None)
+
+    def _with(self, version: ModelVersion, canary: Canary | None) -> "Pointer":
+        shadows = {each: share for each, share in self.shadows.items() if each != version}
+        return self.model_copy(
+            update={"version": version, "previous": self.version, "canary": canary, "shadows": shadows}
+        )
+
+
+class GoldenText(_Document):
+    """A text and what the version said of it when it was made."""
+
+    text: Annotated[str, Field(min_length=1)]
+    probabilities: tuple[float, ...]  # in label id order
+
+
+class Golden(_Document):
+    """``golden.json``: texts whose answers a worker repeats before it lets the version serve; a folder may have it."""
+
+    schema_version: int = 1
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.05  # of a probability: int8 sums differ from CPU to CPU
+    texts: Annotated[tuple[GoldenText, ...], Field(min_length=1, max_length=64)]
+
 
 def read_manifest(folder: Path) -> ModelManifest:
     """Read ``model.json`` of *folder* without checking any other file.

@@ -91,7 +91,7 @@ async def remove_abandoned(redis: Redis, tag: Tag, now_ms: int) -> None:
         version = group["name"].decode().removeprefix(SHADOW)
         if version not in pointer.shadows:
             await close_group(redis, tag, version)
-        elif not await redis.exists(_reading(tag, version)):
+        elif await redis.get(_reading(tag, version)) is None:
             await close_group(redis, tag, version)
             await _write(redis, tag, _abandoned(tag, version, group["lag"] or 0, now_ms))
 
@@ -117,7 +117,7 @@ def _abandoned(tag: Tag, version: str, lag: int, now_ms: int) -> Alert:
         statistic=float(lag),
         threshold=0.0,
         summary=f"Shadow version {version} of {tag.model} is wanted and no worker reads it: its group was removed",
-        evidence={"runbook": "docs/models.md", "entries_behind": lag},
+        evidence={"runbook": "docs/runbooks/ShadowAbandoned.md", "entries_behind": lag},
         at_ms=now_ms,
     )
 

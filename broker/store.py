@@ -165,7 +165,7 @@ class Store:
         for name, digest in manifest.files.items():
             if not re.fullmatch(FILE_PATTERN, name):
                 raise ModelRefusedError(f"{path}: model.json names {name!r}, which is not a plain file of the folder")
-            files[name] = self._files.cat_file(f"{path}/{name}")
+            files[name] = self._content(f"{path}/{name}")
             if digest_of(files[name]) != digest:
                 raise ModelRefusedError(
                     f"{path}/{name}: sha256 differs from model.json; the file is damaged or was changed"
@@ -174,15 +174,15 @@ class Store:
 
     def _document(self, document: type[DocumentT], *parts: str) -> DocumentT:
         path = self._path(*parts)
-        try:
-            with self._reached():
-                content = self._files.cat_file(path)
-        except FileNotFoundError as error:
-            setting = "OBSERVA_MODELS" if self.folder else "OBSERVA_STORE"
-            raise ModelRefusedError(
-                f"{path}: cannot be read (there is none); check {setting}, or: just models"
-            ) from error
-        return parsed(content, document, path)
+        return parsed(self._content(path), document, path)
+
+    def _content(self, path: str) -> bytes:
+        with self._reached():
+            try:
+                return bytes(self._files.cat_file(path))
+            except FileNotFoundError as error:
+                setting = "OBSERVA_MODELS" if self.folder else "OBSERVA_STORE"
+                raise ModelRefusedError(f"{path}: cannot be read (there is none); check {setting}") from error
 
     def _path(self, *parts: str) -> str:
         return "/".join((self._root, *parts))
@@ -207,7 +207,7 @@ class Store:
     def _reached(self) -> Iterator[None]:
         try:
             yield
-        except (FileNotFoundError, ModelRefusedError, PointerMovedError, StoreError):
+        except (ModelRefusedError, PointerMovedError, StoreError):
             raise
         except OSError as error:
             raise StoreError(

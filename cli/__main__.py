@@ -23,6 +23,7 @@ from cli import (
     predict,
     promote,
     report,
+    retrain_on_alert,
     rollback,
     shadow,
 )
@@ -43,6 +44,7 @@ COMMANDS = {
     "canary": (canary, "let a version answer a share of the requests"),
     "compare": (compare, "two versions by what they answered"),
     "dead": (dead, "what could not be processed, and another try"),
+    "retrain-on-alert": (retrain_on_alert, "train again when an alarm says so, at most once a day"),
     "forget": (forget, "erase what the log holds of one prediction or subject"),
     "keys": (keys, "who may call a gateway that asks for API keys"),
 }

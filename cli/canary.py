@@ -12,10 +12,11 @@ from broker.manifest import Canary, Pointer
 from broker.store import store_of
 from broker.versions import wanted
 from cli.arguments import name
+from cli.promote import prepare
 from cli.reading import opened
 from cli.settings import CliSettings
-from cli.terminal import note, percent
-from cli.trying import check_version, comes_true, live_workers, say_untold, share
+from cli.terminal import note, percent, printable
+from cli.trying import check_not_live, comes_true, end_canary, live_workers, say_untold, share
 
 WAIT_S: Final = 30.0  # for every worker to load a version
 
@@ -44,45 +45,33 @@ async def run(args: argparse.Namespace, settings: CliSettings) -> int:
 
 async def _begin(redis: Redis, settings: CliSettings, args: argparse.Namespace) -> int:
     store, model, version = store_of(settings), args.model, args.version
-    await check_version(store, model, version)
+    seen = await check_not_live(store, model, version)
+    await prepare(store, settings, model, version, None, seen)
 
     def alter(pointer: Pointer) -> Pointer:
         return pointer.model_copy(update={"canary": Canary(version=version, share=args.share)})
 
     say_untold(await change(store, redis, model, alter))
 
-    async def is_served() -> bool:
-        workers = await live_workers(redis, model)
-        return bool(workers) and all(version in worker.versions for worker in workers)
+    workers = await live_workers(redis, model)
 
-    if await comes_true(is_served, WAIT_S):
+    async def is_served_or_refused() -> bool:
+        workers[:] = await live_workers(redis, model)
+        return bool(workers) and all(version in {*worker.versions, *worker.refused} for worker in workers)
+
+    if await comes_true(is_served_or_refused, WAIT_S) and all(version in worker.versions for worker in workers):
         print(f"{model} {version} answers {percent(args.share)} of the requests; end it: just canary {model} --off")
         return 0
-    note(f"not every worker has {model} {version} yet, so the live version answers all; look at: just logs worker")
+    why = next(
+        (worker.refused[version] for worker in workers if version in worker.refused), "look at: just logs worker"
+    )
+    note(f"not every worker has {model} {version}, so the live version answers all; {printable(why)}")
     return 1
 
 
 async def _end(redis: Redis, settings: CliSettings, args: argparse.Namespace) -> None:
-    pointer = await end(redis, settings, args.model, args.version)
+    pointer = await end_canary(redis, settings, args.model, args.version)
     print(f"{args.model} has no canary; {pointer.version} answers everything")
-
-
-async def end(redis: Redis, settings: CliSettings, model: str, version: str | None = None) -> Pointer:
-    """Switch the canary off, whichever it is or if it is *version*, and return what is wanted now.
-
-    Raises:
-        ObservaError: another version is the canary; nothing was changed.
-
-    """
-
-    def alter(pointer: Pointer) -> Pointer:
-        if version and pointer.canary and pointer.canary.version != version:
-            raise ObservaError(f"the canary is {pointer.canary.version}, not {version}: just canary {model} --off")
-        return pointer.model_copy(update={"canary": None})
-
-    changed = await change(store_of(settings), redis, model, alter)
-    say_untold(changed)
-    return changed.pointer
 
 
 async def _show(redis: Redis, model: str) -> None:

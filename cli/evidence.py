@@ -26,8 +26,13 @@ WORDS = {
     "non_latin_ratio": "share of letters that are not Latin",
     "queue_ms": "wait before inference, ms",
     "inference_ms": "inference, ms",
+    "shadow": "shadow version that nobody reads",
+    "embedding": "what the texts say (embedding)",
+    "errors": "share of errors",
+    "abstained": "share of abstentions",
+    "truncated": "share of truncated texts",
+    "empty": "share of empty texts",
 }
-OF_ACCURACY = {"e-sr": "AccuracyAlarm", "adwin": "AccuracyFell"}  # detector to its page
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +57,9 @@ class Alarm:
 
 
 def runbook(alert: Alert) -> str:
-    """Return the page that says what to do: the alert's own, or the one of its kind."""
+    """Return the page that says what to do; older alerts name none."""
     named = alert.evidence.get("runbook")
-    if isinstance(named, str):
-        return named
-    match alert.feature:
-        case "accuracy":
-            page = OF_ACCURACY.get(alert.detector, "AccuracyBelowTarget")
-        case "estimated_accuracy":
-            page = "EstimatedAccuracyLow"
-        case "predicted_label":
-            page = "TargetDrift"
-        case "confidence" | "entropy":
-            page = "ConfidenceDrift"
-        case feature if feature.startswith("accuracy/"):
-            page = "SliceAccuracyLow"
-        case _:
-            page = "InputDrift"
-    return f"{RUNBOOKS}/{page}.md"
+    return named if isinstance(named, str) else f"{RUNBOOKS}/README.md"
 
 
 def lines(alarm: Alarm, now_ms: float) -> list[str]:
@@ -92,7 +82,7 @@ def lines(alarm: Alarm, now_ms: float) -> list[str]:
 
 def histogram_lines(evidence: dict[str, Any]) -> list[str]:
     """Return reference and current counts as two rows of bars, and the bin that moved most; nothing without both."""
-    reference, recent = evidence.get("reference"), evidence.get("counts")
+    reference, recent = evidence.get("reference"), evidence.get("current", evidence.get("counts"))
     if not _counts(reference) or not _counts(recent) or len(reference or ()) != len(recent or ()):
         return []
     before, now = shares(reference or ()), shares(recent or ())

@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 from broker.errors import ObservaError
 from broker.forgetting import Forgotten, forget, ids_of_subject
 from broker.streams import PredictionId
+from cli.archived import Archived
 from cli.arguments import add_model, positive, tags_of
 from cli.reading import opened
 from cli.settings import CliSettings
@@ -37,13 +38,16 @@ async def run(args: argparse.Namespace, settings: CliSettings) -> int:
         with suppress(ValueError):
             wanted = PredictionId.parse(args.who)
             tags, ids = [wanted.tag], {args.who}
-        ids = ids or await ids_of_subject(redis, tags, args.who)
+        archived = Archived.of(settings, redis, tags)
+        ids = ids or await ids_of_subject(redis, tags, args.who) | await archived.ids_of(args.who)
         if not ids:
             raise ObservaError(
                 f"the log holds nothing that {printable(args.who)} sent; "
                 "results of older requests no longer say whose they are"
             )
+        await archived.wait_written(args.wait)
         forgotten = await forget(redis, tags, ids, wait_s=args.wait, now=args.now)
+        await archived.forget(ids, forgotten, args.wait)
         _print(forgotten, len(ids))
         await _rewrite_files(redis, settings)
     return int(bool(forgotten.waiting))

@@ -1,4 +1,4 @@
-"""What the log says of one model since a point in time: answers, labels and the slices they fall into."""
+"""What the log says of one model since a point in time: answers and their labels."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -18,8 +18,6 @@ MOST = 500_000  # entries read of one stream
 EVALUATION = "evaluation"  # the tag of an evaluation run, which is reported apart
 STEPS = 24  # points of a picture over time
 BINS = 10  # of confidence
-SLICE_LABELS = 20  # fewer labels say nothing about a slice
-SLICES = 10
 
 
 class Labelled(NamedTuple):
@@ -30,7 +28,6 @@ class Labelled(NamedTuple):
     label: str
     predicted: str
     confidence: float
-    slices: tuple[str, ...]  # "tag=value"
 
     @property
     def right(self) -> bool:
@@ -80,10 +77,7 @@ class History:
                 continue
             if EVALUATION in label.tags or self.step(made_ms) is None:
                 continue
-            slices = tuple(f"{name}={value}" for name, value in sorted(label.tags.items()))
-            self.labels[label.id] = Labelled(
-                made_ms, label.version, label.label, label.predicted, label.confidence, slices
-            )
+            self.labels[label.id] = Labelled(made_ms, label.version, label.label, label.predicted, label.confidence)
 
     def over_time(self) -> list[dict[str, Any]]:
         """Return answers, errors and accuracy with its 95 % interval, one row a step."""
@@ -129,19 +123,6 @@ class History:
             for part in bins
             if part
         ]
-
-    def worst_slices(self) -> list[dict[str, Any]]:
-        """Return the slices of the requests' tags with the lowest upper bound of accuracy, worst first."""
-        found: dict[str, Counter[bool]] = {}
-        for one in self.labels.values():
-            for name in one.slices:
-                found.setdefault(name, Counter())[one.right] += 1
-        rows = [
-            {"slice": name, **accuracy_of(of[True], of.total())}
-            for name, of in found.items()
-            if of.total() >= SLICE_LABELS
-        ]
-        return sorted(rows, key=lambda row: (row["upper"], row["slice"]))[:SLICES]
 
 
 def accuracy_of(right: int, count: int) -> dict[str, Any]:

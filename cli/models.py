@@ -81,7 +81,7 @@ async def _describe(store: Store, redis: Redis | None, model: str) -> dict[str, 
         "name": model,
         "wanted": pointer.model_dump(),
         "workers": len(workers),
-        "redis_agrees": None if redis is None else known == pointer,
+        "redis_agrees": None if redis is None or known is None else known == pointer,
         "versions": [_version(one, pointer, workers) for one in versions],
     }
 

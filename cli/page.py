@@ -11,6 +11,9 @@ from cli.evidence import WORDS, bin_name, shares, when
 from cli.terminal import percent
 
 Document = Mapping[str, Any]
+
+DRIFT_ROWS = 40  # of a version, the nearest to their thresholds
+DISTANCES = {"psi": "PSI", "js": "Jensen-Shannon", "ks": "Kolmogorov-Smirnov", "wasserstein": "Wasserstein"}
 _PAGE = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
 
 
@@ -98,19 +101,29 @@ def _alarms(alarms: Sequence[Document]) -> str:
 def _alarm(alarm: Document) -> str:
     ended = alarm.get("ended_ms")
     times = f"{when(alarm['at_ms'])} to {when(ended)}" if ended else f"on since {when(alarm['at_ms'])}"
-    samples = "".join(f"<br><code>{_e(sample)}</code>" for sample in alarm["evidence"].get("sample_ids", [])[-3:])
+    evidence = alarm["evidence"]
+    samples = "".join(f"<br><code>{_e(sample)}</code>" for sample in evidence.get("sample_ids", [])[-3:])
+    before, now = evidence.get("reference"), evidence.get("current")
+    picture = ""
+    if before and now and len(before) == len(now):
+        names = [bin_name(place, len(now), evidence.get("edges"), evidence.get("labels")) for place in range(len(now))]
+        picture = charts.histogram(shares(before), shares(now), names)
     return (
         f'<div class="card alarm{" over" if ended else ""}"><h3>{_e(_word(alarm["feature"]))}: '
         f"{'ended' if ended else 'FIRING'} ({_e(alarm['severity'])})</h3><p>{_e(alarm['summary'])}</p>"
         f'<p class="soft">{_e(alarm["detector"])} {alarm["statistic"]:.4g}, begins at {alarm["threshold"]:.4g}; '
-        f"version {_e(alarm['version'])}; {times}{samples}<br>what to do: <code>{_e(alarm['runbook'])}</code></p></div>"
+        f"version {_e(alarm['version'])}; {times}{samples}<br>what to do: "
+        f"<code>{_e(alarm['runbook'])}</code></p>{picture}</div>"
     )
 
 
 def _version(version: str, found: Document, window: str) -> str:
     features = found.get("windows", {}).get(window, {}).get("features", {})
-    scored = [(name, one) for name, one in features.items() if one.get("psi") is not None]
-    rows = [(f"{_word(name)}, shape (PSI, {window})", one["psi"], one["threshold"]) for name, one in scored]
+    rows = [
+        (f"{_word(name)}, {DISTANCES.get(method, method)} ({window})", distance["score"], distance["threshold"])
+        for name, one in features.items()
+        for method, distance in one["scores"].items()
+    ]
     rows += [
         (f"{_word(one['feature'])}, level ({one['method']})", one["score"], one["threshold"])
         for one in found.get("sequential", [])
@@ -118,7 +131,7 @@ def _version(version: str, found: Document, window: str) -> str:
     table = "".join(
         f'<tr><td>{_e(name)}</td><td style="width:40%">{charts.meter(score, threshold)}</td>'
         f'<td class="n">{score:.3g}</td><td class="n">{threshold:.3g}</td></tr>'
-        for name, score, threshold in sorted(rows, key=lambda row: -row[1] / row[2])
+        for name, score, threshold in sorted(rows, key=lambda row: -row[1] / row[2])[:DRIFT_ROWS]
     )
     heads = '<tr><th>feature</th><th></th><th class="n">score</th><th class="n">threshold</th></tr>'
     drift = (
@@ -126,6 +139,8 @@ def _version(version: str, found: Document, window: str) -> str:
         if table
         else '<p class="soft">No reference, or too few answers to compare with it.</p>'
     )
+    if len(rows) > DRIFT_ROWS:
+        drift += f'<p class="soft">The {DRIFT_ROWS} nearest to their thresholds of {len(rows)}; the JSON has all.</p>'
     key = '<p class="soft"><i class="key" style="background:var(--before)"></i>reference'
     key += f'<i class="key" style="background:var(--now)"></i>last {window}</p>'
     return "\n".join(
@@ -179,7 +194,7 @@ def _quality(document: Document) -> str:
         card(
             "Confusion", "rows: true label", f'<div class="scroll"><table><tr><th></th>{heads}</tr>{body}</table></div>'
         ),
-        card("Worst slices", "by the requests' tags", f'<div class="scroll">{worst}</div>'),
+        card("Worst slices", "by the requests' tags, last day", f'<div class="scroll">{worst}</div>'),
     )
 
 

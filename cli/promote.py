@@ -13,9 +13,10 @@ import orjson
 from redis.asyncio import Redis
 
 from broker.changes import begin, change
-from broker.errors import ModelRefusedError
+from broker.errors import BrokerUnavailableError, ModelRefusedError
 from broker.manifest import ModelManifest, Pointer, read_verified
 from broker.store import Store, store_of
+from cli import gating
 from cli.arguments import name
 from cli.pointing import follow_up, perhaps
 from cli.settings import CliSettings
@@ -31,6 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--from", dest="folder", type=Path, metavar="FOLDER", help="where the version lies (default: the store)"
     )
+    gating.add_arguments(parser)
 
 
 async def run(args: argparse.Namespace, settings: CliSettings) -> int:
@@ -38,8 +40,23 @@ async def run(args: argparse.Namespace, settings: CliSettings) -> int:
     store = store_of(settings)
     async with perhaps(settings) as redis:
         seen = await _pointer(store, args.model)
+        if gating.is_asked(args):
+            status = await _gate(redis, settings, args, seen)
+            if status != gating.GO:
+                return status
         await prepare(store, settings, args.model, args.version, args.folder, seen)
         return await promote(store, redis, args.model, args.version, seen)
+
+
+async def _gate(redis: Redis | None, settings: CliSettings, args: argparse.Namespace, seen: Pointer | None) -> int:
+    """Return what the labels say of the version."""
+    if seen is None or seen.version == args.version:
+        raise ModelRefusedError(
+            f"{args.model} {args.version} has no other version beside it; promote it without a gate"
+        )
+    if redis is None:
+        raise BrokerUnavailableError("the gate reads the log, which cannot be reached; run: just up")
+    return await gating.Gate(redis, settings, args.model, args.version, seen).passes(args.after)
 
 
 async def prepare(  # noqa: PLR0913, PLR0917 what is looked at before a version may be live
@@ -71,7 +88,7 @@ async def promote(store: Store, redis: Redis | None, model: str, version: str, s
     """
 
     def alter(pointer: Pointer) -> Pointer:
-        return made_live(pointer, version)
+        return pointer.promoted(version)
 
     if seen is None:
         changed = await begin(store, redis, model, version)
@@ -83,19 +100,6 @@ async def promote(store: Store, redis: Redis | None, model: str, version: str, s
         before = f"; before it {seen.version}, back with: just rollback {model}" if seen else ""
         print(f"{model} {version} is live (generation {changed.pointer.generation}){before}")
     return await follow_up(redis, model, changed)
-
-
-def made_live(pointer: Pointer, version: str) -> Pointer:
-    """Return *pointer* with *version* live, and neither canary nor shadow any more."""
-    if version == pointer.version:
-        return pointer
-    others = {
-        "version": version,
-        "previous": pointer.version,
-        "canary": None if pointer.canary and pointer.canary.version == version else pointer.canary,
-        "shadows": {each: share for each, share in pointer.shadows.items() if each != version},
-    }
-    return pointer.model_copy(update=others)
 
 
 async def try_out(folder: Path) -> None:

@@ -31,6 +31,8 @@ from cli.terminal import note, printable
 TIMEOUT_S = 10.0
 WINDOWS = {"5m": 300_000, "1h": 3_600_000, "24h": 86_400_000}  # of the monitor
 ENDED = 50
+SLICE_LABELS = 20  # fewer labels say nothing about a slice
+SLICES = 10
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -91,7 +93,7 @@ def document(model: str, monitored: Mapping[str, Any], history: History, alarms:
         "over_time": history.over_time(),
         "calibration": history.calibration(),
         "confusion": history.confusion(),
-        "worst_slices": history.worst_slices(),
+        "worst_slices": worst_slices(monitored["versions"]),
         "unreadable_entries": history.unreadable,
         "cut": history.cut,
         "alarms": [alarm.document() for alarm in alarms],
@@ -101,6 +103,18 @@ def document(model: str, monitored: Mapping[str, Any], history: History, alarms:
         "median_delay": _median_delay(monitored["feedback"]["delay_seconds"]),
         "monitor": monitored["monitor"],
     }
+
+
+def worst_slices(versions: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the slices whose accuracy of the last day is lowest, by the upper end of its interval, worst first."""
+    rows = [
+        {"slice": name, "version": version, "labels": one["labelled"], "correct": one["correct"]}
+        | {"accuracy": one["accuracy"]["point"], "lower": one["accuracy"]["lower"], "upper": one["accuracy"]["upper"]}
+        for version, found in versions.items()
+        for name, one in found["slices"].items()
+        if one.get("labelled", 0) >= SLICE_LABELS
+    ]
+    return sorted(rows, key=lambda row: (row["upper"], row["slice"], row["version"]))[:SLICES]
 
 
 def _median_delay(delays: Mapping[str, Any]) -> str | None:

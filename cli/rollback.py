@@ -26,19 +26,7 @@ async def run(args: argparse.Namespace, settings: CliSettings) -> int:
         raise ObservaError(f"{model}: no version was live before {seen.version}; choose one with: just models {model}")
     await asyncio.to_thread(store.manifest, model, seen.previous)
     async with perhaps(settings) as redis:
-        changed = await change(store, redis, model, gone_back, seen=seen)
+        changed = await change(store, redis, model, Pointer.rolled_back, seen=seen)
         said = f"{model} {changed.pointer.version} is live again (generation {changed.pointer.generation})"
         print(f"{said}; {seen.version} is not, return to it with: just rollback {model}")
         return await follow_up(redis, model, changed)
-
-
-def gone_back(pointer: Pointer) -> Pointer:
-    """Return *pointer* with the version before live; a canary ends, since nothing shall be tried now."""
-    return pointer.model_copy(
-        update={
-            "version": pointer.previous,
-            "previous": pointer.version,
-            "canary": None,
-            "shadows": {each: share for each, share in pointer.shadows.items() if each != pointer.previous},
-        }
-    )

@@ -1,9 +1,10 @@
 """Where the commands find the gateway, the monitor and the log."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import httpx
-from pydantic import AfterValidator, Field, FilePath
+from pydantic import AfterValidator, BeforeValidator, Field, FilePath
+from pydantic_settings import NoDecode
 
 from broker.settings import BrokerSettings
 
@@ -18,10 +19,15 @@ def _http_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
 class CliSettings(BrokerSettings):
     """The variables that the services read, so that a command finds what they use, and two addresses."""
 
     gateway_url: Annotated[str, AfterValidator(_http_url)] = "http://127.0.0.1:8000"
     api_key_file: FilePath | None = None  # holds the key for a gateway that asks for one
     monitor_url: Annotated[str, AfterValidator(_http_url)] = "http://127.0.0.1:8001"
+    retrain_on: Annotated[tuple[Literal["accuracy", "drift"], ...], NoDecode, BeforeValidator(_split)] = ()
     gateway_timeout_s: Annotated[float, Field(gt=0, le=600)] = 60  # longer than the gateway itself waits

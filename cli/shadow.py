@@ -15,10 +15,11 @@ from broker.store import store_of
 from broker.streams import Tag, shadow_group
 from broker.versions import wanted
 from cli.arguments import name
+from cli.promote import prepare
 from cli.reading import opened
 from cli.settings import CliSettings
 from cli.terminal import columns, note, percent, printable
-from cli.trying import check_version, comes_true, live_workers, say_untold, share
+from cli.trying import check_not_live, comes_true, live_workers, say_untold, share
 
 WAIT_S: Final = 30.0  # for a worker to load a version
 
@@ -51,7 +52,8 @@ async def run(args: argparse.Namespace, settings: CliSettings) -> int:
 async def _begin(redis: Redis, settings: CliSettings, args: argparse.Namespace, tags: list[Tag]) -> int:
     settings.need_texts("a shadow version")
     store, model, version, sample = store_of(settings), args.model, args.version, args.sample
-    await check_version(store, model, version)
+    seen = await check_not_live(store, model, version)
+    await prepare(store, settings, model, version, None, seen)
 
     def alter(pointer: Pointer) -> Pointer:
         return pointer.model_copy(update={"shadows": pointer.shadows | {version: sample}})

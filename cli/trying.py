@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable
 from redis.asyncio import Redis
 
 from broker.announcements import Announcement, announcements
-from broker.changes import Changed
+from broker.changes import Changed, change
 from broker.errors import ObservaError
 from broker.manifest import Pointer
-from broker.store import Store
+from broker.store import Store, store_of
 from cli.alerts import now_ms
+from cli.settings import CliSettings
 from cli.terminal import note
 
 AGAIN_S = 0.2
@@ -28,21 +29,35 @@ def share(text: str) -> float:
     return value
 
 
-async def check_version(store: Store, model: str, version: str) -> Pointer:
-    """Return the pointer of *model*, made sure that *version* is in the store and is not live already.
+async def check_not_live(store: Store, model: str, version: str) -> Pointer:
+    """Return the pointer of *model*, made sure that *version* is not live already.
 
     Raises:
-        ObservaError: it is not, or is; or the store cannot be read.
+        ObservaError: it is, or the store cannot be read.
 
     """
     pointer = await asyncio.to_thread(store.pointer, model)
-    found = await asyncio.to_thread(store.manifest, model, version)
     if version == pointer.version:
         raise ObservaError(f"{model} {version} is live; name a version that is not, see: just models {model}")
-    live = await asyncio.to_thread(store.manifest, model, pointer.version)
-    if set(found.labels) != set(live.labels):
-        note(f"warning: {version} knows other labels than {pointer.version}, which is live; comparing says little")
     return pointer
+
+
+async def end_canary(redis: Redis, settings: CliSettings, model: str, version: str | None = None) -> Pointer:
+    """Switch the canary off, whichever it is or if it is *version*, and return what is wanted now.
+
+    Raises:
+        ObservaError: another version is the canary; nothing was changed.
+
+    """
+
+    def alter(pointer: Pointer) -> Pointer:
+        if version and pointer.canary and pointer.canary.version != version:
+            raise ObservaError(f"the canary is {pointer.canary.version}, not {version}: just canary {model} --off")
+        return pointer.model_copy(update={"canary": None})
+
+    changed = await change(store_of(settings), redis, model, alter)
+    say_untold(changed)
+    return changed.pointer
 
 
 async def live_workers(redis: Redis, model: str) -> list[Announcement]:

@@ -49,7 +49,7 @@ def create_app(settings: ConsoleSettings) -> "ASGIApp":
 
     gradio.mount_gradio_app(
         app,
-        page.build(Calls(settings), downloads),
+        page.build_page(Calls(settings), downloads),
         path="/",
         server_name=settings.console_host,
         server_port=settings.console_port,

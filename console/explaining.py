@@ -9,6 +9,7 @@ from console import markup
 from console.sentences import percent
 
 MOST_LISTED: Final = 8
+FAINT: Final = 0.03  # of the heaviest word: not marked
 
 
 def picture(found: Mapping[str, Any]) -> str:
@@ -48,8 +49,8 @@ def working(progress: float) -> str:
 
 
 def _word(text: str, weight: float, most: float, label: str) -> str:
-    if not weight:
-        return f'<span class="soft">{escape(text)}</span>'
+    if abs(weight) < FAINT * most:
+        return f'<span class="o-faint">{escape(text)}</span>'
     kind, towards = ("for", "for") if weight > 0 else ("against", "against")
     bare = text.rstrip()
     share = 85 * abs(weight) / most

@@ -42,7 +42,7 @@ def _rows(found: Document) -> Sequence[Document]:
 
 
 def _ends(rows: Sequence[Document]) -> tuple[str, str]:
-    return (markup.clock(rows[0]["from_ms"]), markup.clock(rows[-1]["to_ms"])) if rows else ("", "")
+    return (markup.hour(rows[0]["from_ms"]), markup.hour(rows[-1]["to_ms"])) if rows else ("", "")
 
 
 def _accuracy(found: Document, accuracy: Document) -> str:

@@ -20,7 +20,7 @@ MOST_SHOWN: Final = 100
 HEADS: Final = ("text", "label", "confidence", "not_sure", "id", "error")
 
 
-def build(calls: Calls, choice: Choice, downloads: Downloads) -> None:
+def build(calls: Calls, downloads: Downloads, choice: Choice) -> None:
     """Put the tab together."""
     gr.HTML('<p class="soft">One text a line, a CSV with a column <code>text</code>, or JSON; up to 2 000 texts.</p>')
     with gr.Row():

@@ -49,6 +49,11 @@ def clock(at_ms: float) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%H:%M:%S")
 
 
+def hour(at_ms: float) -> str:
+    """Return a time of day to the minute, UTC."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%H:%M")
+
+
 def day_and_clock(at_ms: float) -> str:
     """Return a day and a time of day, UTC."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%d %b %H:%M:%S")

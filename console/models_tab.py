@@ -19,8 +19,8 @@ def build(calls: Calls, choice: Choice) -> None:
     """Put the tab together."""
     versions = gr.HTML(markup.card("Versions", "", markup.nothing("Asking the gateway.")), elem_id="versions")
     links = gr.HTML("", elem_id="links")
-    gr.on([choice.clock.tick, choice.model.change], _versions(calls), choice.model, versions, **QUIET)
-    choice.clock.tick(_links(calls), None, links, **QUIET)
+    gr.on(choice.looks, _versions(calls), choice.model, versions, **QUIET)
+    gr.on(choice.looks, _links(calls), None, links, **QUIET)
 
 
 def build_grafana(url: str) -> None:

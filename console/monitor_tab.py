@@ -11,7 +11,7 @@ from console.calls import Calls, Document, TroubleError
 from console.parts import QUIET, Choice
 from console.sentences import ago
 
-RANGES: Final = {"5 minutes": "5m", "1 hour": "1h", "6 hours": "6h", "1 day": "24h", "2 days": "48h"}
+RANGES: Final = {"5 minutes": "5m", "1 hour": "59m", "6 hours": "6h", "1 day": "24h", "2 days": "48h"}
 LIVE: Final = "live"
 NONE: Final = "none"
 
@@ -24,8 +24,8 @@ def build(calls: Calls, choice: Choice) -> None:
         beside = gr.Dropdown([NONE], value=NONE, label="Beside it", elem_id="beside", min_width=130)
     panels = gr.HTML(markup.card("Monitor", "", markup.nothing("Asking the monitor.")), elem_id="panels")
     wanted = [choice.model, span, version, beside]
-    gr.on([choice.clock.tick, *(one.change for one in wanted)], _panels(calls), wanted, panels, **QUIET)
-    choice.clock.tick(_versions(calls), [choice.model, version, beside], [version, beside], **QUIET)
+    gr.on([*choice.looks, *(one.change for one in wanted[1:])], _panels(calls), wanted, panels, **QUIET)
+    gr.on(choice.looks, _versions(calls), [choice.model, version, beside], [version, beside], **QUIET)
 
 
 def _versions(calls: Calls) -> Any:
@@ -48,7 +48,7 @@ def _panels(calls: Calls) -> Any:
     async def panels(model: str, span: str, version: str, beside: str) -> str:
         """Return the panels; without the monitor, that it cannot be asked."""
         try:
-            report = await calls.report(model, RANGES.get(span, "1h"))
+            report = await calls.report(model, RANGES.get(span, "59m"))
         except TroubleError as trouble:
             said = "The monitor has not met this model yet." if trouble.code == "model_unknown" else str(trouble)
             return markup.notice(said, "warn")

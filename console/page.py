@@ -1,5 +1,7 @@
 """The whole page: what stands above the tabs, and the tabs."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +23,7 @@ def theme() -> gr.themes.Base:
     """Return the one quiet theme; its fonts are the machine's own."""
     return gr.themes.Base(
         primary_hue="blue",
-        neutral_hue="gray",
+        neutral_hue="zinc",
         radius_size="sm",
         text_size="md",
         font=SYSTEM,
@@ -29,36 +31,54 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build(calls: Calls, downloads: Downloads) -> gr.Blocks:
+def build_page(calls: Calls, downloads: Downloads) -> gr.Blocks:
     """Return the page."""
     settings = calls.settings
     page: gr.Blocks
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(300, 300)) as page:
         clock = gr.Timer(settings.console_refresh_s)
-        with gr.Row(elem_classes="o-head", equal_height=True):
-            gr.HTML('<h1>Observa</h1><p class="soft">an answer now, a record, an alarm</p>', elem_classes="o-title")
-            model = gr.Dropdown([], label="Model", elem_id="model", min_width=160, scale=0, allow_custom_value=True)
+        with gr.Row(elem_classes="o-head"):
+            gr.HTML(
+                '<h1>Observa</h1><p class="soft">an answer now, a record of it, an alarm</p>', elem_classes="o-title"
+            )
+            model = gr.Dropdown([], label="Model", elem_id="model", min_width=180, scale=0, allow_custom_value=True)
         line = gr.HTML(_asking(), elem_id="banner")
-        choice = Choice(model, clock)
+        builders = _tabs(calls, downloads)
+        clocks = [gr.Timer(settings.console_refresh_s, active=False) for _ in builders]
         with gr.Tabs(elem_id="tabs"):
-            with gr.Tab("Predict", id="predict"):
-                predict_tab.build(calls, choice)
-            with gr.Tab("File", id="file"):
-                file_tab.build(calls, choice, downloads)
-            with gr.Tab("Monitor", id="monitor"):
-                monitor_tab.build(calls, choice)
-            with gr.Tab("Streams", id="streams"):
-                streams_tab.build(calls, choice)
-            with gr.Tab("Models", id="models"):
-                models_tab.build(calls, choice)
+            tabs = [_tab(name, model, clock, build) for (name, build), clock in zip(builders, clocks, strict=True)]
             if settings.console_grafana_url:
-                with gr.Tab("Grafana", id="grafana"):
+                with gr.Tab("Grafana"):
                     models_tab.build_grafana(settings.console_grafana_url)
+        for at, tab in enumerate(tabs):
+            tab.select(partial(_wake, at, len(tabs)), None, clocks, **QUIET)
         looking = _look(calls)
         for event in (page.load, clock.tick):
             event(looking, model, [line, model], **QUIET)
     page.queue(api_open=False, default_concurrency_limit=16, max_size=256, status_update_rate=1)
     return page
+
+
+def _tabs(calls: Calls, downloads: Downloads) -> list[tuple[str, Callable[[Choice], None]]]:
+    return [
+        ("Predict", partial(predict_tab.build, calls)),
+        ("File", partial(file_tab.build, calls, downloads)),
+        ("Monitor", partial(monitor_tab.build, calls)),
+        ("Streams", partial(streams_tab.build, calls)),
+        ("Models", partial(models_tab.build, calls)),
+    ]
+
+
+def _tab(name: str, model: gr.Dropdown, clock: gr.Timer, build: Callable[[Choice], None]) -> gr.Tab:
+    tab: gr.Tab
+    with gr.Tab(name) as tab:
+        build(Choice(model, clock, tab))
+    return tab
+
+
+def _wake(opened: int, tabs: int) -> list[gr.Timer]:
+    """Let only the open tab look again and again."""
+    return [gr.Timer(active=at == opened) for at in range(tabs)]
 
 
 def _asking() -> str:

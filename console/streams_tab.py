@@ -12,7 +12,25 @@ from console.parts import QUIET, Choice
 STREAMS: Final = ("requests", "results", "feedback", "alerts", "dead", "explanations")
 LATEST: Final = 15
 MOST_DEAD: Final = 50
-HIDDEN: Final = {"schema_version", "probabilities", "embedding", "evidence", "id"}
+COLUMNS: Final = {  # stream to the fields worth a column
+    "requests": ("id", "version", "text_bytes", "subject", "true_label", "deadline_ms"),
+    "results": (
+        "id",
+        "version",
+        "role",
+        "status",
+        "label",
+        "confidence",
+        "words",
+        "queue_ms",
+        "inference_ms",
+        "worker",
+    ),
+    "feedback": ("id", "label", "predicted", "confidence", "previous_label", "source"),
+    "alerts": ("state", "detector", "feature", "severity", "version", "summary"),
+    "dead": ("id", "reason", "detail", "deliveries", "worker"),
+    "explanations": ("id", "version", "status", "code", "label", "method", "words", "elapsed_ms"),
+}
 SLOW_MS: Final = 10_000
 
 
@@ -26,10 +44,9 @@ def build(calls: Calls, choice: Choice) -> None:
         letter = gr.Dropdown([], label="Dead letter", elem_id="letter", scale=3)
         again = gr.Button("Send it again", elem_id="redrive", scale=1)
     outcome = gr.HTML("", elem_id="redriven")
-    gr.on([choice.clock.tick, choice.model.change], _readers(calls), choice.model, readers, **QUIET)
-    looks = [choice.clock.tick, choice.model.change, stream.change]
-    gr.on(looks, _entries(calls), [choice.model, stream], entries, **QUIET)
-    gr.on([choice.clock.tick, choice.model.change], _dead(calls), [choice.model, letter], [buried, letter], **QUIET)
+    gr.on(choice.looks, _readers(calls), choice.model, readers, **QUIET)
+    gr.on([*choice.looks, stream.change], _entries(calls), [choice.model, stream], entries, **QUIET)
+    gr.on(choice.looks, _dead(calls), [choice.model, letter], [buried, letter], **QUIET)
     again.click(_redrive(calls), letter, outcome, **QUIET)
 
 
@@ -92,24 +109,26 @@ def _entries_table(found: Document) -> str:
         ]
         heads = ("group", "consumer", "in work", "last asked")
         who = f"<details><summary>{len(consumers)} consumers</summary>{markup.table(heads, rows, (2, 3))}</details>"
+    columns = COLUMNS[found["stream"]]
     lines = [
         (
             markup.clock(entry["at_ms"]),
-            markup.code(entry["fields"].get("id", "-")),
-            " ".join(f"<span><i>{escape(name)}</i> {escape(str(value)[:90])}</span>" for name, value in _told(entry)),
+            *(_cell(name, str(entry["fields"].get(name, "-"))) for name in columns),
         )
         for entry in found["entries"]
     ]
     content = (
-        markup.table(("time, UTC", "id", "fields"), lines) if lines else markup.nothing("Nothing was written here.")
+        markup.table(("time, UTC", *(name.replace("_", " ") for name in columns)), lines)
+        if lines
+        else markup.nothing("Nothing was written here.")
     )
     return markup.card(
         f"Latest {found['stream']}", f"{found['length']:,} entries; texts are never shown", content + who
     )
 
 
-def _told(entry: Document) -> list[tuple[str, Any]]:
-    return [(name, value) for name, value in entry["fields"].items() if name not in HIDDEN]
+def _cell(name: str, value: str) -> str:
+    return markup.code(value) if name == "id" else escape(value)
 
 
 def _dead(calls: Calls) -> Any:

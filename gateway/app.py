@@ -1,6 +1,7 @@
 """The gateway: HTTP in, answer out. Builds the application, and runs it."""
 
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -60,6 +61,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with run_gateway(settings, metrics, access) as gateway:
             app.state.gateway = gateway
+            _spare_the_collector()
             yield
 
     app = Application(
@@ -88,6 +90,16 @@ class Application(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """Return what every call goes through."""
         return self.guarded(AsyncExitStackMiddleware(self.router))
+
+
+def _spare_the_collector() -> None:
+    """Let the garbage collector pass over what was imported, and come less often.
+
+    Otherwise a call's objects make it walk all of them every few hundred calls: a tenth of the gateway's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 class GatewayServer(uvicorn.Server):

@@ -15,6 +15,7 @@ from broker.explanations import Explanations
 from broker.log import Log
 from gateway.accepting import Accepting
 from gateway.access import Access
+from gateway.callers import Callers
 from gateway.fleet import Fleet
 from gateway.metrics import Metrics
 from gateway.replies import Replies
@@ -33,6 +34,7 @@ class Gateway:
     explanations: Explanations
     fleet: Fleet
     serving: Serving
+    callers: Callers
     metrics: Metrics
     draining: bool = False  # asked to stop: not ready, but still answering
 
@@ -57,11 +59,15 @@ async def run_gateway(settings: GatewaySettings, metrics: Metrics, access: Acces
         await fleet.refresh()
         if access.required:
             await access.refresh(redis)
-    duties = [asyncio.create_task(fleet.refresh_forever()), asyncio.create_task(replies.look_up_forever())]
+    callers = Callers()
+    duties = [
+        asyncio.create_task(duty)
+        for duty in (fleet.refresh_forever(), replies.look_up_forever(), callers.look_forever())
+    ]
     if access.required:
         duties.append(asyncio.create_task(access.refresh_forever(redis)))
     try:
-        yield Gateway(settings, redis, clock, log, Explanations(redis, settings), fleet, serving, metrics)
+        yield Gateway(settings, redis, clock, log, Explanations(redis, settings), fleet, serving, callers, metrics)
     finally:
         await _stop({*duties, *replies.readers, *accepting.tasks})
         await redis.aclose()

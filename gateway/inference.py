@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import documentation
-from gateway.callers import WhileConnected
 from gateway.fleet import ModelView
 from gateway.gateway import Gateway, gateway_of
 from gateway.health import is_ready
@@ -109,7 +108,7 @@ async def _infer(request: Request, model: str, version: str | None = None) -> Re
     view = await _find(gateway, model, version)
     request.state.model = view.name
     question = Question(model=view.name, version=version, texts=texts, several=True, true_labels=(None,) * len(texts))
-    with WhileConnected(request):
+    with gateway.callers.while_connected(request):
         accepted = await gateway.serving.serve(question, manner, view)
     if not manner.waits:
         return _json({"ids": accepted.ids}, 202)

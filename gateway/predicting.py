@@ -9,7 +9,6 @@ from starlette.responses import Response
 
 from broker.answers import encode_error
 from gateway import documentation, strict_json
-from gateway.callers import WhileConnected
 from gateway.gateway import gateway_of
 from gateway.intake import read, read_manner
 from gateway.problems import CODES, Problem, result_url
@@ -69,7 +68,7 @@ async def _predict(request: Request, model: str | None = None, version: str | No
         subject=body.subject,
         truncate=body.truncate,
     )
-    with WhileConnected(request):
+    with gateway.callers.while_connected(request):
         accepted = await gateway.serving.serve(question, manner, view)
     if not manner.waits:
         return _pending(accepted, several=question.several)

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from broker.events import Alert
 from broker.streams import entry_time_ms
+from monitor.runbooks import runbook
 
 
 class Decided(NamedTuple):
@@ -50,7 +51,7 @@ class Alarms:
             statistic=finding.statistic,
             threshold=finding.threshold,
             summary=finding.summary,
-            evidence=finding.evidence,
+            evidence={**finding.evidence, "runbook": runbook(finding.detector, finding.feature)},
             at_ms=entry_time_ms(entry_id),
         )
         self.active[key] = alert

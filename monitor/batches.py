@@ -3,6 +3,7 @@
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import fields as columns_of
 from itertools import chain
+from operator import itemgetter
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -17,9 +18,9 @@ from monitor.columns import (
     UNREADABLE,
     Entry,
     Results,
-    as_mapping,
     embeddings_of,
-    entropy_of,
+    entropies_of,
+    flattened,
     known_schema,
     numbers_in,
     read_result,
@@ -34,26 +35,25 @@ ValueT = TypeVar("ValueT")
 KeyT = TypeVar("KeyT", bound=Hashable)
 
 _NUMERIC: Final = tuple((place, name.encode()) for place, name in enumerate(NUMERIC) if place != ENTROPY)
+_NAMES, _VALUES = itemgetter(slice(0, None, 2)), itemgetter(slice(1, None, 2))
 _COLUMNS: Final = tuple(column.name for column in columns_of(Results) if column.name != "unreadable")
 
 
 class Alike:
     """Entries with the same fields in the same order, which is how a worker writes them."""
 
-    def __init__(self, names: Sequence[bytes]) -> None:
-        self.places: list[int] = []  # within the batch
-        self.entry_ids: list[bytes] = []
-        self.values: list[Sequence[bytes]] = []
+    def __init__(self, names: Sequence[bytes], places: list[int]) -> None:
+        self.places = places  # within the batch
         self._at = {name: place for place, name in enumerate(names)}  # of a name that occurs twice the last
 
-    def read(self) -> Results:
+    def read(self, entry_ids: Sequence[bytes], values: Sequence[Sequence[bytes]]) -> Results:
         """Return the columns of all entries.
 
         Raises:
             UNREADABLE: one of them is not what a worker writes, or says it in another way.
 
         """
-        rows, column = len(self.values), list(zip(*self.values, strict=True))
+        rows, column = len(values), list(zip(*values, strict=True))
         said = {name: column[place] for name, place in self._at.items()}
         if b"schema_version" in said:
             _each(said[b"schema_version"], lambda text: known_schema({b"schema_version": text}))
@@ -66,8 +66,8 @@ class Alike:
             for name in (b"abstained", b"truncated")
         ]
         return Results(
-            _names(self.entry_ids),
-            _times(self.entry_ids),
+            _names(entry_ids),
+            _times(entry_ids),
             _names(said[b"id"]),
             _each(said[b"version"], version_of),
             _each(said[b"role"], ROLES.__getitem__) if b"role" in said else ["live"] * rows,
@@ -86,17 +86,15 @@ class Alike:
             if name in said:
                 numbers[:, place] = numbers_in(said[name])
         if b"probabilities" in said:
-            numbers[:, ENTROPY] = list(map(entropy_of, said[b"probabilities"]))
+            numbers[:, ENTROPY] = entropies_of(said[b"probabilities"])
         if np.isinf(numbers).any():
             raise ValueError
         return numbers
 
-    def read_singly(self, into: "Batch") -> None:
+    def read_singly(self, entry_ids: Sequence[bytes], values: Sequence[Sequence[bytes]], into: "Batch") -> None:
         """Read the entries one by one into *into*, where those are counted that cannot be read."""
-        names = sorted(self._at, key=self._at.__getitem__)
-        where = [self._at[name] for name in names]
-        for place, entry_id, values in zip(self.places, self.entry_ids, self.values, strict=True):
-            fields = {name: values[at] for name, at in zip(names, where, strict=True)}
+        for place, entry_id, one in zip(self.places, entry_ids, values, strict=True):
+            fields = {name: one[at] for name, at in self._at.items()}
             try:
                 into.add([place], read_result(entry_id.decode(), fields))
             except UNREADABLE:
@@ -140,31 +138,24 @@ class Batch:
 
 def read_results(entries: Sequence[Entry]) -> Results:
     """Read entries of a results stream; what cannot be read is counted by its reason and left out."""
+    flat = [fields if isinstance(fields, list) else flattened(fields) for _, fields in entries]
+    names = list(map(_NAMES, flat))
     kinds: dict[tuple[bytes, ...], Alike] = {}
-    last: list[bytes] = []
-    alike = Alike(())
-    for place, (entry_id, fields) in enumerate(entries):
-        if isinstance(fields, list):
-            names, values = fields[::2], fields[1::2]
-        else:
-            known = as_mapping(fields)
-            names, values = list(known), list(known.values())
-        if names != last:
-            last, kind = names, tuple(names)
-            if kind not in kinds:
-                kinds[kind] = Alike(kind)
-            alike = kinds[kind]
-        alike.places.append(place)
-        alike.entry_ids.append(entry_id)
-        alike.values.append(values)
+    if names and names.count(names[0]) == len(names):
+        kinds[tuple(names[0])] = Alike(names[0], list(range(len(names))))
+    else:
+        for place, kind in enumerate(map(tuple, names)):
+            kinds.setdefault(kind, Alike(kind, [])).places.append(place)
     batch = Batch()
     for kind, found in kinds.items():
         if ERASED in kind:  # stands where somebody was forgotten
             continue
+        entry_ids = [entries[place][0] for place in found.places]
+        values = [_VALUES(flat[place]) for place in found.places]
         try:
-            batch.add(found.places, found.read())
+            batch.add(found.places, found.read(entry_ids, values))
         except UNREADABLE:
-            found.read_singly(batch)
+            found.read_singly(entry_ids, values, batch)
     return batch.joined()
 
 

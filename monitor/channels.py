@@ -104,7 +104,7 @@ def swing(hours: Iterable[Counts], scores: Scores) -> int:
     if len(means) < LEAST_HOURS:
         return 0
     beyond = float(np.var(means)) - float(np.mean(errors))
-    return round(SWING * math.sqrt(beyond)) if beyond > 0 else 0
+    return math.ceil(SWING * math.sqrt(beyond)) if beyond > 0 else 0
 
 
 LEAST_ENTRIES: Final = 100  # of an hour that tells something

@@ -126,7 +126,7 @@ def read_result(entry_id: str, fields: Mapping[bytes, bytes]) -> Results:
     numbers = [float(fields.get(name, b"nan")) for name in _NUMERIC]
     if math.inf in numbers or -math.inf in numbers:
         raise ValueError
-    numbers[ENTROPY] = entropy_of(fields.get(b"probabilities", b""))
+    (numbers[ENTROPY],) = entropies_of([fields.get(b"probabilities", b"")])
     return Results(
         [entry_id],
         np.array([int(entry_id.partition("-")[0])]),
@@ -146,6 +146,11 @@ def read_result(entry_id: str, fields: Mapping[bytes, bytes]) -> Results:
 def as_mapping(fields: Fields) -> Mapping[bytes, bytes]:
     """Return the fields by name; of a name that occurs twice the last."""
     return fields if isinstance(fields, Mapping) else dict(zip(fields[::2], fields[1::2], strict=False))
+
+
+def flattened(fields: Fields) -> list[bytes]:
+    """Return the fields as they come: name, value, name, value."""
+    return [part for field in fields.items() for part in field] if isinstance(fields, Mapping) else list(fields)
 
 
 def numbers_in(texts: Sequence[bytes]) -> list[float]:
@@ -202,9 +207,15 @@ def tags_of(tags: bytes) -> tuple[str | None, tuple[str, ...]]:
     return None if run is None else _checked(str(run), MAX_LABEL), tuple(s for s in slices if len(s) <= MAX_ID)
 
 
-def entropy_of(probabilities: bytes) -> float:
-    """Return the entropy in nats; `OF_TWO` for two labels, NaN for none."""
-    labels = probabilities.count(b":")
+def entropies_of(probabilities: Sequence[bytes]) -> list[float]:
+    """Return the entropies in nats; `OF_TWO` for two labels, NaN for none."""
+    labels = [text.count(b":") for text in probabilities]
+    if max(labels) <= 2:  # noqa: PLR2004
+        return [OF_TWO if count else math.nan for count in labels]
+    return list(map(_entropy, probabilities, labels))
+
+
+def _entropy(probabilities: bytes, labels: int) -> float:
     if labels <= 2:  # noqa: PLR2004
         return OF_TWO if labels else math.nan
     shares: list[float] = list(orjson.loads(probabilities).values())

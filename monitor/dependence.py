@@ -1,5 +1,6 @@
 """How much less than so many independent entries a stream says: how often its entries repeat each other."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ SPREAD: Final = 3.0  # variance of one squared difference of neighbours, halved,
 
 @dataclass(slots=True)
 class Dependence:
-    """The variance of sums of `SPAN` entries, as a multiple of what independent entries of the reference have.
+    """The variances of sums of `SPAN` entries, as multiples of what independent entries of the reference have.
 
     From differences of neighbouring sums (J. von Neumann, "Distribution of the ratio of the mean square successive
     difference to the variance", Annals of Mathematical Statistics 12 (1941), pp. 367-395), so that a level which has
@@ -28,17 +29,19 @@ class Dependence:
     sums: list[int] = field(default_factory=list)
     before: list[int] | None = None
     seen: int = 0
-    ratio: float = 1.0
+    ratios: list[float] = field(default_factory=list)
 
     @property
-    def inflation(self) -> float:
-        """The multiple, 1 as long as chance would explain it."""
+    def inflations(self) -> list[float]:
+        """The multiples, 1 as long as chance would explain them."""
         n = min(self.seen, REMEMBERED)
-        said = n >= LEAST and self.ratio > 1 + BEYOND * (SPREAD / n) ** 0.5
-        return self.ratio if said else 1.0
+        if n < LEAST:
+            return [1.0] * self.width
+        limit = 1 + BEYOND * math.sqrt(SPREAD / n)
+        return [ratio if ratio > limit else 1.0 for ratio in self.ratios]
 
-    def update_many(self, scores: NDArray[np.int64], variance: float) -> None:
-        """Take rows of *width* scores in order; *variance* is that of a row's sum of squares in the reference."""
+    def update_many(self, scores: NDArray[np.int64], variances: list[float]) -> None:
+        """Take rows of *width* scores in order, whose variances in the reference are known."""
         rest = np.array(self.sums or [0] * self.width, dtype=np.int64)
         first = min(SPAN - self.open, len(scores))
         rest += scores[:first].sum(axis=0)
@@ -47,24 +50,27 @@ class Dependence:
             whole = (len(scores) - first) // SPAN
             taken = first + whole * SPAN
             for sums in [rest, *scores[first:taken].reshape(whole, SPAN, self.width).sum(axis=1)]:
-                self._difference(sums.tolist(), variance)
+                self._difference(sums.tolist(), variances)
                 self.before = sums.tolist()
             rest = scores[taken:].sum(axis=0)
             self.open = len(scores) - taken
         self.sums = rest.tolist()
 
-    def _difference(self, sums: list[int], variance: float) -> None:
+    def _difference(self, sums: list[int], variances: list[float]) -> None:
         if self.before is None:
             return
         self.seen += 1
-        squares = sum((a - b) ** 2 for a, b in zip(sums, self.before, strict=True))
-        found = min(squares / (2 * SPAN * variance), CLIP * max(self.ratio, 1.0))
-        self.ratio += (found - self.ratio) / min(self.seen + 1, REMEMBERED)
+        weight = 1 / min(self.seen + 1, REMEMBERED)
+        ratios = []
+        for ratio, a, b, variance in zip(self.ratios or [1.0] * self.width, sums, self.before, variances, strict=True):
+            found = min((a - b) ** 2 / (2 * SPAN * variance), CLIP * max(ratio, 1.0))
+            ratios.append(ratio + weight * (found - ratio))
+        self.ratios = ratios
 
     def dump(self) -> list[Any]:
         """Return the state as plain values."""
-        return [self.open, self.sums, self.before, self.seen, self.ratio]
+        return [self.open, self.sums, self.before, self.seen, self.ratios]
 
     def load(self, state: list[Any]) -> None:
         """Take the state back."""
-        self.open, self.sums, self.before, self.seen, self.ratio = state
+        self.open, self.sums, self.before, self.seen, self.ratios = state

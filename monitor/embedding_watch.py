@@ -1,7 +1,5 @@
 """What watches the coordinates of a version's embedding, all at once: has their mean left the reference's?"""
 
-import math
-from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -29,8 +27,8 @@ class EmbeddingWatch:
         self.scan = Scan(len(columns))
         self.blocks = np.zeros((2, *embedding.scores.shape), dtype=np.int64)  # counts of the last block and of this one
         self._dependence = Dependence(len(columns))
-        self._inflation = 1.0  # as it was at the end of the last block
-        self._swing = 0.0
+        self._inflations = [1.0] * len(columns)  # as they were at the end of the last block
+        self._swings = [0] * len(columns)  # scores
         self._places = np.arange(len(columns))
         self._run = rules.drift_run_length
         self._multiple = 1.0
@@ -39,26 +37,22 @@ class EmbeddingWatch:
     def at_multiple(self, multiple: float) -> None:
         """Run *multiple* times as many entries between false alarms as the rules say."""
         self._multiple = multiple
-        plain = Yardstick.of(len(self.columns), self.embedding.reference, self._run * multiple)
-        self._yardstick = replace(plain, inflation=self._inflation, swing=self._swing)
+        inflations, swings = np.array(self._inflations), np.array(self._swings) / SCALE
+        self._yardstick = Yardstick.of(self.embedding.reference, self._run * multiple, inflations, swings)
 
     def at_day(self, hours: list[list[Counts]]) -> None:
         """Allow for what the *hours* of a day differed by, each a histogram a coordinate; not while an alarm is on."""
         if self.scan.active:
             return
-        scores = self.embedding.scores
-        swings = [
-            swing([hour[place] for hour in hours], scores[place][: len(hours[0][place])] if hours else scores[place])
-            for place in self._places
-        ]
-        self._swing = math.sqrt(sum(each * each for each in swings)) / SCALE
+        scores = [self.embedding.scores[at, : len(f.counts)] for at, f in enumerate(self.embedding.features)]
+        self._swings = [swing([hour[at] for hour in hours], each) for at, each in enumerate(scores)]
         self.at_multiple(self._multiple)
 
     def changes(self, bins: NDArray[np.int64]) -> list[tuple[int, bool]]:
         """Feed rows of which every coordinate is known; return where the alarm began or ended."""
         rows = self.embedding.scores[self._places, bins]
         found = self.scan.update_many(rows, self._yardstick)
-        self._dependence.update_many(rows, self.embedding.variance)
+        self._dependence.update_many(rows, self.embedding.variances)
         return found
 
     def count(self, bins: NDArray[np.int64]) -> None:
@@ -68,8 +62,8 @@ class EmbeddingWatch:
     def end_block(self) -> None:
         """Begin the next block."""
         self.blocks = np.stack([self.blocks[1], np.zeros_like(self.blocks[1])])
-        if self._inflation != self._dependence.inflation:
-            self._inflation = self._dependence.inflation
+        if self._inflations != self._dependence.inflations:
+            self._inflations = self._dependence.inflations
             self.at_multiple(self._multiple)
 
     def evidence_of(self, bins: NDArray[np.int64]) -> dict[str, Any]:
@@ -102,8 +96,8 @@ class EmbeddingWatch:
             "scan": self.scan.dump(),
             "blocks": self.blocks.tolist(),
             "dependence": self._dependence.dump(),
-            "inflation": self._inflation,
-            "swing": self._swing,
+            "inflations": self._inflations,
+            "swings": self._swings,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -111,4 +105,4 @@ class EmbeddingWatch:
         self.scan.load(state["scan"])
         self.blocks = np.array(state["blocks"], dtype=np.int64)
         self._dependence.load(state["dependence"])
-        self._inflation, self._swing = state["inflation"], state["swing"]
+        self._inflations, self._swings = state["inflations"], state["swings"]

@@ -1,6 +1,6 @@
 """What watches one feature of a version that has a reference: its shape, its level and its ranks."""
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from monitor.shape import Ease, ShapeWatch
 
 Bins = NDArray[np.int64]  # (rows, features); -1: not said
 Changes = list[tuple[int, bool]]  # row and whether an alarm began
-UNIFORM: Final = 12**-0.5  # standard deviation of a rank
 
 
 class ChannelWatch:
@@ -37,7 +36,9 @@ class ChannelWatch:
         self.steps = np.array([side.steps(swing) for side, swing in zip(sides, self.swings, strict=True)])
         self.heights = [side.at(multiple, self.inflation) for side in sides]
         self.calm = [side.calm(swing) for side, swing in zip(sides, self.swings, strict=True)]
-        widest = max(self.swings) / SCALE * UNIFORM
+        shares = counts / counts.sum()
+        mean = self.channel.ranks @ shares
+        widest = max(self.swings) / SCALE * float(np.sqrt((self.channel.ranks - mean) ** 2 @ shares))
         self.stakes = Stakes.of(self.channel.ranks, counts, widest) if widest else self.channel.stakes
 
     def climb(self, said: NDArray[np.int64]) -> Changes:
@@ -118,7 +119,7 @@ class FeatureWatch:
         """Count entries of the present block, and note how much they repeat each other."""
         np.add(self.block, np.bincount(said, minlength=len(self.block)), out=self.block)
         for channel, variance in zip(self.channels, self._variances, strict=True):
-            channel.dependence.update_many(channel.channel.sides[0].scores[said][:, None], variance)
+            channel.dependence.update_many(channel.channel.sides[0].scores[said][:, None], [variance])
 
     def end_block(self, alpha: float) -> tuple[float, float, Counts] | None:
         """Test the shape of the full block, begin the next one; return as `ShapeWatch.block` does."""
@@ -126,9 +127,9 @@ class FeatureWatch:
         widest = max(max(channel.swings) for channel in self.channels) / SCALE
         tested = self.shape.block(self.feature.merged(self.block), alpha, Ease(inflation, widest))
         self.last, self.block = self.block, np.zeros_like(self.block)
-        if any(channel.inflation != channel.dependence.inflation for channel in self.channels):
+        if any(channel.inflation != channel.dependence.inflations[0] for channel in self.channels):
             for channel in self.channels:
-                channel.inflation = channel.dependence.inflation
+                channel.inflation = channel.dependence.inflations[0]
             self.at_multiple(self._multiple)
         return tested
 

@@ -1,6 +1,7 @@
 """The fold over a feedback stream: who was right, how late the labels came, and what evaluation runs say."""
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -52,7 +53,7 @@ class FeedbackFold:
         self._rules = rules
         self._profile_of = profile_of
 
-    def fold(self, entries: list[Entry]) -> list[Alert]:
+    def fold(self, entries: Sequence[Entry]) -> list[Alert]:
         """Take the next entries of the stream; return the alarms that began or ended, in stream order."""
         decided: list[Decided] = []
         for entry in entries:

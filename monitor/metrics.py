@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -53,8 +53,9 @@ class Monitored:
 
 
 def registry(monitor: Monitored) -> CollectorRegistry:
-    """Return a registry that holds the reports alone."""
+    """Return a registry of the reports and of this process."""
     found = CollectorRegistry()
+    ProcessCollector(registry=found)
     found.register(Reports(monitor))
     return found
 
@@ -135,7 +136,9 @@ def _alarms(reports: list[Report]) -> Iterator[Metric]:
         on = {(alarm["detector"], alarm["feature"]) for alarm in report["alarms"]}
         known = {(detector, feature) for detector, features in DETECTORS.items() for feature in features}
         for values in report["versions"].values():
-            known |= {(method, found["feature"]) for found in values["sequential"] for method in FAMILIES}
+            for found in values["sequential"]:
+                methods = FAMILIES if found["method"] in FAMILIES else (found["method"],)
+                known |= {(method, found["feature"]) for method in methods}
             known |= {("e-sr", f"accuracy/{name}") for name in values["slices"] if name != "other"}
         for detector, feature in sorted(known | on):
             active.add_metric([report["model"], detector, feature], (detector, feature) in on)

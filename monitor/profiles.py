@@ -95,7 +95,7 @@ class Embedding:
     features: tuple[FeatureProfile, ...]  # one a coordinate, counted and not judged alone
     scores: NDArray[np.int64]  # (coordinates, bins); a coordinate with fewer bins than another has zeros there
     reference: int  # texts
-    variance: float  # of a text's sum of squared scores
+    variances: list[float]  # of each coordinate's scores
 
     @classmethod
     def of(cls, features: Iterable[FeatureProfile]) -> "Embedding | None":
@@ -104,12 +104,12 @@ class Embedding:
         if not kept:
             return None
         scores = np.zeros((len(kept), max(len(feature.counts) for feature in kept)), dtype=np.int64)
-        variance = 0.0
+        variances = []
         for place, feature in enumerate(kept):
             found = run_length.ordinal_scores(feature.counts)
             scores[place, : len(found)] = found
-            variance += float(found**2 @ feature.counts) / float(feature.counts.sum())
-        return cls(kept, scores, int(kept[0].counts.sum()), max(variance, 1.0))
+            variances.append(max(float(found**2 @ feature.counts) / float(feature.counts.sum()), 1.0))
+        return cls(kept, scores, int(kept[0].counts.sum()), variances)
 
 
 @dataclass(frozen=True, slots=True)

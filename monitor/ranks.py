@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from monitor.detectors import HOLD, QUIET_BLOCKS
 from monitor.drift import Counts
 
-CHUNK: Final = 32  # entries whose bets are settled together
+CHUNK: Final = 64  # entries whose bets are settled together
 BETS: Final = (0.1, 0.25, 0.5, 1.0, 1.4)  # for small shifts and for great ones
 UNIT: Final = 1 << 24  # ranks and logarithms are whole parts of it: their sums are the same in any batching
 TOLERANCE: Final = math.sqrt(math.log(2 / 0.05) / 2)  # over sqrt(n): Dvoretzky-Kiefer-Wolfowitz at 95 %

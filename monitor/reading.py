@@ -42,7 +42,8 @@ class Reader:
         self._raw.set_response_callback("XREAD", _as_it_comes)
         self._settings = settings
         self._profiles = profiles
-        self._snapshots = Snapshots(redis, tag, owner)
+        kept = settings.monitor_checkpoints, settings.monitor_checkpoint_h
+        self._snapshots = Snapshots(redis, tag, owner, *kept)
         self._born: str | None = None
         self._alerts: list[Alert] = []  # not yet written
         self._unsaved = 0  # entries folded since the last snapshot

@@ -1,13 +1,15 @@
-"""Counts a log again from its oldest entry and says whether the live state is the same: ``python -m monitor.rebuild``.
+"""Counts a log again and says whether the live state is the same: ``python -m monitor.rebuild``.
 
-Nothing is written to the log, and the running monitor does not notice. The live snapshot says up to where each stream
-had been read; the fold is repeated up to exactly there, so that both sides know the same entries.
+It begins at the log's first entry while that is there, else at the oldest kept checkpoint that the log reaches back to,
+or, if told so, at the archive's first entry. Nothing is written to the log, and the running monitor does not notice.
+The live snapshot says up to where each stream had been read; the fold is repeated up to exactly there, so that both
+sides know the same entries.
 """
 
 import argparse
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -20,14 +22,15 @@ from broker.connection import check_server, connect
 from broker.errors import BrokerUnavailableError, ObservaError
 from broker.settings import load_settings
 from broker.streams import Tag, entry_time_ms
+from monitor.columns import Entry
 from monitor.feedback import FeedbackFold
+from monitor.origins import PAGE, archived, oldest_checkpoint, whole_log
 from monitor.panes import HOUR_MS, MINUTE_MS
 from monitor.profiles import Profiles
 from monitor.results import ResultsFold
 from monitor.settings import MonitorSettings
 from monitor.state import State
 
-PAGE: Final = 5000
 PANE_MS: Final = {"minutes": MINUTE_MS, "hours": HOUR_MS}
 SHOWN: Final = 12  # differences printed
 EQUAL, DIFFERENT, MISTAKE = 0, 1, 2
@@ -51,31 +54,44 @@ class Rebuilt:
     tag: Tag
     ranges: tuple[Range, ...]
     other_logs: int  # how often the live state went on with another log: what that held cannot be read again
+    checkpoint_ms: int | None = None  # of the newest entry of the checkpoint that it began with
     differences: list[str] = field(default_factory=list)  # "place: live ..., rebuilt ..."
 
     @property
     def whole(self) -> bool:
-        """Whether every entry that the live state has seen could be read again."""
-        return not self.other_logs and all(not part.missing for part in self.ranges)
+        """Whether every entry since its beginning that the live state has seen could be read again."""
+        lost = self.other_logs and self.checkpoint_ms is None
+        return not lost and all(not part.missing for part in self.ranges)
 
 
-async def rebuild(redis: Redis, settings: MonitorSettings, tag: Tag) -> Rebuilt | None:
+async def rebuild(redis: Redis, settings: MonitorSettings, tag: Tag, *, archive: bool = False) -> Rebuilt | None:
     """Count the log of *tag* again up to the live state's position; None where no monitor has left a state.
 
     Raises:
         MalformedEntryError, NewerSchemaError: the live state cannot be read.
+        SettingsError: there is no archive to read.
 
     """
     profiles = Profiles(settings.models / tag.model, settings.rules)
-    stored: Any = await redis.hget(tag.key("monitor"), "state")
-    if stored is None:
+    stored: Any = await redis.hmget(tag.key("monitor"), ["state", "born"])
+    if stored[0] is None:
         return None
-    live, again = State(settings.rules, profiles), State(settings.rules, profiles)
-    live.decode(stored)
+
+    def fresh() -> State:
+        return State(settings.rules, profiles)
+
+    live, born = fresh(), stored[1].decode()
+    live.decode(stored[0])
+    checkpoint = None
+    if not archive and not await whole_log(redis, tag):
+        checkpoint = await oldest_checkpoint(redis, tag, born, fresh)
+    again = checkpoint or fresh()
+    began_ms = max(fold.now_ms for fold in again.folds) if checkpoint else None
     ranges = []
-    for stream, known, fold in zip((tag.results, tag.feedback), live.folds, again.folds, strict=True):
-        ranges.append(await _fold(redis, stream, known, fold, again))
-    whole = Rebuilt(tag, tuple(ranges), live.other_logs)
+    for kind, known, fold in zip(("results", "feedback"), live.folds, again.folds, strict=True):
+        pages = archived(settings, tag, kind, born, known.position) if archive else iter(())
+        ranges.append(await _fold(redis, tag.key(kind), known, fold, again, pages))
+    whole = Rebuilt(tag, tuple(ranges), live.other_logs, began_ms)
     first, second = _comparable(live), _comparable(again)
     if not whole.whole:
         since = [entry_time_ms(part.first) if part.first else None for part in ranges]
@@ -83,21 +99,27 @@ async def rebuild(redis: Redis, settings: MonitorSettings, tag: Tag) -> Rebuilt 
     return replace(whole, differences=differences(first, second))
 
 
-async def _fold(
-    redis: Redis, stream: str, live: ResultsFold | FeedbackFold, fold: ResultsFold | FeedbackFold, into: State
+async def _fold(  # noqa: PLR0913, PLR0917 both sides of one stream
+    redis: Redis,
+    stream: str,
+    live: ResultsFold | FeedbackFold,
+    fold: ResultsFold | FeedbackFold,
+    into: State,
+    pages: Iterator[Sequence[Entry]],
 ) -> Range:
-    """Fold *stream* from its oldest entry up to where *live* stands."""
-    first, last, count, start = None, live.position, 0, "-"
+    """Fold *pages*, then *stream* from where those or a checkpoint end, up to where *live* stands."""
+    first, last, count = None, live.position, 0
+    known = max(0, fold.entries_read - fold.gap)
     while last != "0-0":
-        entries: Any = await redis.xrange(stream, start, last, PAGE)
+        start = "-" if fold.position == "0-0" else f"({fold.position}"
+        entries: Any = next(pages, None) or await redis.xrange(stream, start, last, PAGE)
         if not entries:
             break
         into.alerts += len(fold.fold(entries))
         first = first or entries[0][0].decode()
         count += len(entries)
-        start = f"({entries[-1][0].decode()}"
     # What was gone before there was a monitor, and gaps, are in `entries_read` too: they were never counted.
-    missing = max(0, live.entries_read - live.gap - count)
+    missing = max(0, live.entries_read - live.gap - count - known)
     return Range(stream, first, last, count, missing)
 
 
@@ -157,11 +179,13 @@ def _short(value: Any) -> str:
 def lines(found: Rebuilt) -> list[str]:
     """Return what a person reads about one shard."""
     said = [str(found.tag)]
+    if found.checkpoint_ms is not None:
+        said.append(f"  from the checkpoint of {_time(found.checkpoint_ms)}, the oldest that the log reaches back to")
     for part in found.ranges:
         since = f"from {_when(part.first)} " if part.first else ""
-        gone = f"; {part.missing} older ones are no longer in the log" if part.missing else ""
+        gone = f"; {part.missing} others are no longer there" if part.missing else ""
         said.append(f"  {part.stream}: {part.entries} entries {since}to {part.last}{gone}")
-    if found.other_logs:
+    if found.other_logs and found.checkpoint_ms is None:
         said.append(f"  {found.other_logs} logs before this one were lost; their entries cannot be counted again")
     what = "the live state" if found.whole else "the live state in every minute and hour that the log still covers"
     if not found.differences:
@@ -176,11 +200,14 @@ def lines(found: Rebuilt) -> list[str]:
 
 
 def _when(entry_id: str) -> str:
-    at = datetime.fromtimestamp(entry_time_ms(entry_id) / 1000, UTC)
-    return f"{at:%Y-%m-%d %H:%M:%SZ} ({entry_id})"
+    return f"{_time(entry_time_ms(entry_id))} ({entry_id})"
 
 
-async def run(settings: MonitorSettings, model: str) -> int:
+def _time(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%SZ}"
+
+
+async def run(settings: MonitorSettings, model: str, *, archive: bool) -> int:
     """Rebuild every shard of *model*, print what was found and return the exit status.
 
     Raises:
@@ -192,7 +219,7 @@ async def run(settings: MonitorSettings, model: str) -> int:
     try:
         await check_server(redis, settings)
         for shard in range(settings.shards):
-            found = await rebuild(redis, settings, Tag(model, shard))
+            found = await rebuild(redis, settings, Tag(model, shard), archive=archive)
             if found is None:
                 raise ObservaError(f"no monitor has left a state of {Tag(model, shard)}; start everything: just up")
             print("\n".join(lines(found)))  # noqa: T201 - for a person
@@ -208,10 +235,11 @@ def main() -> int:
     """Run the command; a mistake of the person who gave it is one line and exit status 2."""
     parser = argparse.ArgumentParser(prog="just monitor-rebuild", description=run.__doc__, allow_abbrev=False)
     parser.add_argument("--model", help="model name (default: OBSERVA_MODEL)")
+    parser.add_argument("--archive", action="store_true", help="begin with what OBSERVA_ARCHIVE holds")
     args = parser.parse_args()
     try:
         settings = load_settings(MonitorSettings)
-        return asyncio.run(run(settings, args.model or settings.model))
+        return asyncio.run(run(settings, args.model or settings.model, archive=args.archive))
     except ObservaError as error:
         print(f"observa monitor-rebuild: {error}", file=sys.stderr)  # noqa: T201 - for a person
         return MISTAKE

@@ -1,6 +1,6 @@
 """The fold over a results stream: what was predicted, on what, and whether it still looks like the reference."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Final
@@ -50,7 +50,7 @@ class ResultsFold:
         self._rules = rules
         self._profile_of = profile_of
 
-    def fold(self, entries: list[Entry]) -> list[Alert]:
+    def fold(self, entries: Sequence[Entry]) -> list[Alert]:
         """Take the next entries of the stream; return the alarms that began or ended, in stream order."""
         rows = read_results(entries)
         for reason, count in rows.unreadable.items():
@@ -126,6 +126,7 @@ class ResultsFold:
         alerts: list[Decided] = []
         for track in self.tracks.values():
             track.enter_minute(now_ms, len(self.tracks))
+            alerts += track.judge_service(now_ms, entry_id)
             if now_ms - track.last_ms > RETIRE_MS:
                 alerts += track.silent(entry_id)
         return alerts

@@ -24,23 +24,24 @@ class Yardstick:
 
     reference: int  # entries the reference has
     alarm: tuple[float, ...]  # squared distance, in standard errors, that begins an alarm, by length
-    inflation: float = 1.0  # entries repeat each other so many times
-    swing: float = 0.0  # standard deviations by which hours of a day differ
+    inflations: NDArray[np.float64]  # each number repeats itself so many times
+    swings: NDArray[np.float64]  # standard deviations by which hours of a day differ
 
     @classmethod
-    def of(cls, numbers: int, reference: int, run: float) -> "Yardstick":
+    def of(
+        cls, reference: int, run: float, inflations: NDArray[np.float64], swings: NDArray[np.float64]
+    ) -> "Yardstick":
         """Return the limits for *run* entries between false alarms, by adding up the chances of every test."""
         chances = [min(CHUNK * _step(length) / (run * len(LENGTHS)), 0.5) for length in LENGTHS]
-        return cls(reference, tuple(chi2_quantile(1 - chance, numbers) for chance in chances))
+        return cls(reference, tuple(chi2_quantile(1 - chance, len(swings)) for chance in chances), inflations, swings)
 
     def distance(self, sums: NDArray[np.int64], count: int) -> NDArray[np.float64]:
         """Return the squared distance of each mean of *count* entries, in its standard errors: chi-squared if unmoved.
 
         The reference's own mean is uncertain, too; what hours of a day differ by is taken off.
         """
-        means = np.sqrt((sums * sums).sum(axis=-1)) / (count * SCALE)
-        beyond = np.maximum(means - self.swing, 0.0)
-        found: NDArray[np.float64] = count * beyond * beyond / (self.inflation + count / self.reference)
+        beyond = np.maximum(np.abs(sums) / (count * SCALE) - self.swings, 0.0)
+        found: NDArray[np.float64] = (count * beyond * beyond / (self.inflations + count / self.reference)).sum(axis=-1)
         return found
 
 
@@ -81,7 +82,7 @@ class Scan:
             return first
         whole = (len(rows) - first) // CHUNK
         taken = first + whole * CHUNK
-        sums = [rest + rows[:first].sum(axis=0), *rows[first:taken].reshape(whole, CHUNK, -1).sum(axis=1)]
+        sums = [rest + rows[:first].sum(axis=0), *rows[first:taken].reshape(whole, CHUNK, self.numbers).sum(axis=1)]
         before = np.array(self.totals or [[0] * self.numbers], dtype=np.int64)
         totals = np.concatenate([before, before[-1] + np.cumsum(sums, axis=0)])
         shares = self._shares(totals, len(before), yardstick)

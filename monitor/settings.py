@@ -29,6 +29,8 @@ class MonitorSettings(BrokerSettings):
     monitor_read_count: Annotated[int, Field(ge=1, le=100_000)] = 1000  # entries per read and stream
     monitor_snapshot_s: Annotated[float, Field(gt=0, le=60)] = 1.0
     monitor_snapshot_entries: Annotated[int, Field(ge=1)] = 20_000  # a snapshot at the latest after so many
+    monitor_checkpoints: Annotated[int, Field(ge=0, le=1000)] = 28  # states kept, so that the log can be counted again
+    monitor_checkpoint_h: Annotated[float, Field(gt=0, le=720)] = 6  # of the entries' time between two of them
     minimum_labels: Annotated[int, Field(ge=10, le=10_000)] = 50
     accuracy_window: Annotated[int, Field(ge=50, le=10_000)] = 200
     accuracy_run_length: Annotated[int, Field(ge=100)] = 10_000

@@ -1,9 +1,10 @@
 -- Write the state, the alerts it raised and the visible position, all or nothing, unless another monitor took over.
--- KEYS: monitor hash, born, results, feedback, alerts
+-- KEYS: monitor hash, born, results, feedback, alerts, checkpoints
 -- ARGV: epoch, owner, born, state, results position, entries read, feedback position, entries read, most alerts kept,
+--       name of a checkpoint of this state (kept unless there is one of that name; empty: none), most checkpoints kept,
 --       number of the last alert, count of alerts, then per alert: count of strings, field and value strings
 local function kind(key) return redis.call('TYPE', key)['ok'] end
-for i, wanted in ipairs({'hash', 'string', 'stream', 'stream', 'stream'}) do
+for i, wanted in ipairs({'hash', 'string', 'stream', 'stream', 'stream', 'hash'}) do
   local found = kind(KEYS[i])
   if found ~= 'none' and found ~= wanted then
     return redis.error_reply('WRONGKEY ' .. KEYS[i] .. ' ' .. found)
@@ -14,7 +15,7 @@ if born ~= ARGV[3] then return {'born', born} end
 local stored = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'alerts')
 if stored[1] and tonumber(stored[1]) > tonumber(ARGV[1]) then return {'fenced', stored[2] or '?'} end
 
-local last, count, alerts, at = tonumber(ARGV[10]), tonumber(ARGV[11]), {}, 12
+local last, count, alerts, at = tonumber(ARGV[12]), tonumber(ARGV[13]), {}, 14
 for number = last - count + 1, last do
   local size = tonumber(ARGV[at])
   -- One that an earlier snapshot wrote although its reply was lost is not written again.
@@ -45,9 +46,14 @@ end
 
 -- The first write: where memory has run out it is refused, and nothing has been written.
 redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'owner', ARGV[2], 'born', ARGV[3], 'state', ARGV[4],
-  'results', ARGV[5], 'feedback', ARGV[7], 'alerts', ARGV[10])
+  'results', ARGV[5], 'feedback', ARGV[7], 'alerts', ARGV[12])
 for _, fields in ipairs(alerts) do
   redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[9], '*', unpack(fields))
+end
+if ARGV[10] ~= '' and redis.call('HSETNX', KEYS[6], ARGV[10], ARGV[3] .. ' ' .. ARGV[4]) == 1 then
+  local names = redis.call('HKEYS', KEYS[6])
+  table.sort(names)
+  for i = 1, #names - tonumber(ARGV[11]) do redis.call('HDEL', KEYS[6], names[i]) end
 end
 local places = {}
 for i, key in ipairs({KEYS[3], KEYS[4]}) do

@@ -14,6 +14,7 @@ from broker.streams import Tag
 from monitor.state import State
 
 ALERTS_KEPT: Final = 1000  # per tag, roughly
+HOUR_MS: Final = 3_600_000
 
 _HERE = Path(__file__).parent
 
@@ -36,12 +37,38 @@ class Claimed:
     starts: tuple[int, int]
 
 
-class Snapshots:
-    """The snapshot of one tag, as written by one monitor."""
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A snapshot that is kept, so that the log can be counted again from there."""
 
-    def __init__(self, redis: Redis, tag: Tag, owner: str) -> None:
+    born: str  # the mark of its log
+    state: bytes
+
+
+async def read_checkpoints(redis: Redis, tag: Tag) -> list[Checkpoint]:
+    """Return what is kept of *tag*, oldest first."""
+    kept: Any = await redis.hgetall(checkpoints_key(tag))
+    found = []
+    for _, value in sorted(kept.items()):
+        born, _, state = value.partition(b" ")
+        found.append(Checkpoint(born.decode(), state))
+    return found
+
+
+def checkpoints_key(tag: Tag) -> str:
+    """Hash: number of a period since 1970 to the log's mark, a space, and the first state written in it."""
+    return tag.key("checkpoints")
+
+
+class Snapshots:
+    """The snapshot of one tag, as written by one monitor; every few hours one is kept, the newest *checkpoints*."""
+
+    def __init__(self, redis: Redis, tag: Tag, owner: str, checkpoints: int = 0, checkpoint_h: float = 1.0) -> None:
         self._tag = tag
         self._owner = owner
+        self._checkpoints = checkpoints
+        self._period_ms = checkpoint_h * HOUR_MS
+        self._checkpoint = ""  # the last one that was offered
         self._epoch = 0
         self._claim: Any = redis.register_script((_HERE / "claim.lua").read_text())
         self._write: Any = redis.register_script((_HERE / "snapshot.lua").read_text())
@@ -72,14 +99,18 @@ class Snapshots:
             WrongKeyTypeError: a key holds another type; nothing was written.
 
         """
-        keys = [self.key, self._tag.born, self._tag.results, self._tag.feedback, self._tag.alerts]
+        tag, newest_ms = self._tag, max(fold.now_ms for fold in state.folds)
+        keys = [self.key, tag.born, tag.results, tag.feedback, tag.alerts, checkpoints_key(tag)]
+        period = f"{newest_ms // self._period_ms:012.0f}" if newest_ms and self._checkpoints else ""
+        checkpoint = [period if period != self._checkpoint else "", self._checkpoints]
         results, feedback = state.results, state.feedback
         at = [results.position, results.entries_read, feedback.position, feedback.entries_read]
         flat: list[str | int] = []
         for alert in alerts:
             strings = [part for field in alert.to_fields().items() for part in field]
             flat += [len(strings), *strings]
-        arguments = [self._epoch, self._owner, born, state.encode(), *at, ALERTS_KEPT, state.alerts, len(alerts), *flat]
+        arguments = [self._epoch, self._owner, born, state.encode(), *at, ALERTS_KEPT, *checkpoint]
+        arguments += [state.alerts, len(alerts), *flat]
         outcome, *rest = await _call(self._write, keys, arguments)
         match outcome:
             case b"born":
@@ -87,6 +118,7 @@ class Snapshots:
             case b"fenced":
                 who = rest[0].decode()
                 raise FencedError(f"another monitor ({who}) took over {self._tag}; stop one of the two")
+        self._checkpoint = period
         for fold, place in zip(state.folds, rest, strict=True):
             fold.gap += max(0, int(place) - fold.entries_read)
             fold.entries_read = int(place)

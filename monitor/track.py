@@ -6,22 +6,27 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor import service
 from monitor.accuracy import MICRO
 from monitor.alarms import Decided
 from monitor.columns import Results, picked
 from monitor.drift import Counts
 from monitor.feature_watch import Bins
-from monitor.panes import HOUR_MS, WINDOWS, Panes, Span
+from monitor.panes import HOUR_MS, MINUTE_MS, WINDOWS, Panes, Span
 from monitor.profiles import LABEL, NUMERIC, FeatureProfile, Profile
 from monitor.settings import Rules
 from monitor.slices import Slices
 from monitor.watch import DriftWatch
 
-OK, ERRORS, ABSTAINED, TRUNCATED, EXPECTED, SPREAD, HEAD = range(7)  # places in a pane; the features' bins follow
+OK, ERRORS, ABSTAINED, TRUNCATED, EXPECTED, SPREAD, EMPTY, HEAD = range(
+    8
+)  # places in a pane; the features' bins follow
 SLICE_WIDTH: Final = EXPECTED + 1  # a slice counts what a pane does, up to the expected right answers
 MAX_TOTALS: Final = 128  # role, status and label counted by name; the rest is "other"
 OTHER: Final = "other"
+SHARES: Final = {"abstained": ABSTAINED, "truncated": TRUNCATED, "empty": EMPTY}  # of the answers
 DAY_HOURS: Final = 24
+JUDGED_MINUTES: Final = (5, 15, 60)  # the shortest of them with enough answers is judged
 
 
 class Track:
@@ -37,6 +42,14 @@ class Track:
         self._rules = rules
         self.watch = DriftWatch(Profile(profile.version, profile.target) if shadow else profile, rules)
         self.slices = Slices(SLICE_WIDTH)
+        self._timed = {f.name: at for at, f in enumerate(profile.features) if f.name in service.TIMES}
+        self._first_hour = 0  # not a whole one
+        self._judged_minute = 0  # before which the service was judged last
+        self._service = self._fresh_service()
+
+    def _fresh_service(self) -> service.ServiceWatch:
+        edges = {name: self.profile.features[at].edges.tolist() for name, at in self._timed.items()}
+        return service.ServiceWatch(self.watch.alarms, edges)
 
     def empty(self) -> Counts:
         """Return a pane of zeros; its last place takes what was not said."""
@@ -60,6 +73,7 @@ class Track:
         expected = self._expected(values[chosen, NUMERIC.index("confidence")])
         expected[~answered] = 0
         tally = self._tally(answered, rows.flags[chosen], expected, bins)
+        tally[EMPTY] = (answered & (values[chosen, NUMERIC.index("words")] == 0)).sum()
         for pane in self.panes.at(self.last_ms, self.last_ms):
             np.add(pane, tally, out=pane)
         kinds = Counter(zip(picked(rows.roles, chosen), statuses, picked(rows.labels, chosen), strict=True))
@@ -89,6 +103,29 @@ class Track:
         panes = [self.panes.hours[hour] for hour in hours if hour in self.panes.hours]
         return [[self.histogram(pane, feature) for feature in range(len(self.profile.features))] for pane in panes]
 
+    def judge_service(self, now_ms: int, entry_id: str) -> list[Decided]:
+        """Judge errors, odd texts and times of the minutes before, every five of them, by the hours before."""
+        hour = now_ms // HOUR_MS
+        self._first_hour = self._first_hour or hour
+        minute = now_ms // MINUTE_MS // JUDGED_MINUTES[0] * JUDGED_MINUTES[0]
+        if minute == self._judged_minute:
+            return []
+        self._judged_minute = minute
+        for length in JUDGED_MINUTES:
+            panes = [self.panes.minutes[at] for at in range(minute - length, minute) if at in self.panes.minutes]
+            now = self._seen(sum(panes, self.empty()))
+            if now.shares["errors"].whole >= service.LEAST:
+                break
+        # Not the last whole hour: what began in it should not excuse itself.
+        before = {at: self._seen(pane) for at, pane in self.panes.hours.items() if self._first_hour < at < hour - 1}
+        return self._service.judge(now, before, hour, entry_id)
+
+    def _seen(self, pane: Counts) -> service.Seen:
+        answers = int(pane[OK])
+        shares = {name: service.Share(int(pane[at]), answers) for name, at in SHARES.items()}
+        shares["errors"] = service.Share(int(pane[ERRORS]), answers + int(pane[ERRORS]))
+        return service.Seen(shares, {name: self.histogram(pane, at) for name, at in self._timed.items()})
+
     def silent(self, entry_id: str) -> list[Decided]:
         """End the alarms of a version that stopped answering; what it answers later is judged anew."""
         ended = self.watch.alarms.end_all("the version stopped answering", entry_id)
@@ -96,6 +133,7 @@ class Track:
             multiple = self.watch.multiple
             self.watch = DriftWatch(self.profile, self._rules)
             self.watch.at_multiple(multiple)
+            self._service = self._fresh_service()
         return ended
 
     def _expected(self, confidence: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -155,6 +193,9 @@ class Track:
             "watch": self.watch.dump(),
             "slices": self.slices.dump(),
             "paced_hour": self._paced_hour,
+            "first_hour": self._first_hour,
+            "judged_minute": self._judged_minute,
+            "service": self._service.dump(),
         }
 
     @classmethod
@@ -174,7 +215,9 @@ class Track:
             ring.update({int(index): np.array(pane, dtype=np.int64) for index, pane in dumped.items()})
         track.watch.load(state["watch"])
         track.slices.load(state["slices"])
-        track._paced_hour = state["paced_hour"]
+        track._paced_hour, track._first_hour = state["paced_hour"], state["first_hour"]
+        track._judged_minute = state["judged_minute"]
+        track._service.load(state["service"])
         return track
 
 

@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROOMS = {"broker", "gateway", "worker", "monitor", "trainer", "cli", "deploy"}
 HEAVY = {"torch", "transformers", "optimum", "mlflow", "sklearn", "skl2onnx"}
+UNPICKLES = ROOT / "trainer" / "unpickle.py"  # in a process of its own, when a person says that they trust the file
 UNSAFE = {"pickle", "cloudpickle", "joblib", "dill", "marshal", "shelve"}
 
 
@@ -61,14 +62,14 @@ def test_the_gateway_does_no_arithmetic_on_models():
 
 @pytest.mark.parametrize("room", sorted(ROOMS))
 def test_nothing_is_pickled(room):
-    for file in files(room):
+    for file in set(files(room)) - {UNPICKLES}:
         assert not packages(file) & UNSAFE, file
         assert "torch.load" not in file.read_text(), file
 
 
 @pytest.mark.parametrize("room", sorted({*ROOMS, "bench", "examples"}))
 def test_no_call_unpickles_in_disguise(room):
-    for file in files(room):
+    for file in set(files(room)) - {UNPICKLES}:
         source = file.read_text()
         for call in (
             "allow_pickle=True",
@@ -89,3 +90,9 @@ def test_no_pickle_lies_among_the_models():
 @pytest.mark.parametrize("room", sorted(ROOMS))
 def test_no_file_has_a_name_that_says_nothing(room):
     assert not {file.stem for file in files(room)} & {"utils", "util", "common", "helpers", "base", "misc"}
+
+
+def test_what_unpickles_is_imported_by_nobody():
+    for room in ROOMS:
+        for file in files(room):
+            assert not {name for name in imported(file) if "unpickle" in name}, file

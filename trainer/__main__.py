@@ -9,12 +9,13 @@ from pathlib import Path
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
 
 from broker.errors import ObservaError
-from trainer import own_reference, report
+from trainer import own_reference, report, tracking
 from trainer.app import publish, train
 from trainer.job import Job
 from trainer.params import read_params
+from trainer.retrain import retrain
 from trainer.settings import TrainerSettings
-from trainer.stages import STAGES
+from trainer.stages import METRICS, STAGES
 
 INTERRUPTED = 130  # as shells say it
 
@@ -52,14 +53,24 @@ def _arguments() -> argparse.Namespace:
         command = commands.add_parser(stage, help=f"the stage {stage} of a training")
         command.add_argument("name", help="a model of trainer/params.yaml")
         command.set_defaults(run=_stage, stage=stage)
+    command = commands.add_parser("benchmark", help="every stage of a training, and no version: prints the metrics")
+    command.add_argument("name", help="a model of trainer/params.yaml")
+    command.set_defaults(run=_benchmark)
     command = commands.add_parser("report", help="gather the metrics of every model made here")
     command.set_defaults(run=lambda _, settings: report.write(settings))
+    command = commands.add_parser("mlflow", help="serve the page of MLflow over the local store")
+    command.set_defaults(run=lambda _, settings: tracking.serve(settings))
     command = commands.add_parser("reference", help="a reference profile from a file, as the next version")
     command.add_argument("name", help="a model that is live")
     command.add_argument("file", type=Path, help="CSV, JSON lines or Parquet")
     command.add_argument("--text", default="text", help="column of the texts")
     command.add_argument("--label", help="column of the true labels, if there is one")
     command.set_defaults(run=_reference)
+    command = commands.add_parser("retrain", help="train with the labels that came since, as the next version")
+    command.add_argument("name", help="a model that is live")
+    command.add_argument("--since", default="90d", help="30d, or a date such as 2026-11-01 (default: %(default)s)")
+    command.add_argument("--at-least", type=int, default=50, metavar="N", help="labelled texts (default: %(default)s)")
+    command.set_defaults(run=_retrain)
     return parser.parse_args()
 
 
@@ -77,10 +88,21 @@ def _stage(chosen: argparse.Namespace, settings: TrainerSettings) -> None:
     STAGES[chosen.stage](Job(chosen.name, read_params(), settings))
 
 
+def _benchmark(chosen: argparse.Namespace, settings: TrainerSettings) -> None:
+    job = Job(chosen.name, read_params(), settings)
+    for stage in STAGES.values():
+        stage(job)
+    for name, value in job.read(METRICS).items():
+        print(f"{name}: {value:.4f}")
+
+
+def _retrain(chosen: argparse.Namespace, settings: TrainerSettings) -> None:
+    folder = retrain(chosen.name, read_params(), settings, since=chosen.since, least=chosen.at_least)
+    print(f"written: {folder}")
+
+
 def _reference(chosen: argparse.Namespace, settings: TrainerSettings) -> None:
-    folder, right = own_reference.renew(
-        settings.models, chosen.name, chosen.file, text=chosen.text, label=chosen.label
-    )
+    folder, right = own_reference.renew(settings.models, chosen.name, chosen.file, text=chosen.text, label=chosen.label)
     accuracy = "" if right is None else f"; accuracy on the file {right:.3f}"
     print(f"written: {folder}{accuracy}; it is not live yet: just promote {chosen.name} {folder.name}")
 

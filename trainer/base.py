@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from trainer.convert import ConversionError, classifier_from
 from trainer.data import DataError, fetch, member
 from trainer.hub import snapshot
-from trainer.params import Archive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from transformers import DistilBertForSequenceClassification
+
+    from trainer.params import Archive
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
@@ -41,7 +42,9 @@ def checkpoint(base: str, archives: "Mapping[str, Archive]", cache: Path) -> Che
     try:
         return Checkpoint(*((folder / name).read_bytes() for name in FILES))
     except OSError as error:
-        raise DataError(f"checkpoint {base} lacks {Path(str(error.filename)).name}; it needs {', '.join(FILES)}") from error
+        raise DataError(
+            f"checkpoint {base} lacks {Path(str(error.filename)).name}; it needs {', '.join(FILES)}"
+        ) from error
 
 
 def classifier(found: Checkpoint, labels: tuple[str, ...]) -> "DistilBertForSequenceClassification":
@@ -77,7 +80,9 @@ def _distilbert(found: Checkpoint, labels: tuple[str, ...]) -> "DistilBertForSeq
     return _loaded(json.loads(found.config) | names, kept, part="distilbert")
 
 
-def _loaded(config: dict[str, Any], tensors: "Mapping[str, Any]", part: str = "") -> "DistilBertForSequenceClassification":
+def _loaded(
+    config: dict[str, Any], tensors: "Mapping[str, Any]", part: str = ""
+) -> "DistilBertForSequenceClassification":
     from transformers import DistilBertConfig, DistilBertForSequenceClassification  # noqa: PLC0415
 
     model = DistilBertForSequenceClassification(DistilBertConfig.from_dict(config))

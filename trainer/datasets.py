@@ -4,10 +4,14 @@ A source is a class of parameters in ``trainer.sources`` and a reader in ``train
 """
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
 
 from broker.errors import SettingsError
 from broker.text import normalise
@@ -15,9 +19,10 @@ from trainer.data import DataError
 from trainer.params import Params
 from trainer.readers import READERS
 from trainer.rows import Row
-from trainer.sources import SourceParams, Split
+from trainer.sources import Feedback, SourceParams, Split
 from trainer.splits import SAME_TEXT, Example, Splits, bucket_of, split
 
+COLLECTED: Final = re.compile(r"feedback:(?P<model>[^ ]+)( since (?P<since>[^ ]+))?")
 VALID_SHARE = 10  # of 100 published training texts
 
 
@@ -40,9 +45,9 @@ def read_dataset(name: str, params: Params, cache: Path) -> Dataset:
         DataError: it cannot be had, holds no labelled text, or is not the one that params.yaml pins.
 
     """
-    if name not in params.datasets:
+    source = params.datasets.get(name) or collected(name)
+    if source is None:
         raise SettingsError(f"params.yaml has no data set {name!r}; it has {', '.join(params.datasets)}")
-    source = params.datasets[name]
     left_out: Counter[str] = Counter()
     rows = tuple(prepared(READERS[source.source](source, params, cache), source, left_out))
     reasons = {why: count for why, count in left_out.items() if count}
@@ -52,6 +57,15 @@ def read_dataset(name: str, params: Params, cache: Path) -> Dataset:
     if source.digest not in {None, digest}:
         raise DataError(f"data set {name}: its digest is {digest}, params.yaml pins {source.digest}; one must change")
     return Dataset(name, rows, digest, source.split, reasons)
+
+
+def collected(name: str) -> Feedback | None:
+    """Return the data set that ``feedback:MODEL since DATE`` names, or None where *name* is no such name."""
+    found = COLLECTED.fullmatch(name)
+    try:
+        return Feedback(source="feedback", **{k: v for k, v in found.groupdict().items() if v}) if found else None
+    except ValidationError:
+        return None
 
 
 def prepared(rows: Iterable[Row], source: SourceParams, left_out: Counter[str]) -> list[Row]:
@@ -119,7 +133,7 @@ def _cleaned(rows: Iterable[Row], source: SourceParams, left_out: Counter[str]) 
         elif not text:
             left_out["empty"] += 1
         else:
-            yield Row(text, label, row.part)
+            yield Row(text, label, row.part, row.label)
 
 
 def _excerpt(text: str, source: SourceParams) -> str:
@@ -134,12 +148,20 @@ def _excerpt(text: str, source: SourceParams) -> str:
 
 
 def _sample(rows: Sequence[Row], most: int | None) -> list[Row]:
-    """Return at most *most* rows of each label, those of the lowest draw, in the order they came."""
+    """Return at most *most* rows of each label, those of the lowest draw, in the order they came.
+
+    Where several of the source's labels became one of ours, each of them is drawn from in turn.
+    """
     if most is None:
         return list(rows)
+    turns: Counter[str] = Counter()
+    queue = []
+    for row in sorted(rows, key=lambda row: _draw(row.text)):
+        queue.append((turns[row.origin], row))
+        turns[row.origin] += 1
     taken: Counter[str] = Counter()
     chosen = set()
-    for row in sorted(rows, key=lambda row: _draw(row.text)):
+    for _, row in sorted(queue, key=lambda each: each[0]):
         taken[row.label] += 1
         if taken[row.label] <= most:
             chosen.add(row.text)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Labels = NDArray[np.int64]  # label ids, one a text
+Scores = NDArray[np.float32] | NDArray[np.float64]  # [texts, labels]
 
 
 def accuracy(truth: Labels, predicted: Labels) -> float:
@@ -23,7 +24,7 @@ def f1_macro(truth: Labels, predicted: Labels, labels: int) -> float:
     return float(np.mean(scores))
 
 
-def agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+def agreement(first: Scores, second: Scores) -> float:
     """Return the share of texts for which two sets of scores [texts, labels] name the same label."""
     return float((first.argmax(axis=1) == second.argmax(axis=1)).mean())
 

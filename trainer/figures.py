@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trainer.evaluation import Labels
 from trainer.onnx_model import Probabilities
@@ -49,7 +48,7 @@ def confusion(truth: Labels, predicted: Labels, labels: Sequence[str], path: Pat
 def reliability(probabilities: Probabilities, truth: Labels, path: Path) -> None:
     """Draw the share of right answers by confidence, in ten groups of equal number, into the file *path*."""
     confidence = probabilities.max(axis=1).astype(float)
-    right: NDArray[np.bool_] = probabilities.argmax(axis=1) == truth
+    right = probabilities.argmax(axis=1) == truth
     parts = np.array_split(np.argsort(confidence, kind="stable"), min(BINS, len(truth)))
     shares = np.array([right[part].mean() for part in parts])
     errors = np.array([np.sqrt(share * (1 - share) / len(part)) for share, part in zip(shares, parts, strict=True)])

@@ -134,8 +134,7 @@ class _School:
         import torch  # noqa: PLC0415
 
         self._model.train()
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._params.precision == "bfloat16"):
-            logits = self._model(*_padded([ids for ids, _ in batch])).logits.float()
+        logits = self._model(*_padded([ids for ids, _ in batch])).logits
         labels = torch.tensor([label for _, label in batch])
         loss = torch.nn.functional.cross_entropy(
             logits, labels, weight=self._weights, label_smoothing=self._params.label_smoothing

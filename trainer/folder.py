@@ -9,6 +9,7 @@ from pathlib import Path
 
 from broker.errors import ObservaError
 from broker.manifest import ModelManifest, Pointer, digest_of, read_verified
+from broker.store import Store
 
 UNVERSIONED = "unversioned"  # the code revision where there is no git history
 
@@ -58,14 +59,19 @@ def write_version(
 
 
 def make_live(models: Path, name: str, version: str) -> Pointer:
-    """Point ``live.json`` of model *name* at *version* and return the pointer; the generation goes up by one."""
-    path = models / name / "live.json"
-    before = Pointer.model_validate_json(path.read_bytes()).generation if path.exists() else 0
-    pointer = Pointer(version=version, generation=before + 1)
-    aside = path.with_name(f".live.json.{os.getpid()}")
-    _write_durably(aside, pointer.model_dump_json().encode() + b"\n")
-    aside.replace(path)
-    return pointer
+    """Point ``live.json`` of model *name* at *version* and return the pointer; the generation goes up by one.
+
+    Raises:
+        PointerMovedError: someone else changed it at the same moment.
+
+    """
+    store = Store(str(models))
+    before = store.pointer(name) if name in store.models() else None
+    after = Pointer(version=version, generation=1)
+    if before is not None:
+        after = before.promoted(version).model_copy(update={"generation": before.generation + 1})
+    store.replace_pointer(name, before, after)
+    return after
 
 
 def now() -> str:

@@ -54,9 +54,11 @@ def snapshot(name: str, cache: Path, *, kind: str, revision: str | None, pattern
             cache_dir=cache / "hub",
             etag_timeout=10,
         )
-    except Exception as error:  # noqa: BLE001 its errors come from four libraries
+    except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise DataError(f"{kind} {name} cannot be had from the hub: {reason}; check its name and the network") from error
+        raise DataError(
+            f"{kind} {name} cannot be had from the hub: {reason}; check its name and the network"
+        ) from error
     return Path(folder)
 
 

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 ROWS = 16  # texts in one call; more gain nothing and pad more
 POOLED = "pooled"  # the output that the monitor's coordinates are made of
-Probabilities = NDArray[np.float32]  # [texts, labels]
+Probabilities = NDArray[np.float32] | NDArray[np.float64]  # [texts, labels]
 
 
 class Classifier(Protocol):

@@ -1,9 +1,11 @@
 """A reference profile from anyone's file: the same model, held to the texts that it will really meet."""
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from broker.manifest import live_version, read_reference, read_verified
 from broker.text import describe, normalise
@@ -11,6 +13,7 @@ from trainer import projection, tables
 from trainer.data import DataError
 from trainer.evaluation import accuracy, label_ids
 from trainer.folder import next_version, now, write_version
+from trainer.onnx_model import Classifier
 from trainer.reference import profile
 from trainer.rows import Row
 from trainer.served import classifier_of
@@ -40,8 +43,6 @@ def renew(models: Path, name: str, file: Path, *, text: str, label: str | None) 
     predicted = probabilities.argmax(axis=1)
     truth = _ids(rows, manifest.labels, file) if label else predicted.tolist()
     vocabulary = frozenset(files.get("vocabulary.txt", b"").decode().split("\n")) - {""}
-    vectors = classifier.vectors(texts) if projection.FILE in files else None
-    directions = np.load(io.BytesIO(files[projection.FILE]), allow_pickle=False) if vectors is not None else None
     found = profile(
         statistics=[describe(row.text, vocabulary) for row in rows],
         tokens=classifier.tokens(texts),
@@ -49,7 +50,7 @@ def renew(models: Path, name: str, file: Path, *, text: str, label: str | None) 
         truth=truth,
         labels=manifest.labels,
         source=f"{file.name}, given by its owner: {len(rows)} texts",
-        coordinates=None if vectors is None else projection.coordinates(vectors, directions),
+        coordinates=_coordinates(classifier, texts, files),
     )
     if label is None:
         found = found.model_copy(update={"calibration": read_reference(live).calibration})
@@ -57,6 +58,13 @@ def renew(models: Path, name: str, file: Path, *, text: str, label: str | None) 
     files["reference.json"] = found.model_dump_json(indent=2).encode() + b"\n"
     folder = write_version(models, renewed, files)
     return folder, accuracy(label_ids(truth), predicted) if label else None
+
+
+def _coordinates(classifier: Classifier, texts: list[str], files: Mapping[str, bytes]) -> NDArray[np.float64] | None:
+    vectors = classifier.vectors(texts)
+    if vectors is None or projection.FILE not in files:
+        return None
+    return projection.coordinates(vectors, np.load(io.BytesIO(files[projection.FILE]), allow_pickle=False))
 
 
 def _ids(rows: list[Row], labels: tuple[str, ...], file: Path) -> list[int]:

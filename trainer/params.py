@@ -46,7 +46,6 @@ class TransformerParams(_ModelParams):
     base: str  # a name under archives, a local folder, or a checkpoint of the hub: DistilBERT, or BERT to be converted
     epochs: Annotated[int, Field(ge=1)]  # at most
     patience: Annotated[int, Field(ge=1)]  # epochs without a lower validation loss after which it stops
-    precision: Literal["float32", "bfloat16"] = "float32"  # of the products while training
     batch_size: Annotated[int, Field(ge=1)]
     learning_rate: float  # the highest, reached after the warm-up
     warmup_share: float  # of all steps

@@ -68,7 +68,9 @@ def require_learnable(splits: Splits, labels: Sequence[str]) -> None:
     """
     for part, examples in splits._asdict().items():
         if not examples:
-            raise DataError(f"the {part} part holds no text; a model needs some to learn from, to choose by, to be judged")
+            raise DataError(
+                f"the {part} part holds no text; a model needs some to learn from, to choose by, to be judged"
+            )
     learnt = {example.label for example in splits.train}
     if missing := [label for position, label in enumerate(labels) if position not in learnt]:
         only = f"; all texts are {labels[learnt.pop()]!r}" if len(learnt) == 1 else ""

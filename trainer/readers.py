@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from trainer import hub, tables
 from trainer.data import DataError, fetch, member
+from trainer.feedback import rows as labelled_rows
 from trainer.params import Params
 from trainer.rows import Row
-from trainer.sources import Hub, LocalFile, Ratings, Table
+from trainer.sources import Feedback, Hub, LocalFile, Ratings, Table
 
 ROOT = Path(__file__).parents[1]
 MEASUREMENTS = "hutto_ICWSM_2014.tar.gz"  # an archive within the VADER source distribution
@@ -56,9 +57,15 @@ def hub_dataset(source: Hub, params: Params, cache: Path) -> Iterator[Row]:  # n
     return hub.rows(source, cache)
 
 
+def collected_labels(source: Feedback, params: Params, cache: Path) -> Iterator[Row]:  # noqa: ARG001 every reader's form
+    """Yield the texts that were sent to a model and labelled since, the newest label first."""
+    return iter(labelled_rows(source.model, source.since))
+
+
 READERS: Final[Mapping[str, Reader]] = {
     "ratings": ratings,
     "tab": table,
     "file": local_file,
     "hub": hub_dataset,
+    "feedback": collected_labels,
 }

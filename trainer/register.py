@@ -5,11 +5,12 @@ from pathlib import Path
 
 from broker.manifest import ModelManifest
 from broker.text import describe, normalise, words_of
-from trainer import projection
+from trainer import golden, projection
 from trainer.calibrate import calibration_error
 from trainer.candidate import Candidate
 from trainer.evaluation import accuracy, f1_macro, label_ids
 from trainer.folder import code_revision, now, write_version
+from trainer.lock import digests
 from trainer.onnx_model import Probabilities
 from trainer.params import LinearParams, TransformerParams
 from trainer.reference import profile
@@ -64,6 +65,7 @@ def register(  # noqa: PLR0913 by name only
         data_digest=digest(splits),
         code_revision=code_revision(),
         created=now(),
+        lock=digests(name),
         files={},
     )
     vectors = candidate.classifier.vectors(_normalised(candidate, splits.valid))
@@ -80,6 +82,7 @@ def register(  # noqa: PLR0913 by name only
     files = candidate.files | {
         "vocabulary.txt": "".join(f"{word}\n" for word in vocabulary).encode(),
         "reference.json": reference.model_dump_json(indent=2).encode() + b"\n",
+        golden.FILE: golden.choose(splits.valid, _answers(candidate, splits.valid)),
     }
     if directions is not None:
         files[projection.FILE] = projection.to_bytes(directions)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from broker.manifest import Label, Sha256
+from broker.manifest import Label, ModelName, Sha256
 
 ArchiveName = str
 # hash: the hash of a text shares it out; published: test is what the source says, and valid is drawn from its train;
@@ -65,4 +65,12 @@ class Hub(SourceParams):
     names: tuple[Label, ...] = ()  # of labels that are kept as numbers, in order
 
 
-DatasetParams = Annotated[Ratings | Table | LocalFile | Hub, Field(discriminator="source")]
+class Feedback(SourceParams):
+    """True labels that came to the running system, beside the texts they are of; from the log and the archive."""
+
+    source: Literal["feedback"]
+    model: ModelName
+    since: Annotated[str, Field(pattern=r"^(\d+[hd]|\d{4}-\d{2}-\d{2}(T[\d:.]+(Z|[+-]\d{2}:\d{2})?)?)$")] = "3650d"
+
+
+DatasetParams = Annotated[Ratings | Table | LocalFile | Hub | Feedback, Field(discriminator="source")]

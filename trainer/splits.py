@@ -53,9 +53,11 @@ def joined(domains: Iterable[Splits]) -> Splits:
     parts: dict[str, list[Example]] = {}
     for name in ("test", "valid", "train"):
         examples = [(normalise(each.text, SAME_TEXT), each) for splits in found for each in getattr(splits, name)]
-        firsts = {key: example for key, example in reversed(examples) if key not in taken}
-        parts[name] = [example for key, example in examples if firsts.get(key) is example]
-        taken |= firsts.keys()
+        parts[name] = []
+        for key, example in examples:
+            if key not in taken:
+                taken.add(key)
+                parts[name].append(example)
     return Splits(**parts)
 
 

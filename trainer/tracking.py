@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +11,9 @@ from typing import Any
 
 from broker.errors import ObservaError
 from broker.manifest import ModelManifest
+from trainer.settings import TrainerSettings
 
+LOOPBACK = "127.0.0.1"
 LIVE = "live"  # the alias of the version that the pointer file names
 SERVER = "MLFLOW_TRACKING_URI"
 
@@ -22,6 +25,33 @@ class TrackingError(ObservaError):
 def local_store(cache: Path) -> str:
     """Return the address of the store that is used without a server."""
     return f"sqlite:///{cache / 'mlflow.db'}"
+
+
+def serve(settings: TrainerSettings) -> None:
+    """Become MLflow's page over the local store, on loopback.
+
+    Raises:
+        TrackingError: the port is taken.
+
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, settings.trainer_mlflow_port))
+        except OSError as error:
+            raise TrackingError(
+                f"port {settings.trainer_mlflow_port} is taken; choose another: OBSERVA_TRAINER_MLFLOW_PORT"
+            ) from error
+    settings.trainer_cache.mkdir(parents=True, exist_ok=True)
+    print(f"MLflow: http://{LOOPBACK}:{settings.trainer_mlflow_port} (Ctrl-C ends it)", flush=True)
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    command = [
+        *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
+        *("--host", LOOPBACK, "--port", str(settings.trainer_mlflow_port)),
+        *("--backend-store-uri", local_store(settings.trainer_cache)),
+        *("--default-artifact-root", (settings.trainer_cache / "mlflow").as_uri()),
+    ]
+    os.execv(command[0], command)  # noqa: S606 no shell, and only our own words
 
 
 @contextmanager
@@ -115,11 +145,11 @@ class Run:
 
 
 def _started(mlflow: Any, name: str, cache: Path, run_id: str | None) -> Any:
-    artefacts = None
-    if not os.environ.get(SERVER):
+    server = os.environ.get(SERVER)
+    if not server:
         cache.mkdir(parents=True, exist_ok=True)
-        mlflow.set_tracking_uri(local_store(cache))
-        artefacts = (cache / "mlflow").as_uri()
+    mlflow.set_tracking_uri(server or local_store(cache))
+    artefacts = None if server else (cache / "mlflow").as_uri()
     if mlflow.get_experiment_by_name(name) is None:
         mlflow.create_experiment(name, artifact_location=artefacts)
     mlflow.set_experiment(name)

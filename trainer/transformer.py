@@ -1,6 +1,5 @@
 """From a pretrained encoder to an eight-bit graph that classifies."""
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +59,7 @@ def fit(  # noqa: PLR0913 by name only
     torch.manual_seed(params.seed)  # the head starts at random
     model = classifier(found, params.labels)
     tokenizer = plain_tokenizer(found.tokenizer)
-    kept = _Kept(folder.parent / RESUME, digest_of(f"{params} {digest(splits)} {digest_of(found.weights)}".encode()))
+    kept = Kept(folder.parent / RESUME, digest_of(f"{params} {digest(splits)} {digest_of(found.weights)}".encode()))
     loaded = Tokenizer.from_buffer(tokenizer)
     finetune(model, loaded, splits, params, report, keep=kept.write, resumed=kept.read())
     figures = _calibrated(model, loaded, splits, params)
@@ -143,22 +142,26 @@ def _calibrated(
     return {"temperature": found}
 
 
-class _Kept:
+class Kept:
     """The file that an interrupted training goes on from; of another training, it is not read."""
 
     def __init__(self, path: Path, training: str) -> None:
         self.path, self._training = path, training
 
     def write(self, progress: Progress) -> None:
+        """Write *progress*, whole or not at all."""
         import torch  # noqa: PLC0415
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
         aside = self.path.with_suffix(".new")
         reports = [tuple(report) for report in progress.reports]
-        torch.save({"training": self._training, "reports": reports, "best": progress.best, "state": progress.state}, aside)
-        os.replace(aside, self.path)
+        torch.save(
+            {"training": self._training, "reports": reports, "best": progress.best, "state": progress.state}, aside
+        )
+        aside.replace(self.path)
 
     def read(self) -> Progress | None:
+        """Return what was written last; None if there is none, it is damaged, or it is of another training."""
         import torch  # noqa: PLC0415
 
         if not self.path.exists():

@@ -12,6 +12,7 @@ from broker.errors import ObservaError
 from trainer.onnx_model import TransformerGraph, softmax
 
 INVARIANCE_LIMIT = 1e-5  # largest change of a probability that company in a batch may cause
+STRANGERS_LIMIT = 1e-4  # the same, of a model that was made elsewhere
 LEAST_AGREEMENT_INT8 = 0.99  # of labels, with the graph in single precision
 LEAST_AGREEMENT_EXPORT = 0.999  # of labels, with the model that was exported
 ROOT = Path(__file__).parents[1]

@@ -36,6 +36,9 @@ class Follower:
         self._loaded: dict[str, Loaded] = dict(served.versions)
         self._paces = {served.live: (speed.texts_per_second, speed.batch)}
         self._refused_at: dict[str, float] = {}
+        self._shown: set[str] = set()
+        self._show()
+        self._released = False  # since memory was last given back
         self._hurry = asyncio.Event()
         self._trouble = Trouble("following", served.name)
 
@@ -44,6 +47,9 @@ class Follower:
         while True:
             self._hurry.clear()
             try:
+                if self._released:
+                    await self._loading.give_back()
+                    self._released = False
                 await self.look()
             except PASSING as error:
                 self._trouble.met(error)
@@ -85,7 +91,7 @@ class Follower:
             logger.error("a version is refused: %s", error, extra={"model": name, "version": version})  # noqa: TRY400
             self._refused_at[version] = time.monotonic()
             self.refused[version] = str(error)
-            REFUSED.labels(name, version).set(1)
+            self._show()
             await self._tell()
             return
         self._forgive(version)
@@ -101,11 +107,13 @@ class Follower:
         canary = None if canary == live or canary not in held else canary
         if (live, canary, held.keys()) == (before.live, before.canary, before.versions.keys()):
             return
+        self._released = True
         self._loaded = held
         self.served = Served(before.name, live, dict(held), canary)
         for handler in self._handlers:
             handler.served = self.served
         self._keep_pace()
+        self._show()
         if live != before.live:
             self.speed.texts_per_second, _ = self._paces[live]
             SWAPS.labels(before.name).inc()
@@ -120,8 +128,17 @@ class Follower:
     def _forgive(self, *versions: str) -> None:
         for version in versions or tuple(self.refused):
             self._refused_at.pop(version, None)
-            if self.refused.pop(version, None) is not None:
-                REFUSED.remove(self.served.name, version)
+            self.refused.pop(version, None)
+        self._show()
+
+    def _show(self) -> None:
+        """Let the metric say 0 for what is held, 1 for what is refused, and nothing of other versions."""
+        now = dict.fromkeys(self._loaded, 0) | dict.fromkeys(self.refused, 1)
+        for version in self._shown - now.keys():
+            REFUSED.remove(self.served.name, version)
+        for version, state in now.items():
+            REFUSED.labels(self.served.name, version).set(state)
+        self._shown = set(now)
 
     async def _tell(self) -> None:
         if self.tell:

@@ -62,7 +62,7 @@ SWAPS = Counter(
 )
 REFUSED = Gauge(
     "observa_model_refused",
-    "1 for a version that is wanted and that this worker could not load; the one before it goes on serving.",
+    "1: the version is wanted and this worker could not load it, so the one before it goes on; 0: it is loaded.",
     ["model", "version"],
     registry=REGISTRY,
 )

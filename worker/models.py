@@ -95,8 +95,18 @@ def load_version(folder: Path) -> Loaded:
         raise ModelRefusedError(
             f"{folder}: the model scores {len(scores.probabilities)} labels, model.json names {len(manifest.labels)}"
         )
+    _check_golden(folder, model, files)
     vocabulary = frozenset(files.get("vocabulary.txt", b"").decode().split("\n")) - {""}
     return Loaded(model, vocabulary, digest_of((folder / "model.json").read_bytes()))
+
+
+def _check_golden(folder: Path, model: Model, files: Mapping[str, bytes]) -> None:
+    from worker.golden import check_golden  # noqa: PLC0415 which needs what is above
+
+    try:
+        check_golden(model, files)
+    except ModelRefusedError as error:
+        raise ModelRefusedError(f"{folder}: {error}") from error
 
 
 def first_line(error: Exception) -> str:

@@ -8,6 +8,7 @@ from broker.errors import SettingsError
 from broker.events import MAX_TEXT_CHARACTERS
 from broker.settings import BrokerSettings
 from broker.text import describe, normalise
+from worker.chunks import MOST_ROWS
 from worker.models import Loaded
 from worker.settings import WorkerSettings
 
@@ -42,9 +43,10 @@ def warm_up(loaded: Loaded, batch: int) -> Warmth:
     words = sorted(loaded.vocabulary) or ["word", "another"]
     draw = random.Random(0)
     usual = [" ".join(draw.choices(words, k=WORDS)) for _ in range(batch)]
-    longest = [(" ".join(draw.choices(words, k=MAX_TEXT_CHARACTERS)))[:MAX_TEXT_CHARACTERS] for _ in range(batch)]
+    rows = min(batch, MOST_ROWS)  # more than share a tensor take so much longer
+    longest = [(" ".join(draw.choices(words, k=MAX_TEXT_CHARACTERS)))[:MAX_TEXT_CHARACTERS] for _ in range(rows)]
     _time(loaded, usual)  # the first run pays for memory that later ones reuse
-    return Warmth(batch / max(_time(loaded, usual), 1e-9), _time(loaded, longest))
+    return Warmth(batch / max(_time(loaded, usual), 1e-9), _time(loaded, longest) * batch / rows)
 
 
 def check_claim_time(settings: BrokerSettings) -> None:

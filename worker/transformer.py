@@ -49,11 +49,15 @@ class Transformer:
     def padded(self, texts: Sequence[str], columns: int) -> list[Scores]:
         """Return the scores of *texts* computed together, with *columns* of padding more than the longest needs.
 
+        Never more than `max_length` in all: beyond that a model may have no positions.
+
         Raises:
             ValueError: a score is not a number.
 
         """
-        return self._scores(self._tokenizer.encode_batch_fast(list(texts)), [list(range(len(texts)))], columns)
+        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        room = self.manifest.max_length - max(len(encoding.ids) for encoding in encodings)
+        return self._scores(encodings, [list(range(len(texts)))], min(columns, room))
 
     def _scores(self, encodings: Sequence[Encoding], parts: Sequence[list[int]], padding: int) -> list[Scores]:
         probabilities = np.empty((len(encodings), len(self.manifest.labels)))

@@ -1,13 +1,22 @@
-"""One thread for all models: inference leaves the event loop free, and the models take turns, a batch each."""
+"""One thread for all models: inference leaves the event loop free, and the models take turns, a batch each.
+
+Beside it a thread that gives way, for work that nobody waits for.
+"""
 
 import asyncio
+import os
+import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Final, TypeVar
 
 T = TypeVar("T")
+
+GIVES_WAY: Final = 10  # added to a thread's niceness, which on Linux each thread has for itself
 
 # Whoever waits for an answer often asks again within a few milliseconds, and full readers need as long between batches.
 QUIET_S: Final = 0.005
@@ -18,6 +27,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
+        self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="behind", initializer=give_way)
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # in the order in which their turns come
         self._busy = False
         self._ended_at = 0.0  # time.monotonic() of the end of the last turn that somebody waits for
@@ -34,7 +44,10 @@ class Turns:
             self._pass_on()
 
     async def run_behind(self, work: Callable[[], T]) -> T:
-        """Run *work*, for which nobody waits, once the thread has been free for `QUIET_S`: it should be short."""
+        """Run *work*, for which nobody waits, on the other thread, once the first has been free for `QUIET_S`.
+
+        It should be short: whatever comes meanwhile shares the machine with it.
+        """
         async with self._behind:
             while self._busy or (quiet_s := time.monotonic() - self._ended_at) < QUIET_S:
                 if self._busy:
@@ -42,15 +55,12 @@ class Turns:
                     await self._freed.wait()
                 else:
                     await asyncio.sleep(QUIET_S - quiet_s)
-            self._busy = True
-            try:
-                return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-            finally:
-                self._pass_on()
+            return await asyncio.get_running_loop().run_in_executor(self._beside, work)
 
     def close(self) -> None:
-        """Let the thread end."""
+        """Let the threads end."""
         self._thread.shutdown(wait=False)
+        self._beside.shutdown(wait=False)
 
     async def _turn(self, name: str) -> None:
         if not self._busy:
@@ -77,3 +87,10 @@ class Turns:
                     return
         self._busy = False
         self._freed.set()
+
+
+def give_way() -> None:
+    """Let every other thread of this machine go before the one that calls, as far as the system can."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.nice(0) + GIVES_WAY)

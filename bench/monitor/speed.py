@@ -10,22 +10,24 @@ import time
 from pathlib import Path
 
 import numpy as np
-import orjson
+from numpy.typing import NDArray
 
 from broker.connection import connect
 from broker.groups import ensure_groups
+from broker.manifest import Histogram, live_version, read_reference
 from broker.streams import Tag
 from monitor.metrics import registry
 from monitor.monitor import Measured, Monitor
 from monitor.profiles import Profiles
 from monitor.reading import Reader
 from monitor.settings import MonitorSettings
-from tests.monitor.entries import draw, results_of
-from tests.monitor.process import store
+from tests.monitor.entries import prediction_id, result
 from tests.servers import RedisServer
 
 BLOCK = 50_000  # entries written and read before the next
 TAG = Tag("sentiment")
+MODELS = Path(__file__).parents[2] / "models"
+MODEL = MODELS / TAG.model / live_version(MODELS, TAG.model)
 
 
 async def main(events: int) -> None:
@@ -34,15 +36,17 @@ async def main(events: int) -> None:
         server = RedisServer(Path(folder))
         server.start("--appendonly", "no")
         try:
-            await _measure(server, store(Path(folder) / "models"), events)
+            await _measure(server, events)
         finally:
             server.stop()
 
 
-async def _measure(server: RedisServer, models: Path, events: int) -> None:
-    settings = MonitorSettings(redis_url=server.url, redis_password_file=None, models=models)
+async def _measure(server: RedisServer, events: int) -> None:
+    settings = MonitorSettings(redis_url=server.url, redis_password_file=None, models=MODELS)
     redis = connect(settings, "bench")
-    reader = Reader(redis, settings, TAG, Profiles(models / "sentiment", settings.rules), "bench")
+    profiles = Profiles(MODELS / TAG.model, settings.rules)
+    profiles.prepare()  # takes seconds, once
+    reader = Reader(redis, settings, TAG, profiles, "bench")
     monitor = Monitor(redis, settings)
     monitor.readers[TAG], monitor._measured[TAG] = reader, Measured()  # noqa: SLF001 without its own loop
     block = _block()
@@ -68,13 +72,34 @@ async def _measure(server: RedisServer, models: Path, events: int) -> None:
 
 
 def _block() -> bytes:
-    """Return the commands that write a block of results, with every field that a worker of the shipped model writes."""
+    """Return the commands that write a block of results: every field a worker writes, drawn as the reference is."""
     rng, packed = np.random.default_rng(1), bytearray()
-    for _, fields in results_of(draw(rng, BLOCK)):
-        more = {b"non_latin_ratio": b"0.0", b"embedding": orjson.dumps(rng.normal(0, 1, 8).round(3).tolist())}
-        words = [b"XADD", TAG.results.encode(), b"*", *(part for field in (fields | more).items() for part in field)]
+    reference = read_reference(MODEL)
+    drawn = {name: _drawn(rng, histogram) for name, histogram in reference.features.items() if histogram.edges}
+    labels = rng.choice(list(reference.labels), BLOCK, p=np.array(list(reference.labels.values())) / reference.count)
+    coordinates = [drawn[name] for name in sorted(drawn) if name.startswith("embedding_")]
+    for i in range(BLOCK):
+        sure = float(drawn["confidence"][i])
+        fields = result(
+            id=prediction_id(1_800_000_000_000, i),
+            label=str(labels[i]),
+            confidence=sure,
+            probabilities={"negative": 1 - sure, "positive": sure},
+            embedding=tuple(round(float(column[i]), 3) for column in coordinates) or None,
+            oov_ratio=float(drawn["oov_ratio"][i]),
+            non_latin_ratio=0.0,
+            **{name: int(drawn[name][i]) for name in ("characters", "words", "tokens")},
+        ).to_fields()
+        words = [b"XADD", TAG.results.encode(), b"*", *(part.encode() for field in fields.items() for part in field)]
         packed += b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
     return bytes(packed)
+
+
+def _drawn(rng: np.random.Generator, histogram: Histogram) -> NDArray[np.float64]:
+    """Draw values that fall into the bins of *histogram* as often as its counts say."""
+    edges, counts = np.array(histogram.edges), np.array(histogram.counts)
+    inside = np.concatenate([edges, edges[-1:] + 1])  # a bin holds its upper edge
+    return inside[rng.choice(len(counts), BLOCK, p=counts / counts.sum())]
 
 
 def _write(port: int, block: bytes) -> None:

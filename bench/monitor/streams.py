@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from monitor.profiles import Profile, build
 from monitor.settings import Rules
 from monitor.watch import DriftWatch
 
+if TYPE_CHECKING:
+    from monitor.drift import Counts
+
 Answers = NDArray[np.int32]
 MILLION: Final = 1_000_000
 NUMBERS: Final = ("words", "oov_ratio", "confidence")
@@ -21,6 +24,7 @@ TAILS: Final = (0.01, 0.02, 0.05, 0.95, 0.98, 0.99)  # edges besides, as the tra
 REFERENCE: Final = 5000  # texts
 DAY: Final = 20_000  # answers in the seasonal streams
 QUIET: Final = 3000  # answers before a change
+KINDS: Final = 20  # of texts that one author sends
 
 
 def recorded() -> dict[str, Answers]:
@@ -76,10 +80,7 @@ def bins_of(answers: Answers, of: Profile) -> NDArray[np.int64]:
     """Return the bin of each answer and feature."""
     values = [(feature, column(answers, feature.name)) for feature in of.features]
     return np.stack(
-        [
-            v.astype(np.int64) if f.name == LABEL else np.searchsorted(f.edges, v, side="left")
-            for f, v in values
-        ],
+        [v.astype(np.int64) if f.name == LABEL else np.searchsorted(f.edges, v, side="left") for f, v in values],
         axis=1,
     )
 
@@ -93,18 +94,25 @@ class Begun:
     feature: str
 
 
-def alarms(stream: NDArray[np.int64], of: Profile, rules: Rules, multiple: float = 1.0) -> list[Begun]:
-    """Return the alarms that *stream* begins."""
+def alarms(
+    stream: NDArray[np.int64], of: Profile, rules: Rules, multiple: float = 1.0, hour: int | None = None
+) -> list[Begun]:
+    """Return the alarms that *stream* begins; with *hour*, so many answers are one, and days go by."""
     watch = DriftWatch(of, rules)
     watch.at_multiple(multiple)
     nothing = np.zeros((len(stream), 2), dtype=np.int64)
     ids = [f"{at}-0" for at in range(len(stream))]
     found: list[Begun] = []
-    for start in range(0, len(stream), 1000):
-        stop = start + 1000
-        for _, alert in watch.feed(stream[start:stop], nothing[start:stop], ids[start:stop], ids[start:stop]):
+    hours: list[list[Counts]] = []
+    step = hour or 1000
+    for start in range(0, len(stream), step):
+        part = slice(start, start + step)
+        for _, alert in watch.feed(stream[part], nothing[part], ids[part], ids[part]):
             if alert.state == "firing":
                 found.append(Begun(alert.at_ms, alert.detector, alert.feature))
+        if hour is not None:
+            hours.append([np.bincount(stream[part, at], minlength=len(f.counts)) for at, f in enumerate(of.features)])
+            watch.at_day(hours[-47:-23])
     return sorted(found, key=lambda begun: begun.at)
 
 
@@ -128,6 +136,24 @@ def dependent(pool: Answers, correlation: float) -> Draw:
             found[at] = level
         ranks = np.argsort(np.argsort(found)) / count
         chosen: Answers = ordered[(ranks * len(pool)).astype(int)]
+        return chosen
+
+    return draw
+
+
+def runs_of_one(pool: Answers, texts: float) -> Draw:
+    """Return a source of authors who send *texts* texts on average one after another, each of one kind.
+
+    Of one kind are texts that are neighbours in the coordinate of the embedding that varies most within the movies.
+    """
+    ordered = pool[np.argsort(column(pool, COORDINATES[0]), kind="stable")]
+    kinds = np.array_split(np.arange(len(pool)), KINDS)
+
+    def draw(rng: np.random.Generator, count: int) -> Answers:
+        author = np.cumsum(rng.random(count) < 1 / texts)
+        kind = rng.integers(0, KINDS, int(author[-1]) + 1)[author]
+        sizes, starts = np.array([len(k) for k in kinds]), np.array([k[0] for k in kinds])
+        chosen: Answers = ordered[starts[kind] + (rng.random(count) * sizes[kind]).astype(int)]
         return chosen
 
     return draw

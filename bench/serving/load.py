@@ -80,7 +80,7 @@ class _Call(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if self.busy:
             self.busy = False
-            self.load.failed(self, type(error).__name__ if error else "closed")
+            self.load.failed(type(error).__name__ if error else "closed")
 
 
 class _Load:
@@ -113,7 +113,7 @@ class _Load:
                 self.seen.bad[status] = self.seen.bad.get(status, 0) + 1
         self._done(call, now)
 
-    def failed(self, call: _Call, why: str) -> None:
+    def failed(self, why: str) -> None:
         if self._counting:
             self.seen.bad[why] = self.seen.bad.get(why, 0) + 1
         self._connections -= 1
@@ -139,7 +139,7 @@ class _Load:
             await self._measure(self._send_at_rate(self.plan.seconds))
         self._stopped = True
         until = loop.time() + GRACE_S
-        while self._under_way and loop.time() < until:
+        while self._under_way and loop.time() < until:  # noqa: ASYNC110 nobody tells
             await asyncio.sleep(0.01)
         if self._under_way:
             self.seen.bad["no answer"] = self._under_way

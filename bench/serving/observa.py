@@ -1,7 +1,7 @@
 """Observa as a system under load: its own server with an append-only file, gateway, workers and monitor."""
 
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench.serving.systems import Running

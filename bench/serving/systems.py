@@ -21,9 +21,15 @@ class Running:
     port: int
     path: str
     parts: Mapping[str, Sequence[int]]  # part to the process ids whose whole trees it is
+    body: str = '{"text":%s}'  # with the text as JSON in place of %s
 
-    def request(self, body: bytes) -> str:
-        """Return a whole HTTP request."""
+    def body_of(self, text: str) -> str:
+        """Return the body that asks for *text*."""
+        return self.body % json.dumps(text)
+
+    def request(self, text: str) -> str:
+        """Return a whole HTTP request that asks for *text*."""
+        body = self.body_of(text).encode()
         head = f"POST {self.path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nContent-Type: application/json\r\n"
         return head + f"Content-Length: {len(body)}\r\n\r\n{body.decode()}"
 

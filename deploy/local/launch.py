@@ -12,7 +12,7 @@ from pathlib import Path
 
 from broker.errors import ObservaError
 from broker.settings import load_settings
-from deploy.local import alerting, locks, server
+from deploy.local import alerting, extras, locks, server
 from deploy.local.settings import MOST_WORKERS, StackSettings
 
 _SETTLED_S = 30  # a process that lived this long begins anew with its delays
@@ -80,6 +80,8 @@ def command(settings: StackSettings, name: str) -> list[str]:
         return [str(engine.program), str(config)]
     if name in alerting.SERVICES:
         return alerting.command(settings, name)
+    if name in extras.SERVICES:
+        return extras.command(settings, name)
     service, _, slot = name.partition("-")
     if slot:
         alerting.write_targets(settings)

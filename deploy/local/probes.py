@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from redis import Redis
 from redis.exceptions import RedisError
 
-from deploy.local import alerting, locks
+from deploy.local import alerting, extras, locks
 from deploy.local.settings import StackSettings
 
 
@@ -31,7 +31,7 @@ def running(settings: StackSettings) -> list[Running]:
         for path in settings.processes.glob("*")
         if not path.suffix and path.name != "supervisor" and (pid := locks.holder(path)) is not None
     ]
-    order = ("redis", "gateway", "worker", "monitor", *alerting.SERVICES)
+    order = ("redis", "gateway", "worker", "monitor", *extras.SERVICES, *alerting.SERVICES)
     return sorted(found, key=lambda p: (order.index(p.service), len(p.name), p.name))
 
 
@@ -47,6 +47,8 @@ def port_of(settings: StackSettings, name: str) -> int:
             return settings.monitor_port
         case "prometheus" | "alertmanager":
             return alerting.port(settings, service)
+        case "console" | "explainer":
+            return extras.port(settings, service)
         case _:
             return settings.worker_metrics_port_base + int(slot)
 

@@ -38,6 +38,10 @@ class StackSettings(BrokerSettings):
     page_webhook_url: Annotated[str, Field(pattern=r"^https?://")] | None = None  # told at once; nobody by default
     ticket_webhook_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
     runbook_base: str = ""  # where docs/ is read, for the links of alerts; empty: this folder
+    console: bool = True  # run the web page, too
+    console_port: Port = 7860
+    explainer: bool = True  # run the process that explains predictions, too
+    explainer_port: Port = 8002
     start_timeout_s: Annotated[float, Field(gt=0)] = 60
 
     @property

@@ -8,7 +8,7 @@ import time
 
 from broker.connection import check_server, connect
 from broker.errors import ObservaError
-from deploy.local import alerting, launch, locks, probes, server, supervisor
+from deploy.local import alerting, extras, launch, locks, probes, server, supervisor
 from deploy.local.logs import last_lines
 from deploy.local.settings import StackSettings
 
@@ -84,6 +84,7 @@ def _start(settings: StackSettings) -> None:
         supervisor.tell(settings, "start", name=service, timeout_s=settings.start_timeout_s)
     await_ready(settings, {"worker": settings.workers, "gateway": 1, "monitor": 1}, began)
     _start_alerting(settings, began)
+    _start_extras(settings)
 
 
 def _start_alerting(settings: StackSettings, began: float) -> None:
@@ -93,19 +94,33 @@ def _start_alerting(settings: StackSettings, began: float) -> None:
         missing = " and ".join(service for service in alerting.SERVICES if service not in wanted)
         print(f"  Not installed, so no alert is sent: {missing}; to have it: {alerting.HOW_TO_INSTALL}")
     for service in reversed(wanted):
-        port = alerting.port(settings, service)
-        if not launch.port_is_free("127.0.0.1", port):
-            print(
-                f"  {service} not started: port {port} is taken; stop what takes it, or set "
-                f"OBSERVA_{service.upper()}_PORT (OBSERVA_ALERTING=false: never start it)"
-            )
-            continue
+        _start_if_possible(settings, service, alerting.port(settings, service), "ALERTING", began)
+
+
+def _start_extras(settings: StackSettings) -> None:
+    """Install what the console and the explainer need, once, and start them; answers are given all the while."""
+    for service in extras.wanted(settings):
         try:
-            supervisor.tell(settings, "start", name=service, timeout_s=settings.start_timeout_s)
-            await_ready(settings, {service: 1}, began)
+            extras.install(service)
         except ObservaError as error:
-            print(f"  {service} not started: {error}")
-            supervisor.tell(settings, "stop", name=service, waiting=True, timeout_s=supervisor.GRACE_S + 10)
+            print(f"  {service} not started: {error} (OBSERVA_{service.upper()}=false: never try)")
+            continue
+        _start_if_possible(settings, service, extras.port(settings, service), service.upper(), time.monotonic())
+
+
+def _start_if_possible(settings: StackSettings, service: str, port: int, switch: str, began: float) -> None:
+    if not launch.port_is_free("127.0.0.1", port):
+        print(
+            f"  {service} not started: port {port} is taken; stop what takes it, or set "
+            f"OBSERVA_{service.upper()}_PORT (OBSERVA_{switch}=false: never start it)"
+        )
+        return
+    try:
+        supervisor.tell(settings, "start", name=service, timeout_s=settings.start_timeout_s)
+        await_ready(settings, {service: 1}, began)
+    except ObservaError as error:
+        print(f"  {service} not started: {error}")
+        supervisor.tell(settings, "stop", name=service, waiting=True, timeout_s=supervisor.GRACE_S + 10)
 
 
 def await_ready(settings: StackSettings, wanted: dict[str, int], began: float) -> None:
@@ -154,7 +169,14 @@ def _failed(settings: StackSettings, service: str, what: str) -> ObservaError:
 def _stop_all(settings: StackSettings) -> None:
     if supervisor.pid(settings) is not None:
         try:
-            for service in ("gateway", "worker", *alerting.SERVICES, "monitor", *["redis"] * settings.embedded):
+            for service in (
+                "gateway",
+                "worker",
+                *extras.SERVICES,
+                *alerting.SERVICES,
+                "monitor",
+                *["redis"] * settings.embedded,
+            ):
                 supervisor.tell(settings, "stop", name=service, waiting=True, timeout_s=supervisor.GRACE_S + 10)
             supervisor.tell(settings, "quit")
         except ObservaError as error:
@@ -165,7 +187,7 @@ def _stop_all(settings: StackSettings) -> None:
 def _stop_processes(settings: StackSettings) -> None:
     """Stop by process id what still runs: the supervisor, or it would start the others again, and then the others."""
     _end(settings, ["supervisor"])
-    for services in (("gateway",), ("worker", "monitor", *alerting.SERVICES), ("redis",)):
+    for services in (("gateway",), ("worker", "monitor", *extras.SERVICES, *alerting.SERVICES), ("redis",)):
         _end(settings, [p.name for p in probes.running(settings) if p.service in services])
 
 
@@ -205,7 +227,7 @@ def print_where(settings: StackSettings) -> None:
     """Say where everything is."""
     gateway = f"http://{settings.gateway_host}:{settings.gateway_port}"
     say = '{"text": "a joy from start to finish"}'
-    alerts = _where_alerting_is(settings)
+    alerts = _where_the_rest_is(settings)
     print(f"""
   gateway   {gateway}   (documentation: {gateway}/docs)
   monitor   http://127.0.0.1:{settings.monitor_port}   (metrics: /metrics)
@@ -217,10 +239,8 @@ def print_where(settings: StackSettings) -> None:
   just status | just scale-workers 4 | just doctor | just down""")
 
 
-def _where_alerting_is(settings: StackSettings) -> str:
+def _where_the_rest_is(settings: StackSettings) -> str:
     running = {process.name for process in probes.running(settings)}
-    return "".join(
-        f"  {service:<13}http://127.0.0.1:{alerting.port(settings, service)}\n"
-        for service in alerting.SERVICES
-        if service in running
-    )
+    ports = {"console": settings.console_port}
+    ports |= {service: alerting.port(settings, service) for service in alerting.SERVICES}
+    return "".join(f"  {service:<13}http://127.0.0.1:{port}\n" for service, port in ports.items() if service in running)

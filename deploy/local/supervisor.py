@@ -18,7 +18,7 @@ from circus.exc import CallError
 
 from broker.errors import ObservaError
 from broker.settings import load_settings
-from deploy.local import alerting, locks
+from deploy.local import alerting, extras, locks
 from deploy.local.logs import RotatingLog
 from deploy.local.settings import ROOT, StackSettings
 
@@ -151,7 +151,7 @@ def main() -> None:
     if locks.hold(settings.processes / "supervisor", wait_s=1) is None:
         sys.exit("observa supervisor: another one runs already")
     arbiter = get_arbiter(
-        [_watcher(settings, service) for service in (*settings.services, *alerting.SERVICES)],
+        [_watcher(settings, service) for service in (*settings.services, *extras.SERVICES, *alerting.SERVICES)],
         controller=endpoint(settings),
         pubsub_endpoint=endpoint(settings, "events"),
         multicast_endpoint="",  # None means UDP 0.0.0.0:12027, on which circus waits to be discovered

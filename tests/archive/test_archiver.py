@@ -43,7 +43,7 @@ def test_files_are_for_nobody_but_their_owner(archiving):
 def test_killed_again_and_again_it_neither_loses_nor_doubles_a_row(archiving):
     draw = random.Random(20261123)
     process = archiving.start(OBSERVA_ARCHIVE_FLUSH_S=0.01)
-    for turn in range(4):
+    for turn in range(3):
         files = len(archiving.archive.parts(TAG, "results"))
         wait_until(
             lambda turn=turn, files=files: (

@@ -1,4 +1,4 @@
-"""Groups of shadow versions on a real server: what they lose is counted, what is abandoned goes, nothing is held back."""
+"""Groups of shadow versions on a real server: what they lose is counted, what is abandoned goes."""
 
 import pytest
 

@@ -52,6 +52,8 @@ class Stack:
             "OBSERVA_WORKER_METRICS_PORT_BASE": str(20_000 + os.getpid() % 20_000),
             "OBSERVA_WORKERS": "2",
             "OBSERVA_ALERTING": "false",
+            "OBSERVA_CONSOLE": "false",
+            "OBSERVA_EXPLAINER": "false",
             "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / f"observa-tests-{os.getuid()}"),
         }
         # Two dozen short-lived processes a test: compiling every library in each would take most of the time.

@@ -85,15 +85,17 @@ async def test_every_example_of_the_reference_runs(client, redis):
         await redis.xadd(SENTIMENT.dead, {"id": str(PredictionId.new(SENTIMENT)), "entry": '["text","a"]'})
     ).decode()
     known = (await client.post("/predict", json={"text": "a"})).json()["id"]
+    await redis.set(SENTIMENT.explainer, "test")
     document = (await client.get("/openapi.json")).json()
     names = {"model": "sentiment", "version": "1", "prediction_id": known, "dead_id": dead}
+    names |= {"explanation_id": known, "stream": "requests"}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             url = re.sub(r"{(\w+)}", lambda match: names[match[1]], path)
             content = operation.get("requestBody", {"content": {}})["content"]
             bodies = [e["value"] for media in content.values() for e in media["examples"].values()] or [None]
             for body in bodies:
-                if path == "/feedback":
+                if path == "/feedback" or (body and "id" in body and path == "/v1/explanations"):
                     body = body | {"id": known}  # noqa: PLW2901 - an example's id was never predicted here
                 answer = await client.request(method, url, json=body)
                 assert str(answer.status_code) in operation["responses"], (path, answer.text)

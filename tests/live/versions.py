@@ -12,6 +12,7 @@ import httpx
 
 from broker.manifest import Pointer
 from tests.live.services import SHIPPED
+from tests.servers import eventually
 
 MODEL = "sentiment-linear"
 TEXTS = ("a joy from start to finish", "dull, long and badly acted", "warm and funny", "i want my money back")
@@ -67,16 +68,22 @@ class Load:
     async def more(self, count: int) -> int:
         """Wait until *count* more were answered; return how many had been before."""
         before = len(self.answered)
-        while len(self.answered) < before + count:
-            await asyncio.sleep(0.05)
+
+        async def came() -> bool:
+            return len(self.answered) >= before + count
+
+        await eventually(came, f"{count} more answers", 60)
         return before
 
     async def until(self, version: str) -> None:
         """Wait until each gateway has got an answer of *version* from somebody new."""
         async with httpx.AsyncClient(timeout=30) as client:
             for url in self.gateways:
-                while (await self._post(client, url, {"text": "a probe"}))["version"] != version:
-                    await asyncio.sleep(0.02)
+
+                async def stamped(url: str = url) -> bool:
+                    return bool((await self._post(client, url, {"text": "a probe"}))["version"] == version)
+
+                await eventually(stamped, f"{url} stamps {version}", 60)
 
     async def _ask(self, client: httpx.AsyncClient, number: int) -> None:
         subject = (None, f"often-{self._random.randrange(40)}", f"once-{number}")[number % 3]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from monitor.adwin import Adwin
 from monitor.channels import Channel
 from monitor.detectors import Cusum, ShiryaevRoberts, WilsonRule
-from monitor.ranks import RankDetector, Stakes, middle_ranks
+from monitor.ranks import CHUNK, RankDetector, Stakes, middle_ranks
 from monitor.run_length import SCALE, mean_run_length, ordinal_scores, threshold
 
 
@@ -180,10 +180,10 @@ def test_an_alarm_ends_when_traffic_is_the_reference_again() -> None:
     rng, cusum, ranks = np.random.default_rng(18), Cusum(), RankDetector()
     strange, usual = rng.integers(5, 10, 1000), rng.integers(0, 10, 20_000)
     assert [began for _, began in cusum.update_many(side.steps(0)[strange], side.height, side.calm(0))] == [1]
-    assert [began for _, began in ranks.update_many(channel.stakes, strange, 62_500)] == [1]
+    assert [began for _, began in ranks.update_many(channel.stakes, strange, 1_000_000 / CHUNK)] == [1]
     for changes in (
         cusum.update_many(side.steps(0)[usual], side.height, side.calm(0)),
-        ranks.update_many(channel.stakes, usual, 62_500),
+        ranks.update_many(channel.stakes, usual, 1_000_000 / CHUNK),
     ):
         ((at, began),) = changes
         assert not began

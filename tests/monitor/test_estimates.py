@@ -130,10 +130,10 @@ def test_more_traffic_makes_run_lengths_longer_and_alarms_rarer() -> None:
     watched = state()
     watched.results.fold(results_of(draw(np.random.default_rng(3), 20_000), step_ms=1))
     track = watched.results.tracks["1"]
-    before = track.watch.watched[0].heights[0]
+    before = track.watch.watched[0].channels[0].heights[0]
     track.enter_minute(START_MS + HOUR_MS, 1)
     assert track.watch.multiple == pytest.approx(20_000 * 30 * 3 * 6 / 1_000_000)
-    assert track.watch.watched[0].heights[0] > before
+    assert track.watch.watched[0].channels[0].heights[0] > before
 
 
 def test_a_snapshot_of_version_1_keeps_counts_and_begins_its_windows_anew(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -6,11 +7,17 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pyarrow as pa
 import pytest
 from redis import Redis
 
+from broker.archived import Part, mark_of
+from broker.archived_rows import batch_of
+from broker.archiving import ArchiveWriter
 from broker.streams import Tag
+from monitor.panes import HOUR_MS
 from monitor.rebuild import differences
+from monitor.snapshot import checkpoints_key
 from tests.monitor.entries import (
     START_MS,
     draw,
@@ -65,7 +72,8 @@ def counted(server: RedisServer, models: Path) -> RedisServer:
             for entry_id, fields in entries:
                 pipeline.xadd(stream, fields, id=entry_id)
         pipeline.execute()
-    with running(server, models) as monitor:
+    often = {"monitor_read_count": 200, "monitor_snapshot_entries": 400, "monitor_checkpoint_h": 0.01}
+    with running(server, models, **often) as monitor:
         wait_until(lambda: position(server) == [results[-1][0], labels[-1][0]], "everything is counted", 30)
         assert monitor.stop() == 0
     return server
@@ -76,8 +84,9 @@ def position(server: RedisServer) -> list[bytes | None]:
         return list(client.hmget(TAG.key("monitor"), "results", "feedback"))
 
 
-def rebuild(server: RedisServer, models: Path, *arguments: str) -> tuple[int, str, str]:
-    environment = {"OBSERVA_REDIS_URL": server.url, "OBSERVA_MODELS": str(models), "OPENBLAS_NUM_THREADS": "1"}
+def rebuild(server: RedisServer, models: Path, *arguments: str, archive: Path | None = None) -> tuple[int, str, str]:
+    named = {"OBSERVA_ARCHIVE": str(archive)} if archive else {}
+    environment = named | {"OBSERVA_REDIS_URL": server.url, "OBSERVA_MODELS": str(models), "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "monitor.rebuild", *arguments],
         env=os.environ | environment,
@@ -113,8 +122,61 @@ def test_a_whole_log_gives_the_live_state_again_bit_for_bit_and_a_trimmed_one_wh
         client.xtrim(TAG.feedback, minid=START_MS + 1000 * STEP_MS, approximate=False)
     status, out, _ = rebuild(counted, models)
     assert status == 0, out
-    assert "1000 older ones are no longer in the log" in out
+    assert re.search(r"from the checkpoint of 20\S+ \S+Z, the oldest that the log reaches back to", out)
+    assert "no longer there" not in out
+    assert "equal to the live state, bit for bit" in out
+
+    with Redis(port=counted.port) as client:
+        client.delete(checkpoints_key(TAG))
+    status, out, _ = rebuild(counted, models)
+    assert status == 0, out
+    assert "1000 others are no longer there" in out
     assert "equal to the live state in every minute and hour that the log still covers" in out
+
+
+@pytest.mark.live
+def test_the_archive_gives_the_live_state_again_where_the_log_is_gone(
+    counted: RedisServer, models: Path, tmp_path: Path
+) -> None:
+    with Redis(port=counted.port) as client:
+        born = client.get(TAG.born).decode()
+        for kind, cut in (("results", 3000), ("feedback", 1500)):
+            entries = client.xrange(TAG.key(kind))
+            into_archive(tmp_path / "archive", kind, born, entries[: cut + 200])
+            client.xtrim(TAG.key(kind), minid=entries[cut][0], approximate=False)
+        client.delete(checkpoints_key(TAG))
+    status, out, _ = rebuild(counted, models, "--archive", archive=tmp_path / "archive")
+    assert (status, "equal to the live state, bit for bit" in out) == (0, True), out
+    status, _, err = rebuild(counted, models, "--archive")
+    assert (status, "no archive is named; set OBSERVA_ARCHIVE" in err) == (2, True), err
+
+
+def into_archive(folder: Path, kind: str, born: str, entries: list[Any]) -> None:
+    archive = ArchiveWriter(str(folder))
+    archive.prepare()
+    by_hour: dict[int, list[Any]] = {}
+    for entry_id, fields in entries:
+        by_hour.setdefault(int(entry_id.partition(b"-")[0]) // HOUR_MS, []).append((entry_id.decode(), fields))
+    for rows in by_hour.values():
+        part = Part.of(TAG, kind, mark_of(born), [entry_id for entry_id, _ in rows])
+        archive.write(part, pa.Table.from_batches([batch_of(TAG, kind, rows)]))
+
+
+@pytest.mark.live
+def test_only_the_newest_checkpoints_are_kept(counted: RedisServer, models: Path) -> None:
+    before = checkpoints(counted)
+    assert len(before) > 3
+    with running(counted, models, monitor_checkpoints=2, monitor_checkpoint_h=0.01, monitor_snapshot_s=0.05):
+        with Redis(port=counted.port) as client:
+            at = START_MS + (COUNT + 5000) * STEP_MS
+            client.xadd(TAG.results, on_wire(result(id=prediction_id(at)).to_fields()), id=f"{at}-0")
+        wait_until(lambda: len(checkpoints(counted)) == 2, "the others are gone")
+    assert checkpoints(counted)[0] == before[-1]
+
+
+def checkpoints(server: RedisServer) -> list[bytes]:
+    with Redis(port=server.port) as client:
+        return sorted(client.hkeys(checkpoints_key(TAG)))
 
 
 @pytest.mark.live

@@ -1,4 +1,4 @@
-"""``python -m trainer``: from data to a version folder on made data, as a person would, and what goes wrong on the way."""
+"""``python -m trainer``: from made data to a version folder, as a person would, and what goes wrong on the way."""
 
 # ruff: noqa: PLC0415 - imported inside, so that an environment without the libraries can still collect and skip these
 
@@ -28,7 +28,9 @@ def _no_server_from_outside(monkeypatch):
 
 
 def settings_in(folder) -> TrainerSettings:
-    return TrainerSettings(models=folder / "models", trainer_cache=folder, trainer_build=folder / "build", trainer_threads=1)
+    return TrainerSettings(
+        models=folder / "models", trainer_cache=folder, trainer_build=folder / "build", trainer_threads=1
+    )
 
 
 def params_of(chosen, folder, texts=None, **archives):
@@ -182,7 +184,12 @@ def command(*arguments: str, settings: TrainerSettings, **more: str) -> subproce
         **more,
     }
     return subprocess.run(
-        [sys.executable, "-m", "trainer", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "trainer", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

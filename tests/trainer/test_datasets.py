@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 
 from broker.errors import SettingsError
@@ -51,8 +53,10 @@ def test_a_published_test_part_stays_the_test_part(tabs, tmp_path):
 
 
 def test_repetitions_and_empty_texts_are_left_out_and_counted(tmp_path):
-    found = read(local(tmp_path, "Good  film,positive", "good film,positive", "GOOD FILM,negative", " ,negative"), tmp_path)
-    assert found.rows == (Row("Good  film", "positive"),)
+    found = read(
+        local(tmp_path, "Good  film,positive", "good film,positive", "GOOD FILM,negative", " ,negative"), tmp_path
+    )
+    assert found.rows == (Row("Good  film", "positive", origin="positive"),)
     assert found.left_out == {"repeated": 1, "contradicted": 1, "empty": 1}
 
 
@@ -85,6 +89,13 @@ def test_a_sample_holds_the_same_texts_whatever_their_order(tmp_path):
     again = set(read(local(tmp_path, *lines[::-1], most_per_label=5), tmp_path).rows)
     assert first == again
     assert len(first) == 10
+
+
+def test_a_sample_draws_from_each_of_the_labels_that_became_one(tmp_path):
+    lines = [f"text {number},{'rare' if number % 10 == 0 else 'often'}" for number in range(50)]
+    renamed = {"rare": "positive", "often": "positive"}
+    found = read(local(tmp_path, *lines, most_per_label=8, relabel=renamed), tmp_path)
+    assert Counter(row.origin for row in found.rows) == {"rare": 4, "often": 4}
 
 
 def test_a_digest_that_is_pinned_must_be_found(tmp_path):

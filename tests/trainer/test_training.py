@@ -72,6 +72,108 @@ def test_fine_tuning_learns_and_keeps_the_epoch_of_the_lowest_loss(bert, tokeniz
     assert accuracy > 0.9
 
 
+def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(model, bert, tokenizer, tmp_path):
+    import torch
+
+    from trainer.convert import classifier_from
+    from trainer.finetune import finetune
+    from trainer.transformer import Kept
+
+    kept = Kept(tmp_path / "resume.pt", "this training")
+    splits = Splits(made_examples(64, 1), made_examples(32, 2), [])
+
+    def until_interrupted(progress):
+        kept.write(progress)
+        if len(progress.reports) == 5:
+            raise KeyboardInterrupt
+
+    torch.manual_seed(PARAMS.seed)
+    first = classifier_from(*checkpoint(bert), LABELS)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(first, tokenizer, splits, PARAMS, lambda _: None, keep=until_interrupted)
+    reports = []
+    resumed = classifier_from(*checkpoint(bert), LABELS)
+    finetune(resumed, tokenizer, splits, PARAMS, reports.append, resumed=kept.read())
+
+    assert [report.epoch for report in reports] == list(range(6, 13))
+    expected = model.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in resumed.state_dict().items())
+    assert Kept(tmp_path / "resume.pt", "another training").read() is None
+    (tmp_path / "resume.pt").write_bytes(b"cut off")
+    assert kept.read() is None
+
+
+def test_training_stops_where_validation_no_longer_gains(bert, tokenizer):
+    import torch
+
+    from trainer.convert import classifier_from
+    from trainer.finetune import finetune
+
+    torch.manual_seed(PARAMS.seed)
+    model = classifier_from(*checkpoint(bert), LABELS)
+    chance = [Example(text, label ^ (position % 2)) for position, (text, label) in enumerate(made_examples(64, 5))]
+    params = PARAMS.model_copy(update={"patience": 2, "epochs": 40})
+    reports = finetune(model, tokenizer, Splits(chance, made_examples(32, 2), []), params, lambda _: None)
+    lowest = min(reports, key=lambda report: report.valid_loss).epoch
+    assert len(reports) == lowest + 2 < 40
+
+
+def test_rare_labels_weigh_more_and_all_texts_one_on_average():
+    from trainer.finetune import class_weights
+
+    balanced = PARAMS.model_copy(update={"class_weights": "balanced"})
+    assert class_weights([0, 1], PARAMS) is None
+    weights = class_weights([0, 0, 0, 1], balanced)
+    assert weights.tolist() == pytest.approx([4 / 6, 2.0])
+    assert weights[[0, 0, 0, 1]].mean() == pytest.approx(1.0)
+
+
+def test_a_distilbert_checkpoint_is_a_base_and_its_own_head_is_not_kept(model, tokenizer, tmp_path):
+    import torch
+
+    from trainer.base import checkpoint as base
+    from trainer.base import classifier
+
+    model.save_pretrained(tmp_path)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    found = classifier(base(str(tmp_path), {}, tmp_path), ("a", "b", "c"))
+    assert found.config.num_labels == 3
+    assert all(
+        torch.equal(a, b) for a, b in zip(found.distilbert.parameters(), model.distilbert.parameters(), strict=True)
+    )
+
+
+def test_a_base_that_is_none_is_said_in_one_line(tmp_path):
+    from trainer.base import Checkpoint, checkpoint, classifier
+    from trainer.convert import ConversionError
+    from trainer.data import DataError
+
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(
+        DataError, match=r"lacks model\.safetensors; it needs config\.json, model\.safetensors, tokenizer\.json"
+    ):
+        checkpoint(str(tmp_path), {}, tmp_path)
+    with pytest.raises(ConversionError, match=r"model_type is 'gpt2'; only distilbert and bert"):
+        classifier(Checkpoint(b'{"model_type": "gpt2"}', b"", b""), LABELS)
+    with pytest.raises(DataError, match=r"model\.safetensors cannot be read"):
+        classifier(Checkpoint(b'{"model_type": "distilbert"}', b"cut off", b""), LABELS)
+
+
+def test_a_hub_that_cannot_be_reached_is_said_in_one_line(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    from trainer.data import DataError
+    from trainer.hub import snapshot
+
+    def unreachable(*_args, **_kwargs):
+        raise OSError("no route to host\nand a long story")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
+    with pytest.raises(DataError, match=r"^dataset a/b cannot be had from the hub: no route to host; check") as refused:
+        snapshot("a/b", tmp_path, kind="dataset", revision=None, patterns=["*"])
+    assert "\n" not in str(refused.value)
+
+
 def test_the_same_seed_gives_the_same_weights(model, bert, tokenizer):
     import torch
 
@@ -100,7 +202,7 @@ def test_quantising_uses_one_operator_outside_the_standard(model):
     assert {node.op_type for node in graph.node if node.domain} == {"MatMulIntegerToFloat"}
     assert sum(node.op_type == "MatMulIntegerToFloat" for node in graph.node) == 12  # six a layer
     assert [value.name for value in graph.input] == ["input_ids", "attention_mask"]
-    assert [value.name for value in graph.output] == ["logits"]
+    assert [value.name for value in graph.output] == ["logits", "pooled"]
 
 
 def test_no_pair_of_products_overflows_sixteen_bits(model):

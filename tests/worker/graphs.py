@@ -17,13 +17,17 @@ def message(*fields):
     return b"".join(_field(number, value) for number, value in fields)
 
 
-def transformer(*, last="Identity", external=False):
-    """input_ids, attention_mask [N, L] to logits [N, 2]: the sum of the ids that are not padding, over 10, and 1."""
+def transformer(*, last="Identity", external=False, pooled=False):
+    """input_ids, attention_mask [N, L] to logits [N, 2]: the sum of the ids that are not padding, over 10, and 1.
+
+    That sum itself [N, 1] is the pooled output.
+    """
     return model(
         [
             node("Mul", ["input_ids", "attention_mask"], ["seen"]),
             node("Cast", ["seen"], ["numbers"], to=FLOAT),
             node("ReduceSum", ["numbers", "axis"], ["sum"]),
+            *([node("Identity", ["sum"], ["pooled"])] if pooled else []),
             node("Mul", ["sum", "scale"], ["sums"]),
             node("Add", ["sums", "offset"], ["raw"]),
             node(last, ["raw"], ["logits"]),
@@ -34,7 +38,7 @@ def transformer(*, last="Identity", external=False):
             tensor("offset", FLOAT, [2], floats=[0.0, -1.0 if last == "Sqrt" else 1.0]),
         ],
         {"input_ids": (INT64, ["n", "l"]), "attention_mask": (INT64, ["n", "l"])},
-        {"logits": (FLOAT, ["n", 2])},
+        {"logits": (FLOAT, ["n", 2])} | ({"pooled": (FLOAT, ["n", 1])} if pooled else {}),
     )
 
 

@@ -1,6 +1,7 @@
 """Shadow versions in a worker: what they write, what they never touch, and how they begin and end."""
 
 import asyncio
+import time
 from collections import Counter
 
 import pytest
@@ -11,7 +12,8 @@ from broker.shadows import is_in_sample
 from broker.streams import shadow_group
 from broker.versions import mirror
 from tests.servers import eventually
-from tests.worker.builders import TAG, fields, results, served, working, write_model
+from tests.worker.builders import TAG, Toy, fields, results, served, working, write_model
+from worker.models import LOADERS
 
 generations = iter(range(2, 1000))  # the store's pointer has the first
 
@@ -161,3 +163,27 @@ async def test_a_damaged_version_is_refused_and_live_answers_go_on(server, redis
         await send(redis, 3)
         await by_role(redis, "live", 3)
         assert shadow_group("2") not in await groups(redis)
+
+
+class Slow(Toy):
+    """Takes so long that it can never keep up."""
+
+    def predict(self, texts):
+        time.sleep(0.3)
+        return super().predict(texts)
+
+
+async def test_a_shadow_slower_than_its_traffic_falls_behind_and_live_answers_do_not_wait(
+    server, redis, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(LOADERS, "slow", Slow)
+    write_model(tmp_path, version="2", kind="slow")
+    async with working(server, models=tmp_path):
+        await want(redis, **{"2": 1.0})
+        await opened(redis)
+        await send(redis, 150)
+        await by_role(redis, "live", 150)
+        slow = (await groups(redis))[shadow_group("2")]
+        assert slow["lag"] + slow["pending"] > 100
+        assert int(await redis.get(TAG.backlog)) <= 0, "admission does not count what a shadow has to do"
+        await by_role(redis, "shadow", 1)

@@ -3,6 +3,7 @@ import threading
 
 import pytest
 
+from tests.servers import eventually
 from worker.turns import Turns
 
 
@@ -64,4 +65,36 @@ async def test_work_that_fails_passes_the_turn_on():
     with pytest.raises(ZeroDivisionError):
         await turns.run("a", lambda: 1 / 0)
     assert await turns.run("b", lambda: 2) == 2
+    turns.close()
+
+
+async def test_work_that_nobody_waits_for_begins_when_nobody_else_works_and_holds_nobody_up():
+    turns, gate, order = Turns(), threading.Event(), []
+    live = asyncio.create_task(turns.run("a", lambda: (gate.wait(20), order.append("live"))))
+    await asyncio.sleep(0)
+    behind_gate = threading.Event()
+    behind = asyncio.create_task(turns.run_behind(lambda: (order.append("behind"), behind_gate.wait(20))))
+    second = asyncio.create_task(turns.run("b", lambda: order.append("live")))
+    gate.set()
+    await asyncio.gather(live, second)
+    await eventually(lambda: asyncio.sleep(0, "behind" in order), "the other work has begun")
+    await turns.run("a", lambda: order.append("meanwhile"))
+    assert order == ["live", "live", "behind", "meanwhile"]
+    behind_gate.set()
+    await behind
+    turns.close()
+
+
+async def test_work_behind_that_raises_or_is_given_up_leaves_room_for_the_next():
+    turns, gate = Turns(), threading.Event()
+    with pytest.raises(ZeroDivisionError):
+        await turns.run_behind(lambda: 1 / 0)
+    live = asyncio.create_task(turns.run("a", lambda: gate.wait(20)))
+    await asyncio.sleep(0)
+    given_up = asyncio.create_task(turns.run_behind(lambda: 1))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    gate.set()
+    await live
+    assert await turns.run_behind(lambda: 2) == 2
     turns.close()

@@ -1,0 +1,164 @@
+"""``retrain-on-alert``: train again when an alarm says that model or inputs have changed, at most once a day."""
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from broker.announcements import served_models
+from broker.backoff import Backoff
+from broker.connection import BLOCK_MS
+from broker.errors import MalformedEntryError, NewerSchemaError, SettingsError
+from broker.events import Alert
+from broker.manifest import models_in
+from broker.streams import Tag, entry_time_ms
+from cli.reading import Entry, after, newest, opened
+from cli.settings import CliSettings
+from cli.terminal import note
+
+DAY_S: Final = 86_400
+COUNT: Final = 100
+NOT_OF_THE_DATA: Final = {"service", "shadow"}  # detectors of how it is served
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Describe ``retrain-on-alert``."""
+    parser.add_argument("--once", action="store_true", help="look at what came since the last time, and end")
+    parser.add_argument(
+        "--command", default="just retrain", help="run with the model's name after it (default: %(default)s)"
+    )
+
+
+async def run(args: argparse.Namespace, settings: CliSettings) -> int:
+    """Watch the alarms; 1 with ``--once`` where a training failed.
+
+    Raises:
+        SettingsError: no kind of alarm is set, or texts are not kept.
+
+    """
+    if not settings.retrain_on:
+        raise SettingsError("no alarm starts a training; set OBSERVA_RETRAIN_ON=accuracy,drift, or one of the two")
+    settings.need_texts("retraining")
+    memory = Memory(settings.data_dir.resolve() / "retraining.json")
+    async with opened(settings) as redis:
+        watch = Watch(redis, settings, memory, args.command.split())
+        await watch.begin()
+        failed = await watch.look(None)
+        backoff = Backoff(most_s=30)
+        while not args.once:
+            try:
+                await watch.look(BLOCK_MS)
+                backoff.reset()
+            except RedisError as error:
+                note(f"the log cannot be read ({type(error).__name__}); trying again")
+                await backoff.wait()
+    return int(failed)
+
+
+class Memory:
+    """What outlives a restart: how far each stream of alarms was read, and when each model was trained last."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            found: Any = orjson.loads(path.read_bytes())
+            self.positions: dict[str, str] = dict(found["positions"])
+            self.trained_s: dict[str, float] = dict(found["trained"])
+        except (OSError, ValueError, KeyError, TypeError):
+            self.positions, self.trained_s = {}, {}
+
+    def save(self) -> None:
+        """Write it, whole or not at all.
+
+        Raises:
+            SettingsError: it cannot be written; without it one alarm might start a training each time.
+
+        """
+        aside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            aside.touch(mode=0o600)
+            aside.write_bytes(orjson.dumps({"positions": self.positions, "trained": self.trained_s}))
+            aside.replace(self._path)
+        except OSError as error:
+            raise SettingsError(f"{self._path}: {error.strerror}; set OBSERVA_DATA_DIR to a folder of yours") from error
+
+
+class Watch:
+    """The alarms of every model, and the trainings that they start."""
+
+    def __init__(self, redis: Redis, settings: CliSettings, memory: Memory, command: Sequence[str]) -> None:
+        self._redis = redis
+        self._settings = settings
+        self._memory = memory
+        self._command = command
+
+    async def begin(self) -> None:
+        """Begin each stream that is met for the first time at its end: what happened before is known to somebody."""
+        for tag in await self._tags():
+            if tag.alerts not in self._memory.positions:
+                last = await newest(self._redis, tag.alerts, count=1)
+                self._memory.positions[tag.alerts] = last[0][0] if last else "0-0"
+        self._memory.save()
+
+    async def look(self, block_ms: int | None) -> bool:
+        """Read what came, and train where it says so; return whether a training failed."""
+        streams = {tag.alerts: tag.model for tag in await self._tags()}
+        positions = {stream: self._memory.positions.get(stream, "0-0") for stream in streams}
+        failed = False
+        for stream, entries in (await after(self._redis, positions, COUNT, block_ms)).items():
+            reason = self._reason(entries)
+            # Remembered before the training: a training that ends this process is not begun again and again.
+            self._memory.positions[stream] = entries[-1][0]
+            if reason and self._is_due(streams[stream]):
+                self._memory.trained_s[streams[stream]] = time.time()
+                self._memory.save()
+                failed |= not await self._train(streams[stream], reason)
+            self._memory.save()
+        return failed
+
+    def _reason(self, entries: Sequence[Entry]) -> Alert | None:
+        for entry_id, fields in entries:
+            try:
+                alert = Alert.from_fields(fields)
+            except (MalformedEntryError, NewerSchemaError):
+                continue
+            is_old = time.time() - entry_time_ms(entry_id) / 1000 > DAY_S
+            if alert.state == "firing" and not is_old and kind_of(alert) in self._settings.retrain_on:
+                return alert
+        return None
+
+    def _is_due(self, model: str) -> bool:
+        if (since_s := time.time() - self._memory.trained_s.get(model, 0)) < DAY_S:
+            note(f"{model}: an alarm, and the last training began {since_s / 3600:.1f} h ago; at most one a day")
+            return False
+        return True
+
+    async def _train(self, model: str, alert: Alert) -> bool:
+        print(f"{model}: {alert.summary} Training again ...", flush=True)
+        process = await asyncio.create_subprocess_exec(*self._command, model, stdout=sys.stderr)
+        status = await process.wait()
+        said = "ready, as a shadow" if status == 0 else f"failed (status {status}); the live version stays"
+        print(f"{model}: the training is {said}" if status == 0 else f"{model}: the training {said}", flush=True)
+        return status == 0
+
+    async def _tags(self) -> list[Tag]:
+        models = {*models_in(self._settings.models), *await served_models(self._redis)}
+        return [Tag(model, shard) for model in sorted(models) for shard in range(self._settings.shards)]
+
+
+def kind_of(alert: Alert) -> str | None:
+    """Return ``accuracy``, ``drift``, or None for an alarm that no training can end."""
+    if alert.detector in NOT_OF_THE_DATA:
+        return None
+    is_accuracy = alert.feature in {"accuracy", "estimated_accuracy"} or alert.feature.startswith("accuracy/")
+    return "accuracy" if is_accuracy else "drift"

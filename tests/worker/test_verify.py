@@ -1,0 +1,110 @@
+"""`just verify-model`: a table and an exit status for any folder, however hostile."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.worker import graphs
+from tests.worker.builders import write_model
+from worker.soundness import Trial, examine
+from worker.verify import table, verify
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def transformer(store, *, changes=None, **options):
+    files = {"model.onnx": graphs.transformer(**options), "tokenizer.json": graphs.words_tokenizer()}
+    return write_model(store, files | (changes or {}), kind="transformer")
+
+
+def failed(folder, **options):
+    return {check.name: check.found for check in examine(folder, **options) if not check.passed}
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "worker.verify", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False)
+
+
+def test_a_sound_folder_is_a_table_and_exit_status_0(tmp_path):
+    done = run(transformer(tmp_path))
+    assert done.returncode == 0, done.stdout
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "sound: it may be served"
+    assert {"loads", "answers", "in company", "padded", "speed"} <= {
+        " ".join(line.split("  ")[1:2]).strip() for line in lines
+    }
+
+
+def test_each_check_is_a_line_of_json_for_programs(tmp_path):
+    folder = transformer(tmp_path)
+    (folder / "model.onnx").write_bytes(b"changed")
+    done = run(folder, "--json")
+    assert done.returncode == 1
+    (check,) = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (check["name"], check["passed"]) == ("loads", False)
+    assert "sha256 differs" in check["found"]
+
+
+def test_what_is_no_folder_is_exit_status_2(tmp_path):
+    done = run(tmp_path / "nothing")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+def test_an_answer_that_depends_on_company_is_found(tmp_path):
+    class Swayed:
+        """Adds a little for every companion."""
+
+        def __init__(self, model):
+            self.manifest, self._model = model.manifest, model
+
+        def predict(self, texts):
+            found = self._model.predict(texts)
+            sway = 1e-3 * (len(texts) > 1)
+            return [
+                type(s)((s.probabilities[0] - sway, s.probabilities[1] + sway), s.tokens, s.truncated) for s in found
+            ]
+
+    from worker.models import load_version  # noqa: PLC0415
+    from worker.soundness import _company  # noqa: PLC0415
+
+    trial = Trial(tmp_path, load_version(transformer(tmp_path)), 1e-4, 0)
+    trial.model = Swayed(trial.model)
+    ((found, _, passed),) = _company(trial)
+    assert not passed
+    assert "1.0e-03" in found
+
+
+def test_a_recorded_figure_below_its_promise_is_refused(tmp_path):
+    folder = transformer(tmp_path, changes={})
+    manifest = json.loads((folder / "model.json").read_text())
+    manifest["metrics"] = {"accuracy": 0.7, "agreement_torch": 0.5}
+    (folder / "model.json").write_text(json.dumps(manifest))
+    assert failed(folder) == {"recorded": "accuracy 0.7000"} or set(failed(folder)) == {"recorded"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "reason"),
+    [
+        ({}, {"last": "Sqrt"}, "not a number"),
+        ({}, {"external": True}, "one file"),
+        ({"tokenizer.json": b"{}"}, {}, "cannot be used"),
+        ({"projection.npy": b"x"}, {}, "not an array"),
+    ],
+)
+def test_a_hostile_folder_is_one_line(tmp_path, changes, options, reason):
+    found = failed(transformer(tmp_path, changes=changes, **options))
+    assert set(found) == {"loads"}
+    assert reason in found["loads"]
+    assert "\n" not in found["loads"]
+
+
+def test_a_folder_that_kills_its_reader_is_refused_like_any_other(tmp_path, monkeypatch):
+    monkeypatch.setattr("worker.verify.sys.executable", "/bin/false")
+    (check,) = verify(tmp_path)
+    assert not check.passed
+    assert table([check])[-1] == "refused: verifier"
