@@ -245,6 +245,28 @@ canary *ARGS: _venv
 compare *ARGS: _venv
     @{{ python }} -m cli compare "$@"
 
+# Train again with the labels that came, verify, register, and let it answer as a shadow: just retrain MODEL [--since 30d]
+[group('models')]
+[no-exit-message]
+retrain MODEL *ARGS: _venv
+    @test -x .venv-trainer/bin/python || { echo "observa: the trainer is not installed; run: just install-trainer" >&2; exit 2; }
+    @said="$(mktemp)"; trap 'rm -f "$said"' EXIT; \
+        .venv-trainer/bin/python -m trainer retrain "$@" > "$said" || { code=$?; cat "$said"; exit $code; }; \
+        cat "$said"; version="$(sed -n 's#^written: .*/##p' "$said")"; \
+        {{ python }} -m cli shadow "$1" "$version" && echo "It is not live. Compare, then: just promote $1 $version --gate"
+
+# Run just retrain when an alarm of accuracy or drift begins, at most once a day: OBSERVA_RETRAIN_ON=accuracy,drift
+[group('models')]
+[no-exit-message]
+retrain-on-alert *ARGS: _venv
+    @{{ python }} -m cli retrain-on-alert "$@"
+
+# Send requests of the past through a version and compare: just replay MODEL --from 24h --to now --version V
+[group('models')]
+[no-exit-message]
+replay *ARGS: _venv
+    @OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 {{ python }} -m worker.replay "$@"
+
 # Lint, types and the whole test suite
 [group('develop')]
 check: lint types test
@@ -258,7 +280,7 @@ lint: _venv-dev
 # Check the types, strictly
 [group('develop')]
 types: _venv-dev
-    {{ dev }}/mypy broker gateway worker monitor trainer cli deploy examples
+    {{ dev }}/mypy broker gateway worker monitor console archive trainer cli deploy examples
 
 # Run the tests: just test tests/broker -k settle
 [group('develop')]
@@ -277,6 +299,12 @@ test-trainer *ARGS: install-trainer
 faults *ARGS: _venv-dev
     @FAULTS_LONG=1 {{ dev }}/python -m pytest tests/faults -s "$@"
 
+# Change versions under load, every five seconds for so many seconds: answers, errors, memory: just swaps 60
+[group('develop')]
+[no-exit-message]
+swaps SECONDS='60' MODEL='sentiment': _venv-dev
+    @SWAP_SECONDS="$1" SWAP_EVERY=5 SWAP_MODEL="$2" {{ dev }}/python -m pytest tests/live/test_swaps.py -k no_answer -s -q
+
 # Kill, stop and cut at random for so many minutes, then say what was lost: just soak MINUTES [SEED]
 [group('develop')]
 [no-exit-message]
@@ -294,9 +322,9 @@ lock:
         uv pip compile pyproject.toml "$@" --universal --generate-hashes --no-header --python-version 3.11 --quiet --output-file "$file"
         echo "$file: $(grep -c '^[a-z0-9]' "$file") packages"
     }
-    everything="--extra gateway --extra worker --extra monitor --extra cli --extra local"
+    everything="--extra gateway --extra worker --extra monitor --extra archive --extra cli --extra local"
     export_extras local $everything
-    for room in gateway worker monitor; do export_extras "$room" --extra "$room" --constraints requirements/local.txt; done
+    for room in gateway worker monitor archive; do export_extras "$room" --extra "$room" --constraints requirements/local.txt; done
     export_extras console --extra console --constraints requirements/local.txt
     export_extras explainer --extra worker --extra explainer --constraints requirements/local.txt
     export_extras dev $everything --extra console --extra explainer --group dev --constraints requirements/local.txt
@@ -313,8 +341,8 @@ update: lock check
 # What is known against our dependencies and our code, and a list of all that is in it (observa.cdx.json)
 [group('develop')]
 audit: _venv-dev
-    {{ dev }}/bandit --quiet --recursive --configfile pyproject.toml broker gateway worker monitor trainer cli deploy
-    @for room in local trainer; do \
+    {{ dev }}/bandit --quiet --recursive --configfile pyproject.toml broker gateway worker monitor console archive trainer cli deploy
+    @for room in local trainer console explainer; do \
         said="$({{ dev }}/pip-audit --progress-spinner off --disable-pip --require-hashes --requirement "requirements/$room.txt" 2>&1)" && code=0 || code=$?; \
         unheard="$(printf '%s\n' "$said" | grep -c 'could not be audited')"; \
         printf '%s\n' "$said" | grep -v 'could not be audited' | tail -n 40; \
@@ -335,12 +363,18 @@ fuzz MINUTES='10' SEED='': _venv-dev
 [group('develop')]
 build:
     @docker info >/dev/null 2>&1 || { echo "observa: no container engine answers; start Docker (or install it), then: just build" >&2; exit 2; }
-    @for service in gateway worker monitor; do docker build --target "$service" --tag "observa-$service" . || exit 1; done
+    @for service in gateway worker explainer monitor archive console; do docker build --target "$service" --tag "observa-$service" . || exit 1; done
 
 # Events a second from Redis to metrics, and memory: just bench-monitor 10000000 shows that it stays flat
 [group('develop')]
 bench-monitor *ARGS: _venv-dev
-    @{{ dev }}/python -m bench.monitor.speed "$@"
+    @OPENBLAS_NUM_THREADS=1 {{ dev }}/python -m bench.monitor.speed "$@"
+
+# Bytes of memory a prediction takes while it waits for its label: just bench-joins [PREDICTIONS]
+[group('develop')]
+[no-exit-message]
+bench-joins *ARGS: _venv-dev
+    @{{ dev }}/python -m bench.monitor.joins "$@"
 
 # How fast answers come, beside seven alternatives: about 20 minutes; Observa alone, under two: just bench quick
 [group('develop')]
@@ -361,6 +395,18 @@ asyncapi: _venv
 [group('develop')]
 dashboards: _venv-dev
     {{ dev }}/python -m deploy.grafana
+
+# Take the pictures of docs/console.md anew, from a stack of its own with real traffic (five minutes)
+[group('develop')]
+[no-exit-message]
+screenshots: _venv-dev _demo-texts
+    @{{ dev }}/python -m deploy.screenshots
+
+# Grafana's login from OBSERVA_OIDC_..., as variables for its container: just grafana-login > grafana.env
+[group('stack')]
+[no-exit-message]
+grafana-login: _venv
+    @{{ python }} -m deploy.grafana.login
 
 # Try every alert: the cases that fire it, and those that do not
 [group('develop')]

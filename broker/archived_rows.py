@@ -35,7 +35,7 @@ def _column(annotation: Any) -> pa.DataType:
 def _schema(event: type[Event]) -> pa.Schema:
     own = [
         pa.field("entry_id", pa.string(), nullable=False),
-        pa.field("at", pa.timestamp("ms", tz="UTC"), nullable=False),  # Redis time of the entry
+        pa.field("logged_at", pa.timestamp("ms", tz="UTC"), nullable=False),  # Redis time of the entry
         pa.field("shard", pa.int32(), nullable=False),
         # As on the log; only where the columns cannot give them back to the letter.
         pa.field("fields", pa.map_(pa.binary(), pa.binary())),
@@ -75,7 +75,12 @@ def completed(kind: str, batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _row(tag: Tag, kind: str, entry_id: str, fields: Mapping[bytes, bytes]) -> dict[str, Any]:
-    row: dict[str, Any] = {"entry_id": entry_id, "at": entry_time_ms(entry_id), "shard": tag.shard, "fields": None}
+    row: dict[str, Any] = {
+        "entry_id": entry_id,
+        "logged_at": entry_time_ms(entry_id),
+        "shard": tag.shard,
+        "fields": None,
+    }
     event = _read(tag, kind, entry_id, fields)
     if event is None:
         return row | {"fields": list(fields.items())}

@@ -14,7 +14,9 @@ from broker.streams import ARCHIVE, MONITOR, SERVED, SHADOW, WORKERS, Tag, entry
 LEASE_MS = 10_000
 CONSUMER_GONE_MS = 600_000  # a consumer that read nothing for this long and holds nothing
 WORKER_GONE_MS = 3_600_000
-JOIN_ROW_BYTES = 73  # measured upper figure for one row in a compact hash
+JOIN_ROW_BYTES = 160  # where no row can be measured: one alone in its second; just bench-joins
+JOIN_ROW_LARGEST = 600  # four tags, alone in its second
+JOIN_SAMPLES = 60  # seconds of an hour whose rows are measured
 PAGE = 1000  # entries looked at in one round for texts that should have gone
 MB = 1 << 20
 HOUR_S = 3600
@@ -131,7 +133,9 @@ async def _cap_joins(redis: Redis, tag: Tag, settings: BrokerSettings, now_ms: i
     """Drop the oldest hours of join rows while there are more than the cap allows, and forget hours that expired."""
     rows = {int(hour): int(count) for hour, count in (await redis.hgetall(tag.joined)).items()}
     oldest_hour = int(now_ms / 1000 / HOUR_S - settings.join_retention_h) - 1
-    most_rows = settings.joins_max_mb * MB // JOIN_ROW_BYTES
+    most_rows = settings.joins_max_mb * MB / JOIN_ROW_LARGEST
+    if sum(rows.values()) > most_rows:
+        most_rows = settings.joins_max_mb * MB / await _bytes_of_a_row(redis, tag, max(rows))
     for hour in sorted(rows):
         if hour >= oldest_hour:
             if sum(rows.values()) <= most_rows:
@@ -140,6 +144,17 @@ async def _cap_joins(redis: Redis, tag: Tag, settings: BrokerSettings, now_ms: i
             await redis.unlink(*(tag.joins(second) for second in seconds))
         del rows[hour]
         await redis.hdel(tag.joined, str(hour))
+
+
+async def _bytes_of_a_row(redis: Redis, tag: Tag, hour: int) -> float:
+    """Return what a join row of *hour* takes on average: 70 to 350 bytes, by rows a second and by tags."""
+    pipeline = redis.pipeline(transaction=False)
+    for second in range(hour * HOUR_S, (hour + 1) * HOUR_S, HOUR_S // JOIN_SAMPLES):
+        pipeline.memory_usage(tag.joins(second))
+        pipeline.hlen(tag.joins(second))
+    found = await pipeline.execute()
+    rows = sum(found[1::2])
+    return sum(size or 0 for size in found[::2]) / rows if rows else JOIN_ROW_BYTES
 
 
 async def _reconcile_backlog(redis: Redis, tag: Tag) -> None:

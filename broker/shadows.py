@@ -70,13 +70,13 @@ async def finish(redis: Redis, tag: Tag, version: str, done: Sequence[Done]) -> 
 async def close_group(redis: Redis, tag: Tag, version: str) -> bool:
     """Remove the group and all that is kept of it, its results excepted; return whether there was one."""
     there: Any = 0
+    await redis.unlink(_reading(tag, version))
+    await redis.hdel(tag.gaps, f"requests/{shadow_group(version)}")
     try:
         there = await redis.xgroup_destroy(tag.requests, shadow_group(version))
     except ResponseError as error:
         if "key to exist" not in str(error):
             raise
-    await redis.hdel(tag.gaps, f"requests/{shadow_group(version)}")
-    await redis.unlink(_reading(tag, version))
     await end_alert(redis, tag, version, "is no longer wanted")
     return bool(there)
 

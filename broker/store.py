@@ -1,22 +1,18 @@
 """The model store: versions that never change, and for each model a pointer file that says which of them are wanted.
 
-It is a folder, or whatever else fsspec reaches (``s3://bucket/models``). Nothing here waits for anything but the store;
-on an event loop, call it in a thread.
+A folder, or whatever else fsspec reaches (``s3://bucket/models``). On an event loop, call it in a thread.
 """
 
-import fcntl
-import os
 import re
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from broker.durable import locked, write, write_folder
 from broker.errors import ModelRefusedError, PointerMovedError, SettingsError, StoreError
 from broker.manifest import (
     NAME_PATTERN,
@@ -39,16 +35,14 @@ CONDITIONAL: Final = frozenset({"memory", "s3", "s3a", "gs", "gcs", "abfs", "abf
 
 
 class Store:
-    """The models under one URL.
-
-    Every method raises StoreError where the store cannot be reached or refuses us.
-    """
+    """The models under one URL; every method raises StoreError where it cannot be reached or refuses us."""
 
     def __init__(self, url: str) -> None:
         try:
-            self._files, self._root = _opened(url)
+            self._files, root = url_to_fs(url, use_listings_cache=False)
         except (ImportError, ValueError) as error:
             raise SettingsError(f"OBSERVA_STORE: {_first_line(error)}") from error
+        self._root = str(root).rstrip("/")
         self.folder = Path(self._root) if isinstance(self._files, LocalFileSystem) else None
 
     def __str__(self) -> str:
@@ -56,17 +50,11 @@ class Store:
 
     def models(self) -> list[str]:
         """Return the names of the models that have a pointer, sorted."""
-        with self._reached():
-            found = self._files.glob(f"{self._root}/*/{POINTER}")
-        names = (path.rsplit("/", 2)[-2] for path in found)
-        return sorted(name for name in names if re.fullmatch(NAME_PATTERN, name))
+        return self._folders_with(f"{self._root}/*/{POINTER}")
 
     def versions(self, model: str) -> list[str]:
         """Return the versions of *model* that are there as a whole, in no order that means anything."""
-        with self._reached():
-            found = self._files.glob(f"{self._root}/{model}/*/{MANIFEST}")
-        names = (path.rsplit("/", 2)[-2] for path in found)
-        return sorted(name for name in names if re.fullmatch(NAME_PATTERN, name))
+        return self._folders_with(f"{self._root}/{model}/*/{MANIFEST}")
 
     def pointer(self, model: str) -> Pointer:
         """Return which versions of *model* are wanted.
@@ -76,6 +64,13 @@ class Store:
 
         """
         return self._document(Pointer, model, POINTER)
+
+    def copy_pointer(self, model: str, pointer: Pointer, into: Path) -> None:
+        """Write *pointer* beside the versions that were copied to this machine, for whoever looks only there."""
+        if self.folder is None:
+            with self._reached():
+                (into / model).mkdir(parents=True, exist_ok=True)
+                write(into / model / POINTER, _encoded(pointer))
 
     def manifest(self, model: str, version: str) -> ModelManifest:
         """Return what a version says of itself.
@@ -90,7 +85,7 @@ class Store:
         """Return the reference profile of a version.
 
         Raises:
-            ModelRefusedError: there is none, or it cannot be read.
+            ModelRefusedError: there is none.
 
         """
         return self._document(ReferenceProfile, model, version, "reference.json")
@@ -103,16 +98,19 @@ class Store:
 
         """
         if self.folder is not None:
-            with self._reached(), _locked(self.folder / model):
+            with self._reached(), locked(self.folder / model):
                 self._check_unmoved(model, before)
-                _write(self.folder / model / POINTER, _encoded(after))
+                write(self.folder / model / POINTER, _encoded(after))
             return
-        if not CONDITIONAL & set(_protocols(self._files)):
+        protocol = self._files.protocol
+        if not CONDITIONAL & ({protocol} if isinstance(protocol, str) else set(protocol)):
             raise StoreError(f"{self}: no change is safe there while others may change it, too; use a folder or s3://")
         self._check_unmoved(model, before)
         with self._reached():
             try:
-                self._files.pipe_file(self._claim(model, after.generation), _encoded(after), mode="create")
+                self._files.pipe_file(
+                    self._path(model, CLAIMS, f"{after.generation}.json"), _encoded(after), mode="create"
+                )
             except FileExistsError:
                 self._catch_up(model, after.generation - 1)
                 raise _moved(model, self.pointer(model)) from None
@@ -134,7 +132,7 @@ class Store:
                     raise _other_version(manifest.name, manifest.version)
                 return manifest
             if self.folder is not None:
-                _write_folder(Path(path), files | {MANIFEST: content})
+                write_folder(Path(path), files | {MANIFEST: content})
                 return manifest
             for name, data in (files | {MANIFEST: content}).items():  # the manifest is the last
                 self._files.pipe_file(f"{path}/{name}", data)
@@ -150,15 +148,19 @@ class Store:
         if self.folder is not None:
             return self.folder / model / version
         folder, path = into / model / version, self._path(model, version)
-        manifest = self.manifest(model, version)
+        content = self._content(f"{path}/{MANIFEST}")
         with self._reached():
-            content = self._files.cat_file(f"{path}/{MANIFEST}")
-            if folder.exists():
-                if (folder / MANIFEST).read_bytes() != content:
-                    raise _other_version(model, version)
-                return folder
-            _write_folder(folder, self._checked_files(path, manifest) | {MANIFEST: content})
+            if not folder.exists():
+                files = self._checked_files(path, parsed(content, ModelManifest, path))
+                write_folder(folder, files | {MANIFEST: content})
+            elif (folder / MANIFEST).read_bytes() != content:
+                raise _other_version(model, version)
         return folder
+
+    def _folders_with(self, pattern: str) -> list[str]:
+        with self._reached():
+            names = {path.rsplit("/", 2)[-2] for path in self._files.glob(pattern)}
+        return sorted(name for name in names if re.fullmatch(NAME_PATTERN, name))
 
     def _checked_files(self, path: str, manifest: ModelManifest) -> dict[str, bytes]:
         files = {}
@@ -187,9 +189,6 @@ class Store:
     def _path(self, *parts: str) -> str:
         return "/".join((self._root, *parts))
 
-    def _claim(self, model: str, generation: int) -> str:
-        return self._path(model, CLAIMS, f"{generation}.json")
-
     def _check_unmoved(self, model: str, before: Pointer | None) -> None:
         found = self.pointer(model) if self._files.exists(self._path(model, POINTER)) else None
         if found != before:
@@ -197,11 +196,9 @@ class Store:
 
     def _catch_up(self, model: str, generation: int) -> None:
         """Write the newest claimed pointer: also of whoever died before writing it, or wrote an older one too late."""
-        newest = None
-        while self._files.exists(path := self._claim(model, generation + 1)):
+        while self._files.exists(path := self._path(model, CLAIMS, f"{generation + 1}.json")):
             generation += 1
-            newest = self._files.cat_file(path)
-            self._files.pipe_file(self._path(model, POINTER), newest)
+            self._files.pipe_file(self._path(model, POINTER), self._files.cat_file(path))
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
@@ -227,15 +224,6 @@ def store_of(settings: BrokerSettings) -> Store:
     return Store(settings.store or str(settings.models))
 
 
-def _opened(url: str) -> tuple[AbstractFileSystem, str]:
-    files, root = url_to_fs(url, use_listings_cache=False)
-    return files, str(root).rstrip("/")
-
-
-def _protocols(files: AbstractFileSystem) -> tuple[str, ...]:
-    return (files.protocol,) if isinstance(files.protocol, str) else tuple(files.protocol)
-
-
 def _moved(model: str, found: Pointer | None) -> PointerMovedError:
     now = (
         f"version {found.version} is live now, generation {found.generation}" if found else "it has no pointer any more"
@@ -254,42 +242,6 @@ def _other_version(model: str, version: str) -> ModelRefusedError:
 
 def _encoded(pointer: Pointer) -> bytes:
     return pointer.model_dump_json(exclude_defaults=True).encode() + b"\n"
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which ends with the process, however that ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write a whole folder aside and rename it, so a reader sees all of it or none."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    aside.mkdir()
-    try:
-        for name, content in files.items():
-            _write(aside / name, content)
-        aside.rename(folder)
-    except BaseException:
-        shutil.rmtree(aside)
-        raise
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file aside and rename it, durably."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
 
 
 def _first_line(error: BaseException) -> str:

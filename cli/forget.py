@@ -45,8 +45,9 @@ async def run(args: argparse.Namespace, settings: CliSettings) -> int:
                 f"the log holds nothing that {printable(args.who)} sent; "
                 "results of older requests no longer say whose they are"
             )
-        await archived.wait_written(args.wait)
+        unwritten = await archived.wait_written(args.wait)
         forgotten = await forget(redis, tags, ids, wait_s=args.wait, now=args.now)
+        forgotten.waiting.update(unwritten)  # an archiver that stands still may hold them, and write them later
         await archived.forget(ids, forgotten, args.wait)
         _print(forgotten, len(ids))
         await _rewrite_files(redis, settings)

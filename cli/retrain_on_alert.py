@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import os
-import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -34,7 +33,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Describe ``retrain-on-alert``."""
     parser.add_argument("--once", action="store_true", help="look at what came since the last time, and end")
     parser.add_argument(
-        "--command", default="just retrain", help="run with the model's name after it (default: %(default)s)"
+        "--program",
+        default="just retrain",
+        metavar="COMMAND",
+        help="run with the model's name after it (default: %(default)s)",
     )
 
 
@@ -50,7 +52,7 @@ async def run(args: argparse.Namespace, settings: CliSettings) -> int:
     settings.need_texts("retraining")
     memory = Memory(settings.data_dir.resolve() / "retraining.json")
     async with opened(settings) as redis:
-        watch = Watch(redis, settings, memory, args.command.split())
+        watch = Watch(redis, settings, memory, args.program.split())
         await watch.begin()
         failed = await watch.look(None)
         backoff = Backoff(most_s=30)
@@ -145,7 +147,7 @@ class Watch:
 
     async def _train(self, model: str, alert: Alert) -> bool:
         print(f"{model}: {alert.summary} Training again ...", flush=True)
-        process = await asyncio.create_subprocess_exec(*self._command, model, stdout=sys.stderr)
+        process = await asyncio.create_subprocess_exec(*self._command, model)
         status = await process.wait()
         said = "ready, as a shadow" if status == 0 else f"failed (status {status}); the live version stays"
         print(f"{model}: the training is {said}" if status == 0 else f"{model}: the training {said}", flush=True)

@@ -68,7 +68,7 @@ async def _begin(redis: Redis, settings: CliSettings, args: argparse.Namespace, 
         return all([shadow_group(version) in await _groups(redis, tag) for tag in tags])
 
     if await comes_true(is_read, WAIT_S):
-        print(f"see what it says: just compare {model} LIVE {version}; end it: just shadow {model} {version} --off")
+        print(f"see: just compare {model} {seen.version} {version}; end it: just shadow {model} {version} --off")
         return 0
     note(f"no worker has loaded it within {WAIT_S:.0f} s; look at: just logs worker")
     return 1

@@ -16,6 +16,7 @@ from broker.settings import load_settings
 from console.calls import Calls
 from console.downloads import Downloads
 from console.guard import Guard
+from console.login import with_login
 from console.settings import ConsoleSettings
 
 if TYPE_CHECKING:
@@ -27,7 +28,12 @@ log = logging.getLogger(__name__)
 
 
 def create_app(settings: ConsoleSettings) -> "ASGIApp":
-    """Return the application. A login goes around what is returned here, as any ASGI middleware does."""
+    """Return the application.
+
+    Raises:
+        SettingsError: a secret cannot be read.
+
+    """
     import gradio  # noqa: PLC0415 - it reads the environment when it is imported
 
     from console import page  # noqa: PLC0415 - the same
@@ -64,7 +70,7 @@ def create_app(settings: ConsoleSettings) -> "ASGIApp":
         theme=page.theme(),
         css_paths=page.CSS,
     )
-    return Guard(app, settings)
+    return Guard(with_login(app, settings), settings)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """The line at the top of every tab: what is wrong, in words, or that nothing is."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ BLIND_S: Final = 30.0  # how far behind the log the monitor may be
 UNSAVED_S: Final = 120.0  # since its state was last stored
 ENOUGH: Final = 20  # labels before an accuracy is spoken of
 WINDOW: Final = "1h"
+ACCURACY, ESTIMATE = "accuracy", "estimate"
 
 Document = Mapping[str, Any]
 
@@ -34,19 +35,36 @@ def banner(reports: Document | None, monitor_trouble: str | None, gateway_troubl
 def _wrong_with(report: Document) -> Iterator[str]:
     model = report["model"]
     alarms = report["alarms"]
-    for alarm in alarms:
-        since = ago((report["now_ms"] - alarm["at_ms"]) / 1000)
-        yield f"{model} {alarm['version']}: {of_feature(alarm['feature'])}: {alarm['summary']} (since {since})"
-    if not any(alarm["feature"] == "accuracy" for alarm in alarms) and (low := _too_low(report)):
+    for version in sorted({alarm["version"] for alarm in alarms}):
+        mine = [alarm for alarm in alarms if alarm["version"] == version]
+        yield from _of_version(f"{model} {version}", mine, report["now_ms"])
+    if not any(alarm["feature"] == ACCURACY for alarm in alarms) and (low := _too_low(report)):
         yield low
-    requests = report["monitor"]["groups"].get("requests/workers") or {}
-    waiting = (requests.get("lag") or 0) + (requests.get("pending") or 0)
-    if waiting and (requests.get("oldest_seconds") or 0) > BACKLOG_S:
-        yield f"{model}: {waiting:,} requests wait, the oldest for {requests['oldest_seconds']:.0f} s"
+    asked = report["monitor"]["groups"].get("requests/workers") or {}
+    waiting = (asked.get("lag") or 0) + (asked.get("pending") or 0)
+    if waiting and (asked.get("oldest_seconds") or 0) > BACKLOG_S:
+        yield f"{model}: {waiting:,} requests wait, the oldest for {asked['oldest_seconds']:.0f} s"
     own = report["monitor"]
     if (own.get("lag_seconds") or 0) > BLIND_S or (own.get("snapshot_age_seconds") or 0) > UNSAVED_S:
         behind = f"it is {own.get('lag_seconds') or 0:.0f} s behind the log"
         yield f"{model}: the monitor is blind: {behind}, its state was stored {ago(own.get('snapshot_age_seconds'))}"
+
+
+def _of_version(who: str, alarms: Sequence[Document], now_ms: float) -> Iterator[str]:
+    """Say what matters first: accuracy as its newest alarm has it, then each slice, then all drift in one line."""
+    newest_first = sorted(alarms, key=lambda alarm: (alarm["severity"] != "page", -alarm["at_ms"]))
+    accuracy = [alarm for alarm in newest_first if alarm["feature"] == ACCURACY]
+    slices = [alarm for alarm in newest_first if alarm["feature"].startswith(f"{ACCURACY}/")]
+    for alarm in (*accuracy[:1], *slices):
+        yield f"{who}: {alarm['summary']} ({ago((now_ms - alarm['at_ms']) / 1000)})"
+    rest = [alarm for alarm in alarms if alarm not in accuracy and alarm not in slices]
+    for alarm in (one for one in rest if one["detector"] == ESTIMATE):
+        yield f"{who}: {alarm['summary']} ({ago((now_ms - alarm['at_ms']) / 1000)})"
+    drifting = [alarm for alarm in rest if alarm["detector"] != ESTIMATE]
+    if drifting:
+        names = ", ".join(dict.fromkeys(of_feature(alarm["feature"]).lower() for alarm in drifting))
+        since = ago((now_ms - min(alarm["at_ms"] for alarm in drifting)) / 1000)
+        yield f"{who}: texts or answers are no longer like the reference: {names} (since {since})"
 
 
 def _too_low(report: Document) -> str | None:

@@ -31,8 +31,8 @@ def version_panels(report: Document, version: str) -> str:
         _by_label(accuracy),
         _confusion(accuracy),
         _calibration(accuracy),
-        _over_time_by_label(found),
         _coverage(report, window, found),
+        _over_time_by_label(found),
     )
 
 
@@ -196,13 +196,15 @@ def _calibration(accuracy: Document) -> str:
 
 def _over_time_by_label(found: Document) -> str:
     rows = _rows(found)
-    drawn = ""
+    drawn = []
     for what in ("precision", "recall"):
         points = [_plain((row.get("macro") or {}).get(what), row) for row in rows]
         if any(point.value is not None for point in points):
-            drawn += f'<p class="soft">{what}</p>' + drawing.over_time(points, None, _ends(rows), f"{what} over time")
-    content = drawn or markup.nothing("No label has come in this time.")
-    return markup.card("Precision and recall over time", "mean of the labels, by the time of the answer", content)
+            plot = drawing.over_time(points, None, _ends(rows), f"{what} over time")
+            drawn.append(f'<div><p class="soft">{what}</p>{plot}</div>')
+    content = markup.cards(*drawn) if drawn else markup.nothing("No label has come in this time.")
+    note = "mean of the labels, by the time of the answer"
+    return markup.card("Precision and recall over time", note, content, markup.WIDE)
 
 
 def _plain(value: float | None, row: Document) -> Point:

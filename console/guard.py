@@ -10,7 +10,7 @@ from console.settings import ConsoleSettings
 
 # What the page needs of Gradio; everything else it offers (files, listings, sharing, run history) is not there.
 PATHS: Final = re.compile(
-    r"/|/healthz|/config|/theme\.css|/manifest\.json|/favicon\.(?:ico|svg)|/(?:assets|static)/[\w./@-]+|/results/[\w-]+\.csv"
+    r"/|/healthz|/login|/login/callback|/logout|/config|/theme\.css|/manifest\.json|/favicon\.(?:ico|svg)|/(?:assets|static)/[\w./@-]+|/results/[\w-]+\.csv"
     r"|/gradio_api/(?:queue/(?:join|data)|upload|upload_progress|heartbeat/\w+|cancel|startup-events|run/\w+|reset|app_id)"
     r"|/svelte/[\w./@-]+|/custom_component/[\w./-]+"
 )

@@ -53,7 +53,8 @@ def _page(found: Document, report: Document) -> str:
     heads = ("version", "part", "accuracy, test", "F1, test", "target", "accuracy, 1 h", "labels, 1 h", "answers, 24 h")
     content = markup.table(heads, rows, range(2, 8)) if rows else markup.nothing("No worker has a version loaded.")
     measured = [_measured(version) for version in found["versions"]]
-    return markup.card(found["name"], note, content + "".join(measured), markup.WIDE)
+    versions = markup.card(found["name"], note, content + "".join(measured), markup.WIDE)
+    return markup.cards(versions, _compared(found, report))
 
 
 def _row(found: Document, report: Document, version: Document) -> tuple[str, ...]:
@@ -85,6 +86,42 @@ def _part(found: Document, wanted: Document, version: str) -> str:
     if version == wanted.get("previous"):
         parts.append("live before")
     return ", ".join(parts) or "loaded"
+
+
+def _compared(found: Document, report: Document) -> str:
+    """Show what a canary or a shadow answered beside the live version, over the last hour."""
+    wanted, versions = report.get("wanted") or {}, {**report.get("shadows", {}), **report.get("versions", {})}
+    others = [(wanted.get("canary") or {}).get("version"), *(wanted.get("shadows") or {})]
+    named = [name for name in (found["live"], *others) if name in versions]
+    if len(named) < 2:  # noqa: PLR2004 - there is nothing beside it
+        return ""
+    rows = []
+    for name in named:
+        window = versions[name]["windows"].get("1h") or {}
+        estimate = window.get("estimated_accuracy")
+        rows.append(
+            (
+                f"<b>{escape(name)}</b> {escape(_part(found, wanted, name))}",
+                f"{window.get('answered', 0):,}",
+                escape(_mix(window.get("features", {}).get("predicted_label"))),
+                percent(estimate["ratio"] if estimate else None),
+            )
+        )
+    heads = ("version", "answers, 1 h", "answered", "estimated accuracy")
+    command = markup.code(f"just compare {found['name']} {named[0]} {named[1]}")
+    note = (
+        f'<p class="soft">Text by text, with the test that decides: {command}. Panel by panel: Monitor, Beside it.</p>'
+    )
+    table = markup.table(heads, rows, (1, 3))
+    return markup.card("Beside the live version", "the last hour", table + note, markup.WIDE)
+
+
+def _mix(feature: Document | None) -> str:
+    if not feature or not sum(feature["recent"]):
+        return "-"
+    total = sum(feature["recent"])
+    pairs = zip(feature["labels"], feature["recent"], strict=True)
+    return ", ".join(f"{label} {percent(count / total, 0)}" for label, count in pairs)
 
 
 def _measured(version: Document) -> str:

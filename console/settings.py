@@ -2,41 +2,39 @@
 
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from broker.errors import SettingsError
-from broker.settings import ObservaSettings
+from broker.oidc import HttpUrl, OidcSettings, read_secret
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
-def _http_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or any(sign in url for sign in " ;,'\""):
-        raise ValueError("must begin with http:// or https:// and name a host")
-    return url.rstrip("/")
-
-
-Url = Annotated[str, AfterValidator(_http_url)]
-
-
-class ConsoleSettings(ObservaSettings):
+class ConsoleSettings(OidcSettings):
     """One console process."""
 
     console_host: str = "127.0.0.1"
     console_port: Annotated[int, Field(ge=1, le=65_535)] = 7860
     console_allowed_hosts: str = ""  # further Host headers to answer, separated by commas
-    console_gateway_url: Url = "http://127.0.0.1:8000"
-    console_admin_url: Url | None = None  # the gateway's internal port, where it has one; unset: console_gateway_url
-    console_monitor_url: Url = "http://127.0.0.1:8001"
+    console_gateway_url: HttpUrl = "http://127.0.0.1:8000"
+    console_admin_url: HttpUrl | None = (
+        None  # the gateway's internal port, where it has one; unset: console_gateway_url
+    )
+    console_monitor_url: HttpUrl = "http://127.0.0.1:8001"
     console_key_file: Path | None = None  # an API key with the scopes predict and feedback, where keys are asked for
     console_admin_key_file: Path | None = None  # a key with the scope admin; unset: console_key_file's
     console_refresh_s: Annotated[float, Field(ge=0.5, le=60)] = 2.0  # between two looks at the gateway and the monitor
-    console_mlflow_url: Url = "http://127.0.0.1:5000"  # a link, while something answers there
-    console_prometheus_url: Url = "http://127.0.0.1:9090"  # a link, while something answers there
-    console_grafana_url: Url | None = None  # of a dashboard, shown in a tab of its own
+    console_mlflow_url: HttpUrl = "http://127.0.0.1:5000"  # a link, while something answers there
+    console_prometheus_url: HttpUrl = "http://127.0.0.1:9090"  # a link, while something answers there
+    console_grafana_url: HttpUrl | None = None  # of a dashboard, shown in a tab of its own
+
+    oidc_session_h: Annotated[float, Field(gt=0, le=24 * 30)] = 8
+    console_public_url: HttpUrl | None = None  # under which a browser reaches the console; unset: host and port
+
+    @property
+    def public_url(self) -> str:
+        """Where the identity provider sends a browser back to."""
+        return self.console_public_url or f"http://{self.console_host}:{self.console_port}"
 
     @property
     def admin_url(self) -> str:
@@ -57,9 +55,4 @@ class ConsoleSettings(ObservaSettings):
 
         """
         path = (self.console_admin_key_file if admin else None) or self.console_key_file
-        if path is None:
-            return None
-        try:
-            return path.read_text().strip()
-        except OSError as error:
-            raise SettingsError(f"{path}: {error.strerror}; check OBSERVA_CONSOLE_KEY_FILE and its kin") from error
+        return read_secret(path, "OBSERVA_CONSOLE_KEY_FILE and its kin")

@@ -7,6 +7,7 @@ import gradio as gr
 
 from console import markup
 from console.calls import Calls, Document, TroubleError
+from console.login import may_administer
 from console.parts import QUIET, Choice
 
 STREAMS: Final = ("requests", "results", "feedback", "alerts", "dead", "explanations")
@@ -164,7 +165,9 @@ def _dead_table(found: list[Document]) -> str:
 
 
 def _redrive(calls: Calls) -> Any:
-    async def redrive(letter: str | None) -> str:
+    async def redrive(letter: str | None, request: gr.Request) -> str:
+        if not may_administer(request):
+            return markup.notice("Only an administrator may send it again.")
         if not letter:
             return markup.notice("There is no dead letter to send again.", "plain")
         try:

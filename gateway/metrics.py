@@ -33,6 +33,12 @@ class Metrics:
             ["duty"],
             registry=self.registry,
         )
+        self.feedback = Counter(
+            "observa_gateway_feedback_total",
+            "Labels sent to /feedback: accepted, same, replaced, parked (before the result), unknown.",
+            ["model", "outcome"],
+            registry=self.registry,
+        )
         # `labels` costs as much as all the rest; models and statuses are few.
         self._counter = cache(lambda model, status: self.requests.labels(model, str(status)))
         self._histogram = cache(self.duration.labels)

@@ -10,6 +10,7 @@ from broker.streams import PredictionId
 from gateway import documentation, strict_json
 from gateway.gateway import Gateway, gateway_of
 from gateway.intake import read
+from gateway.metrics import OTHER
 from gateway.predicting import JSON, answer_of
 from gateway.problems import Problem
 from gateway.routing import DirectRoute
@@ -41,6 +42,7 @@ async def feedback(request: Request) -> Response:
     if view and view.labels and body.label not in view.labels:
         raise Problem.of_field("/label", "bad_label")
     outcome = await gateway.log.feedback(wanted, body.label)
+    gateway.metrics.feedback.labels(wanted.tag.model if view else OTHER, outcome).inc()
     if outcome == "unknown":
         raise _missing(gateway, wanted, gateway.settings.join_retention_h * 3600)
     status = 200 if outcome == "same" else 202

@@ -186,6 +186,8 @@ def embeddings_of(texts: Sequence[bytes], rows: int) -> Numbers:
     widths = set(map(len, found))
     if max(widths) > EMBEDDED or not {float, int}.issuperset(map(type, chain.from_iterable(found))):
         raise ValueError
+    if len(widths) == 1:
+        embedding[:, : widths.pop()] = found
     for width in widths:
         which = [at for at, row in enumerate(found) if len(row) == width]
         embedding[which, :width] = [found[at] for at in which]

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 SPAN: Final = 128  # entries whose scores are added; dependence over a tenth of it is seen almost whole
-LEAST: Final = 8  # differences before anything is said
+LEAST: Final = 8  # differences, 1152 entries, before anything is said...
+UNKNOWN: Final = 4.0  # ...and what is taken for the multiples until then
 REMEMBERED: Final = 200  # differences: 25 600 entries
 CLIP: Final = 8.0  # times the present estimate; one sudden change is drift and not dependence
 BEYOND: Final = 2.0  # standard errors by which it must pass independence
@@ -33,10 +34,10 @@ class Dependence:
 
     @property
     def inflations(self) -> list[float]:
-        """The multiples, 1 as long as chance would explain them."""
+        """The multiples, 1 where chance would explain them."""
         n = min(self.seen, REMEMBERED)
         if n < LEAST:
-            return [1.0] * self.width
+            return [UNKNOWN] * self.width
         limit = 1 + BEYOND * math.sqrt(SPREAD / n)
         return [ratio if ratio > limit else 1.0 for ratio in self.ratios]
 

@@ -27,7 +27,7 @@ class EmbeddingWatch:
         self.scan = Scan(len(columns))
         self.blocks = np.zeros((2, *embedding.scores.shape), dtype=np.int64)  # counts of the last block and of this one
         self._dependence = Dependence(len(columns))
-        self._inflations = [1.0] * len(columns)  # as they were at the end of the last block
+        self._inflations = self._dependence.inflations  # as they were at the end of the last block
         self._swings = [0] * len(columns)  # scores
         self._places = np.arange(len(columns))
         self._run = rules.drift_run_length
@@ -41,9 +41,7 @@ class EmbeddingWatch:
         self._yardstick = Yardstick.of(self.embedding.reference, self._run * multiple, inflations, swings)
 
     def at_day(self, hours: list[list[Counts]]) -> None:
-        """Allow for what the *hours* of a day differed by, each a histogram a coordinate; not while an alarm is on."""
-        if self.scan.active:
-            return
+        """Allow for what the *hours* of a day differed by, each a histogram a coordinate."""
         scores = [self.embedding.scores[at, : len(f.counts)] for at, f in enumerate(self.embedding.features)]
         self._swings = [swing([hour[at] for hour in hours], each) for at, each in enumerate(scores)]
         self.at_multiple(self._multiple)

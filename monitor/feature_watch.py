@@ -27,7 +27,7 @@ class ChannelWatch:
         self.cusums = [Cusum() for _ in channel.sides]
         self.ranks = RankDetector()
         self.dependence = Dependence(1)
-        self.inflation = 1.0  # as it was at the end of the last block
+        self.inflation = self.dependence.inflations[0]  # as it was at the end of the last block
         self.swings = [0] * len(channel.sides)
 
     def at(self, counts: Counts, multiple: float) -> None:
@@ -90,17 +90,12 @@ class FeatureWatch:
             channel.at(self.feature.counts, multiple)
 
     def at_day(self, hours: list[Counts]) -> None:
-        """Allow for what the *hours* of a day differed by; while an alarm is on, what was allowed stays."""
-        if self.active:
-            return
-        for channel in self.channels:
-            channel.swings = [swing(hours, side.scores) for side in channel.channel.sides]
-        self.at_multiple(self._multiple)
-
-    @property
-    def active(self) -> bool:
-        """Whether any detector is in alarm."""
-        return self.shape.active or any(c.ranks.active or any(s.active for s in c.cusums) for c in self.channels)
+        """Allow for what the *hours* of a day differed by."""
+        swings = [[swing(hours, side.scores) for side in channel.channel.sides] for channel in self.channels]
+        if swings != [channel.swings for channel in self.channels]:
+            for channel, found in zip(self.channels, swings, strict=True):
+                channel.swings = found
+            self.at_multiple(self._multiple)
 
     def cusum_changes(self, said: NDArray[np.int64]) -> Changes:
         """Feed every side of every channel; return where the first became active and the last one ended."""

@@ -17,6 +17,7 @@ from broker.connection import Clock
 from broker.events import Alert
 from broker.inspection import GroupState, group_states, read_alerts
 from broker.manifest import Pointer, models_in
+from broker.store import store_of
 from broker.streams import MONITOR, Tag
 from broker.versions import wanted
 from monitor.metrics import Monitored, Report
@@ -68,7 +69,8 @@ class Monitor(Monitored):
             while not stop.is_set():
                 for tag in await self._new_tags():
                     profiles = self._profiles.setdefault(
-                        tag.model, Profiles(self._settings.models / tag.model, self._settings.rules)
+                        tag.model,
+                        Profiles(self._settings.models / tag.model, self._settings.rules, store_of(self._settings)),
                     )
                     self._measured[tag] = Measured()
                     self.readers[tag] = Reader(self._redis, self._settings, tag, profiles, self._owner)

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from broker.errors import ModelRefusedError
+from broker.errors import ModelRefusedError, StoreError
 from broker.manifest import (
     Calibration,
     Histogram,
@@ -22,6 +22,7 @@ from broker.manifest import (
     read_manifest,
     read_reference,
 )
+from broker.store import Store
 from monitor import run_length
 from monitor.accuracy import MICRO
 from monitor.channels import Channel, coarse
@@ -140,9 +141,10 @@ class Profile:
 class Profiles:
     """The versions of one model in the store, each read once; one that is not there is looked for again later."""
 
-    def __init__(self, folder: Path, rules: Rules) -> None:
+    def __init__(self, folder: Path, rules: Rules, store: Store | None = None) -> None:
         self._folder = folder
         self._rules = rules
+        self._store = store  # asked for what the folder does not have
         self._found: dict[str, Profile] = {}
         self._missing: dict[str, float] = {}
 
@@ -169,10 +171,13 @@ class Profiles:
         folder = self._folder / version
         profile = Profile(version, self._rules.target_accuracy)
         try:
-            manifest = read_manifest(folder)
+            elsewhere = self._store if not folder.is_dir() else None
+            name = self._folder.name
+            manifest = elsewhere.manifest(name, version) if elsewhere else read_manifest(folder)
             profile = Profile(version, manifest.target_accuracy, manifest.labels)
-            return build(manifest, read_reference(folder), self._rules)
-        except ModelRefusedError as error:
+            reference = elsewhere.reference(name, version) if elsewhere else read_reference(folder)
+            return build(manifest, reference, self._rules)
+        except (ModelRefusedError, StoreError) as error:
             if first:
                 log.warning("version is counted without drift: %s", error)
             return profile

@@ -23,7 +23,7 @@ class Stakes:
     logs: NDArray[np.int64]  # (bins, 2 * bets), in units
     ranks: NDArray[np.int64]  # (bins,), in units
     mean: float
-    tolerance: float
+    calm: float  # distance of a block's mean rank that ends an alarm
 
     @classmethod
     def of(cls, ranks: NDArray[np.float64], counts: Counts, swing: float = 0.0) -> "Stakes":
@@ -33,12 +33,13 @@ class Stakes:
         """
         shares = (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
         mean = float(ranks @ shares)
-        tolerance = min(TOLERANCE / math.sqrt(float(counts.sum())) + swing, 0.9 * mean, 0.9 * (1 - mean))
+        calm = TOLERANCE / math.sqrt(float(counts.sum())) + swing / 2  # a level that is new still stands out of a day
+        tolerance = min(calm + swing / 2, 0.9 * mean, 0.9 * (1 - mean))
         bets = np.array(BETS)
         up = np.log1p(np.outer(ranks - mean - tolerance, np.minimum(bets, 0.9 / (mean + tolerance))))
         down = np.log1p(np.outer(mean - tolerance - ranks, np.minimum(bets, 0.9 / (1 - mean + tolerance))))
         logs = np.rint(np.hstack([up, down]) * UNIT).astype(np.int64)
-        return cls(logs, np.rint(ranks * UNIT).astype(np.int64), mean, tolerance)
+        return cls(logs, np.rint(ranks * UNIT).astype(np.int64), mean, calm)
 
 
 def middle_ranks(counts: Counts) -> NDArray[np.float64]:
@@ -116,7 +117,7 @@ class RankDetector:
         self.open += taken
         self.ranked += int(stakes.ranks[bins[:taken]].sum())
         if self.open == HOLD:
-            calm = abs(self.ranked / (HOLD * UNIT) - stakes.mean) <= stakes.tolerance
+            calm = abs(self.ranked / (HOLD * UNIT) - stakes.mean) <= stakes.calm
             self.quiet = self.quiet + 1 if calm else 0
             self.open = self.ranked = 0
             if self.quiet == QUIET_BLOCKS:

@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 from broker.connection import check_server, connect
 from broker.errors import BrokerUnavailableError, ObservaError
 from broker.settings import load_settings
+from broker.store import store_of
 from broker.streams import Tag, entry_time_ms
 from monitor.columns import Entry
 from monitor.feedback import FeedbackFold
@@ -72,7 +73,7 @@ async def rebuild(redis: Redis, settings: MonitorSettings, tag: Tag, *, archive:
         SettingsError: there is no archive to read.
 
     """
-    profiles = Profiles(settings.models / tag.model, settings.rules)
+    profiles = Profiles(settings.models / tag.model, settings.rules, store_of(settings))
     stored: Any = await redis.hmget(tag.key("monitor"), ["state", "born"])
     if stored[0] is None:
         return None

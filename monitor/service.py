@@ -43,6 +43,7 @@ class Watched:
     limit: float = 0.0  # share, as it was when the ticket was opened
     edge: int = 0  # of a time: the bin above which an answer is slow
     quiet: int = 0
+    ratio: float = 0.0  # share at the last judgement
     hot: list[int] = field(default_factory=list)  # hours with a ticket, which are no habit
 
 
@@ -58,7 +59,7 @@ class ServiceWatch:
         """Judge what was seen in the last minutes, of which the newest is of *hour*, by the hours *before* it."""
         decided: list[Decided] = []
         for name, kind in self._kinds.items():
-            kind.hot = [hot for hot in kind.hot if hot in before or hot == hour]
+            kind.hot = [hot for hot in kind.hot if hot in before or hot >= hour - 1]
             active = f"{DETECTOR} {name}" in self._alarms.active
             if active and hour not in kind.hot:
                 kind.hot.append(hour)
@@ -69,7 +70,11 @@ class ServiceWatch:
             share = self._share(name, kind, now)
             if share.whole < LEAST:
                 continue
-            decided += self._end(name, kind, share, entry_id) if active else self._begin(name, kind, share, entry_id)
+            kind.ratio = share.part / share.whole
+            began = [] if active else self._begin(name, kind, share, entry_id)
+            if began:
+                kind.hot += [hour - 1, hour]  # it may have come before it was certain
+            decided += self._end(name, kind, entry_id) if active else began
         return decided
 
     def _limited(self, name: str, kind: Watched, before: list[Seen]) -> bool:
@@ -98,16 +103,15 @@ class ServiceWatch:
         if wilson(*share, Z).lower <= kind.limit:
             return []
         kind.quiet = 0
-        ratio = share.part / share.whole
         slow = f" took longer than {self._edges[name][kind.edge]:g} ms" if name in TIMES else ""
         finding = Finding(
             detector=DETECTOR,
             feature=name,
             severity="ticket",
-            statistic=ratio,
+            statistic=kind.ratio,
             threshold=kind.limit,
-            summary=f"{name}: {share.part} of {share.whole} answers{slow} ({ratio:.1%}), more than {kind.limit:.1%}, "
-            "which the worst of the hours before allows",
+            summary=f"{name}: {share.part} of {share.whole} answers{slow} ({kind.ratio:.1%}), more than the "
+            f"{kind.limit:.1%} that the worst of the hours before allows",
             evidence={
                 "window": "last minutes",
                 "n": share.whole,
@@ -118,16 +122,19 @@ class ServiceWatch:
         )
         return self._alarms.begin(finding, entry_id)
 
-    def _end(self, name: str, kind: Watched, share: Share, entry_id: str) -> list[Decided]:
-        ratio = share.part / share.whole
-        kind.quiet = kind.quiet + 1 if ratio <= CALM * kind.limit else 0
+    def _end(self, name: str, kind: Watched, entry_id: str) -> list[Decided]:
+        kind.quiet = kind.quiet + 1 if kind.ratio <= CALM * kind.limit else 0
         if kind.quiet < QUIET:
             return []
-        return self._alarms.end(DETECTOR, name, ratio, f"{name} are as in the hours before again", entry_id)
+        return self._alarms.end(DETECTOR, name, kind.ratio, f"{name} are as in the hours before again", entry_id)
+
+    def levels(self) -> dict[str, tuple[float, float]]:
+        """Return the share of each kind at the last judgement, and its limit; 1 where none is known."""
+        return {name: (kind.ratio, kind.limit or 1.0) for name, kind in self._kinds.items()}
 
     def dump(self) -> dict[str, Any]:
         """Return the state as plain values."""
-        return {name: [kind.limit, kind.edge, kind.quiet, kind.hot] for name, kind in self._kinds.items()}
+        return {name: [kind.limit, kind.edge, kind.quiet, kind.ratio, kind.hot] for name, kind in self._kinds.items()}
 
     def load(self, state: dict[str, Any]) -> None:
         """Take the state back."""

@@ -45,7 +45,7 @@ class Track:
         self._timed = {f.name: at for at, f in enumerate(profile.features) if f.name in service.TIMES}
         self._first_hour = 0  # not a whole one
         self._judged_minute = 0  # before which the service was judged last
-        self._service = self._fresh_service()
+        self.service = self._fresh_service()
 
     def _fresh_service(self) -> service.ServiceWatch:
         edges = {name: self.profile.features[at].edges.tolist() for name, at in self._timed.items()}
@@ -118,7 +118,7 @@ class Track:
                 break
         # Not the last whole hour: what began in it should not excuse itself.
         before = {at: self._seen(pane) for at, pane in self.panes.hours.items() if self._first_hour < at < hour - 1}
-        return self._service.judge(now, before, hour, entry_id)
+        return self.service.judge(now, before, hour, entry_id)
 
     def _seen(self, pane: Counts) -> service.Seen:
         answers = int(pane[OK])
@@ -133,7 +133,7 @@ class Track:
             multiple = self.watch.multiple
             self.watch = DriftWatch(self.profile, self._rules)
             self.watch.at_multiple(multiple)
-            self._service = self._fresh_service()
+            self.service = self._fresh_service()
         return ended
 
     def _expected(self, confidence: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -195,7 +195,7 @@ class Track:
             "paced_hour": self._paced_hour,
             "first_hour": self._first_hour,
             "judged_minute": self._judged_minute,
-            "service": self._service.dump(),
+            "service": self.service.dump(),
         }
 
     @classmethod
@@ -217,7 +217,7 @@ class Track:
         track.slices.load(state["slices"])
         track._paced_hour, track._first_hour = state["paced_hour"], state["first_hour"]
         track._judged_minute = state["judged_minute"]
-        track._service.load(state["service"])
+        track.service.load(state["service"])
         return track
 
 

@@ -8,6 +8,7 @@ from monitor.feedback import Delays
 from monitor.judgement import Judged, Judgement
 from monitor.panes import WINDOWS, Span
 from monitor.profiles import EMBEDDING
+from monitor.service import DETECTOR
 from monitor.slices import day_totals
 from monitor.timeline import over_time
 from monitor.track import Track
@@ -120,6 +121,10 @@ def _sequential(tracks: list[Track]) -> Iterator[dict[str, Any]]:
     if scans:
         score, limit = max(scans)
         yield {"feature": EMBEDDING, "method": "scan", "score": score, "threshold": limit}
+    levels = [track.service.levels() for track in tracks]
+    for name in levels[0] if levels else ():
+        score, limit = max((level[name] for level in levels), key=lambda pair: pair[0] / pair[1])
+        yield {"feature": name, "method": DETECTOR, "score": score, "threshold": limit}
 
 
 def _slices(tracks: list[Track], judgements: list[Judgement], now_ms: int) -> dict[str, Any]:

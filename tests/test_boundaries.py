@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = {"broker", "gateway", "worker", "monitor", "trainer", "cli", "deploy"}
+ROOMS = {"console", "broker", "gateway", "worker", "monitor", "archive", "trainer", "cli", "deploy"}
 HEAVY = {"torch", "transformers", "optimum", "mlflow", "sklearn", "skl2onnx"}
 UNPICKLES = ROOT / "trainer" / "unpickle.py"  # in a process of its own, when a person says that they trust the file
 UNSAFE = {"pickle", "cloudpickle", "joblib", "dill", "marshal", "shelve"}

@@ -44,11 +44,11 @@ def publish(job: Job, *, version: str | None, live: bool) -> Path:
         splits=job.prepared().splits,
         metrics=job.read(METRICS),
     )
-    for picture in PICTURES:
-        shutil.copyfile(job.folder / picture, models / job.name / picture)
     live = live or not (models / job.name / "live.json").exists()
     with resumed(job) as run:
         run.mirror(folder, manifest, live=live)
     if live:
         make_live(models, job.name, manifest.version)
+        for picture in PICTURES:  # beside the card, which speaks of the live version
+            shutil.copyfile(job.folder / picture, models / job.name / picture)
     return folder

@@ -17,6 +17,7 @@ from trainer.onnx_model import Classifier
 from trainer.reference import profile
 from trainer.rows import Row
 from trainer.served import classifier_of
+from trainer.verify import require_sound
 
 FEWEST = 100  # texts; ten bins of fewer say nothing
 
@@ -56,7 +57,7 @@ def renew(models: Path, name: str, file: Path, *, text: str, label: str | None) 
         found = found.model_copy(update={"calibration": read_reference(live).calibration})
     renewed = manifest.model_copy(update={"version": next_version(models, name), "created": now(), "files": {}})
     files["reference.json"] = found.model_dump_json(indent=2).encode() + b"\n"
-    folder = write_version(models, renewed, files)
+    folder = write_version(models, renewed, files, require_sound)
     return folder, accuracy(label_ids(truth), predicted) if label else None
 
 

@@ -28,7 +28,8 @@ def measure(candidate: Candidate, tests: Mapping[str, Sequence[Example]], labels
         suffix = "" if position == 0 else f"_{domain}"
         metrics[f"calibration_error{suffix}"] = calibration_error(probabilities.max(axis=1), truth == predicted)
         metrics[f"accuracy{suffix}"] = accuracy(truth, predicted)
-        metrics[f"f1_macro{suffix}"] = f1_macro(truth, predicted, labels)
+        if len(set(truth.tolist())) == labels:  # else a mean over all of them would say little
+            metrics[f"f1_macro{suffix}"] = f1_macro(truth, predicted, labels)
         metrics[f"test_count{suffix}"] = len(examples)
     return metrics
 

@@ -78,7 +78,7 @@ def tracked(name: str, cache: Path, run_id: str | None = None) -> Iterator["Run"
         status = "KILLED"
         raise
     finally:
-        run.attempt(lambda: mlflow.end_run(status))
+        run.end(status)
 
 
 class Run:
@@ -118,14 +118,23 @@ class Run:
         """Keep the version *folder* with the run and list it in MLflow's registry."""
         self.attempt(lambda: self._mirror(folder, manifest, live=live))
 
-    def attempt(self, write: Callable[[], object]) -> None:
-        """Do *write*; where MLflow fails, say so once on stderr and go on."""
+    def end(self, status: str) -> None:
+        """Close the run, also where MLflow failed before: the process may open another."""
+        import mlflow  # noqa: PLC0415
+
+        failed, self._failed = self._failed, False
+        self.attempt(lambda: mlflow.end_run(status), quiet=failed)
+
+    def attempt(self, write: Callable[[], object], *, quiet: bool = False) -> None:
+        """Do *write*; where MLflow fails, say so once on stderr, unless *quiet*, and go on."""
         if self._failed:
             return
         try:
             write()
         except Exception as error:  # noqa: BLE001 a server, a database and a disk fail in their own ways
             self._failed = True
+            if quiet:
+                return
             print(f"trainer: MLflow no longer takes this run ({_line(error)}); going on without", file=sys.stderr)
 
     def _mirror(self, folder: Path, manifest: ModelManifest, *, live: bool) -> None:

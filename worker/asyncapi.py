@@ -8,7 +8,7 @@ from faststream.redis import RedisBroker, StreamSub
 from faststream.specification import AsyncAPI
 from pydantic import BaseModel
 
-from broker.events import Alert, DeadLetter, Feedback, Request, Result
+from broker.events import Alert, DeadLetter, Explained, ExplainRequest, Feedback, Request, Result
 from broker.streams import CHANGES, Tag
 
 TAG: Final = Tag("MODEL")
@@ -32,6 +32,10 @@ class VersionChanged(BaseModel):
 
 READ: Final[dict[str, tuple[type[BaseModel], str]]] = {
     TAG.requests: (Request, "One text to classify. Written by gateways, or by hand with XADD; read by group workers."),
+    TAG.explain: (
+        ExplainRequest,
+        "One text to explain. Written by gateways; deleted by the explainer with the result.",
+    ),
     CHANGES: (VersionChanged, "A hint to look at the pointer files again."),
 }
 WRITTEN: Final[dict[str, tuple[type[BaseModel], str]]] = {
@@ -39,6 +43,7 @@ WRITTEN: Final[dict[str, tuple[type[BaseModel], str]]] = {
     TAG.feedback: (Feedback, "One true label, joined with its prediction."),
     TAG.dead: (DeadLetter, "What could not be processed, why, and how often it was tried."),
     TAG.alerts: (Alert, "An alarm began or ended. Written by the monitor."),
+    TAG.explanations: (Explained, "What came of one explanation. Written by the explainer; holds no word of the text."),
     TAG.replies("GATEWAY"): (Reply, "An answer addressed to the gateway process that waits for it."),
 }
 

@@ -37,6 +37,7 @@ class Loading:
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._store: Store = store_of(settings)
+        self._copied: dict[str, Pointer] = {}
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loading", initializer=give_way)
 
     async def pointer(self, model: str) -> Pointer:
@@ -46,7 +47,7 @@ class Loading:
             ModelRefusedError, StoreError: the pointer cannot be read.
 
         """
-        return await self._beside(lambda: self._store.pointer(model))
+        return await self._beside(lambda: self._read_pointer(model))
 
     async def ready(self, model: str, version: str) -> Ready:
         """Return a version that is ready, without holding up whoever serves.
@@ -128,6 +129,13 @@ class Loading:
     def close(self) -> None:
         """Let the thread end."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _read_pointer(self, model: str) -> Pointer:
+        pointer = self._store.pointer(model)
+        if self._copied.get(model) != pointer:
+            self._store.copy_pointer(model, pointer, self._settings.models)
+            self._copied[model] = pointer
+        return pointer
 
     def _first(self, model: str) -> tuple[Served, Speed]:
         pointer = self._store.pointer(model)

@@ -169,6 +169,8 @@ class Shadow:
             await asyncio.sleep(settings.claim_ms / 1000)
             with suppress(*PASSING):
                 for entry_id, _ in await idle_entries(self._redis, self._tag, patient, group=self._group):
+                    if entry_id in self._held:
+                        continue
                     taken = await claim(
                         self._redis, self._tag, self._means.worker, entry_id, patient, group=self._group
                     )

@@ -46,9 +46,9 @@ def tables(seed: int) -> list[str]:
     budget = max(usual, 86_400 * 30 * 3.0)
     lines = [
         (
-            f"\n## Accuracy, target {TARGET:.2f}\n\nSimulated labels; run lengths {usual:.0f} (set) and {budget:.0f} (the "
-            "default budget at one label a second). Pages in 200 000 labels at a constant accuracy; in brackets the falls "
-            "that ADWIN saw.\n"
+            f"\n## Accuracy, target {TARGET:.2f}\n\nSimulated labels; run lengths {usual:.0f} (set) and {budget:.0f} "
+            "(the default budget at one label a second). Pages in 200 000 labels at a constant accuracy; in brackets "
+            "the falls that ADWIN saw.\n"
         ),
         "| accuracy | set | budget |",
         "|---|---|---|",

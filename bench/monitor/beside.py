@@ -17,8 +17,8 @@ PINNED: Final = ("evidently==0.7.23", "pandas==2.3.3", "scipy==1.17.1", "numpy==
 SCRIPT: Final = Path(__file__).with_name("others.py")
 RUNS: Final = 5  # of each change: Evidently takes a second for a few windows
 AFTER: Final = 6000  # entries after a change, within which a delay is looked for
-NULL: Final = 20_000  # unchanged entries of each run; KSWIN sees 5000
-KSWIN_NULL: Final = 5000
+NULL: Final = 20_000  # unchanged entries of each run
+KSWIN_SEES: Final = 5000  # of those and of every other stream
 
 
 def ask(found: dict[str, Answers], seed: int) -> dict[str, dict[str, list[int]]] | None:
@@ -31,7 +31,7 @@ def ask(found: dict[str, Answers], seed: int) -> dict[str, dict[str, list[int]]]
         np.savez_compressed(streams, **_streams(found, seed))  # type: ignore[arg-type]
         packages = [part for package in PINNED for part in ("--with", package)]
         command = [uv, "run", "--isolated", "--no-project", "--quiet", "--python", PYTHON, *packages]
-        subprocess.run([*command, "python", str(SCRIPT), str(streams), str(answers)], check=True)  # noqa: S603 fixed
+        subprocess.run([*command, "python", str(SCRIPT), str(streams), str(answers)], check=True)
         asked: dict[str, dict[str, list[int]]] = json.loads(answers.read_text(encoding="utf-8"))
     return asked
 
@@ -45,7 +45,7 @@ def rows(asked: dict[str, dict[str, list[int]]]) -> dict[str, dict[str, str]]:
         for name in names:
             of_runs = [found[detector] for stream, found in asked.items() if stream.partition("#")[0] == name]
             if name == "null":
-                entries = len(of_runs) * (KSWIN_NULL if detector == "river KSWIN" else NULL)
+                entries = len(of_runs) * (KSWIN_SEES if detector == "river KSWIN" else NULL)
                 row[name] = f"{sum(map(len, of_runs)) / entries * 100_000:.1f}"
             else:
                 row[name] = _delay(of_runs)

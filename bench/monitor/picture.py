@@ -15,8 +15,8 @@ def drawn(table: Mapping[str, Mapping[str, list[int | None]]], within: int) -> s
     height = TOP + len(table) * (LANE * len(COLOURS) + 10) + 30
     parts = [
         (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDTH + 30} {height}" font-family="sans-serif" '
-            'font-size="12" role="img" aria-label="Answers from a change to the first alarm">'
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDTH + 30} {height}" '
+            'font-family="sans-serif" font-size="12" role="img" aria-label="Answers from a change to the first alarm">'
         ),
         f'<rect width="{LEFT + WIDTH + 30}" height="{height}" fill="white"/>',
     ]

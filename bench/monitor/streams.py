@@ -1,6 +1,6 @@
 """Streams of recorded answers with known changes, as bins of the monitor's features."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -96,24 +96,22 @@ class Begun:
 
 def alarms(
     stream: NDArray[np.int64], of: Profile, rules: Rules, multiple: float = 1.0, hour: int | None = None
-) -> list[Begun]:
-    """Return the alarms that *stream* begins; with *hour*, so many answers are one, and days go by."""
+) -> Iterator[Begun]:
+    """Yield the alarms that *stream* begins, in order; with *hour*, so many answers are one, and days go by."""
     watch = DriftWatch(of, rules)
     watch.at_multiple(multiple)
     nothing = np.zeros((len(stream), 2), dtype=np.int64)
     ids = [f"{at}-0" for at in range(len(stream))]
-    found: list[Begun] = []
     hours: list[list[Counts]] = []
-    step = hour or 1000
+    step = hour or 500
     for start in range(0, len(stream), step):
         part = slice(start, start + step)
-        for _, alert in watch.feed(stream[part], nothing[part], ids[part], ids[part]):
-            if alert.state == "firing":
-                found.append(Begun(alert.at_ms, alert.detector, alert.feature))
+        found = [d.alert for d in watch.feed(stream[part], nothing[part], ids[part], ids[part])]
+        begun = [Begun(alert.at_ms, alert.detector, alert.feature) for alert in found if alert.state == "firing"]
+        yield from sorted(begun, key=lambda each: each.at)
         if hour is not None:
             hours.append([np.bincount(stream[part, at], minlength=len(f.counts)) for at, f in enumerate(of.features)])
             watch.at_day(hours[-47:-23])
-    return sorted(found, key=lambda begun: begun.at)
 
 
 Draw = Callable[[np.random.Generator, int], Answers]

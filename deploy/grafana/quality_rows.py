@@ -21,11 +21,11 @@ INPUTS: Final = (
     ),
     Panel(
         "Sequential detectors",
-        "CUSUM and e-detector of each feature, the higher one divided by its threshold: an alarm begins at 1.",
+        "CUSUM, e-detector, scan of the embedding: the highest divided by its threshold; an alarm begins at 1.",
         "short",
         (
             Query(
-                f'max by (model, feature) (model:observa_drift:ratio_to_threshold{{{MODEL}, method=~"cusum|e-sr"}})',
+                f'max by (model, feature) (model:observa_drift:ratio_to_threshold{{{MODEL}, method=~"cusum|e-sr|scan|service"}})',
                 "{{model}} {{feature}}",
             ),
         ),
@@ -132,9 +132,12 @@ QUALITY: Final = (
     ),
     Panel(
         "Label coverage",
-        "Labelled share of the answers.",
+        "Labelled share of the answers, and the share of a day's labels that have come, by their delays so far.",
         "percentunit",
-        (Query(window("observa_label_coverage_ratio", "24h"), "{{model}} {{version}}"),),
+        (
+            Query(window("observa_label_coverage_ratio", "24h"), "{{model}} {{version}}"),
+            Query(window("observa_label_maturity_ratio", "24h"), "{{model}} maturity"),
+        ),
     ),
     Panel(
         "Accuracy estimated without labels, 1 h",
@@ -157,9 +160,12 @@ QUALITY: Final = (
     ),
     Panel(
         "Labels by outcome",
-        "What became of each label.",
+        "What became of each label, where it was sent to and where it was counted.",
         "short",
-        (Query(rate("observa_feedback_total", "outcome"), "{{outcome}}"),),
+        (
+            Query(rate("observa_feedback_total", "outcome"), "counted {{outcome}}"),
+            Query(rate("observa_gateway_feedback_total", "outcome"), "sent {{outcome}}"),
+        ),
         width=12,
     ),
     Panel(

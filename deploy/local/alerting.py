@@ -92,8 +92,9 @@ def write_targets(settings: StackSettings) -> None:
             if not path.suffix and locks.holder(path) is not None
         )
         targets = {
-            "gateway": [_gateway_metrics(settings)],
+            "gateway": [internal_address(settings)],
             "monitor": [f"127.0.0.1:{settings.monitor_port}"],
+            "archive": [f"127.0.0.1:{settings.archive_port}"] * _runs(settings, "archive"),
             "worker": [f"127.0.0.1:{settings.worker_metrics_port_base + slot}" for slot in workers],
             # One that is not ours must not be sent our alerts.
             "alertmanager": [f"127.0.0.1:{settings.alertmanager_port}"] * _runs(settings, "alertmanager"),
@@ -102,7 +103,7 @@ def write_targets(settings: StackSettings) -> None:
             _write(folder / f"{name}.json", json.dumps([{"targets": addresses}] if addresses else []))
 
 
-def _gateway_metrics(settings: StackSettings) -> str:
+def internal_address(settings: StackSettings) -> str:
     """Return where the gateway shows its metrics: on a port of their own, unless only this machine reaches it."""
     host, port = settings.gateway_host, settings.gateway_port
     if settings.gateway_internal_port or host not in _LOOPBACK:

@@ -115,6 +115,8 @@ def _processes(settings: StackSettings, processes: list[probes.Running]) -> Iter
 
 def _ports(settings: StackSettings) -> Iterator[Finding]:
     ports = [("gateway", settings.gateway_port), ("monitor", settings.monitor_port)]
+    if settings.archive is not None:
+        ports.append(("archive", settings.archive_port))
     if settings.embedded:
         ports.append(("redis", settings.redis_port))
     for service, port in ports:

@@ -10,13 +10,15 @@ from broker.announcements import announcements, served_models
 from broker.connection import check_server, connect
 from broker.errors import ObservaError
 from broker.inspection import GroupState, group_states
-from broker.streams import MONITOR, Tag
+from broker.streams import ARCHIVE, MONITOR, SHADOW, Tag
 from deploy.local.doctor_keys import examine_files, losses, wrong_keys
 from deploy.local.findings import Finding, Level
 from deploy.local.settings import StackSettings
 
 _MEMORY_WARN, _MEMORY_BAD = 0.6, 0.7  # past the second the gateway refuses requests
 _SLOW_MS = 30_000
+_ARCHIVE_SLOW_MS = 300_000  # it writes what it read every so often: OBSERVA_ARCHIVE_FLUSH_S, half a minute by default
+_LOOK = {MONITOR: "just logs monitor", ARCHIVE: "just logs archive"}
 
 
 async def examine_log(settings: StackSettings) -> list[Finding]:
@@ -87,6 +89,9 @@ def _group(tag: Tag, state: GroupState) -> Finding:
     lag = "unknown" if state.lag is None else str(state.lag)
     oldest = f", oldest {state.oldest_ms / 1000:.1f} s" if state.oldest_ms is not None else ""
     what = f"{state.group} on {tag} {state.stream}: lag {lag}, pending {state.pending}{oldest}"
-    if (state.oldest_ms or 0) <= _SLOW_MS and state.lag is not None:
+    slow_ms = _ARCHIVE_SLOW_MS if state.group == ARCHIVE else _SLOW_MS
+    if (state.oldest_ms or 0) <= slow_ms and state.lag is not None:
         return Finding("ok", what)
-    return Finding("warn", what, "just logs monitor" if state.group == MONITOR else "just scale-workers N")
+    if state.group.startswith(SHADOW):
+        return Finding("warn", what, f"just shadow {tag.model} {state.group.removeprefix(SHADOW)} 10%, or --off")
+    return Finding("warn", what, _LOOK.get(state.group, "just scale-workers N"))

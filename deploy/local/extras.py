@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from broker.errors import ObservaError
+from deploy.local import alerting
 from deploy.local.settings import ROOT, StackSettings
 
 SERVICES: Final = ("console", "explainer")
@@ -70,11 +71,10 @@ def command(settings: StackSettings, service: str) -> list[str]:
         host = "127.0.0.1" if settings.gateway_host in {"0.0.0.0", "::"} else settings.gateway_host  # noqa: S104
         places = {
             "GATEWAY_URL": f"http://{host}:{settings.gateway_port}",
+            "ADMIN_URL": f"http://{alerting.internal_address(settings)}",
             "MONITOR_URL": f"http://127.0.0.1:{settings.monitor_port}",
             "PROMETHEUS_URL": f"http://127.0.0.1:{settings.prometheus_port}",
         }
-        if settings.gateway_internal_port:
-            places["ADMIN_URL"] = f"http://{settings.gateway_internal_host}:{settings.gateway_internal_port}"
         for name, url in places.items():
             os.environ.setdefault(f"OBSERVA_CONSOLE_{name}", url)
     return [python(service), "-m", MODULES[service]]

@@ -31,7 +31,7 @@ def running(settings: StackSettings) -> list[Running]:
         for path in settings.processes.glob("*")
         if not path.suffix and path.name != "supervisor" and (pid := locks.holder(path)) is not None
     ]
-    order = ("redis", "gateway", "worker", "monitor", *extras.SERVICES, *alerting.SERVICES)
+    order = ("redis", "gateway", "worker", "monitor", "archive", *extras.SERVICES, *alerting.SERVICES)
     return sorted(found, key=lambda p: (order.index(p.service), len(p.name), p.name))
 
 
@@ -41,10 +41,8 @@ def port_of(settings: StackSettings, name: str) -> int:
     match service:
         case "redis":
             return settings.redis_port
-        case "gateway":
-            return settings.gateway_port
-        case "monitor":
-            return settings.monitor_port
+        case "gateway" | "monitor" | "archive":
+            return int(getattr(settings, f"{service}_port"))
         case "prometheus" | "alertmanager":
             return alerting.port(settings, service)
         case "console" | "explainer":

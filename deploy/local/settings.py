@@ -42,6 +42,7 @@ class StackSettings(BrokerSettings):
     console_port: Port = 7860
     explainer: bool = True  # run the process that explains predictions, too
     explainer_port: Port = 8002
+    archive_port: Port = 8003
     start_timeout_s: Annotated[float, Field(gt=0)] = 60
 
     @property
@@ -72,4 +73,5 @@ class StackSettings(BrokerSettings):
     @property
     def services(self) -> tuple[str, ...]:
         """What runs, in the order of starting."""
-        return ("redis",) * self.embedded + ("gateway", "worker", "monitor")
+        archive = ("archive",) * (self.archive is not None)
+        return ("redis",) * self.embedded + ("gateway", "worker", "monitor", *archive)

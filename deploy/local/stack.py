@@ -55,6 +55,8 @@ def down(settings: StackSettings) -> None:
 
 def _check_before_start(settings: StackSettings) -> None:
     taken = [("gateway", settings.gateway_host, settings.gateway_port), ("monitor", "127.0.0.1", settings.monitor_port)]
+    if settings.archive is not None:
+        taken.append(("archive", "127.0.0.1", settings.archive_port))
     if settings.embedded:
         taken.insert(0, ("redis", "127.0.0.1", settings.redis_port))
     for service, host, port in taken:
@@ -82,7 +84,8 @@ def _start(settings: StackSettings) -> None:
         asyncio.run(_check_server(settings))
     for service in settings.services[1 if settings.embedded else 0 :]:
         supervisor.tell(settings, "start", name=service, timeout_s=settings.start_timeout_s)
-    await_ready(settings, {"worker": settings.workers, "gateway": 1, "monitor": 1}, began)
+    alone = {service: 1 for service in settings.services if service not in {"redis", "worker"}}
+    await_ready(settings, {"worker": settings.workers, **alone}, began)
     _start_alerting(settings, began)
     _start_extras(settings)
 
@@ -175,6 +178,7 @@ def _stop_all(settings: StackSettings) -> None:
                 *extras.SERVICES,
                 *alerting.SERVICES,
                 "monitor",
+                *["archive"] * (settings.archive is not None),
                 *["redis"] * settings.embedded,
             ):
                 supervisor.tell(settings, "stop", name=service, waiting=True, timeout_s=supervisor.GRACE_S + 10)
@@ -187,7 +191,7 @@ def _stop_all(settings: StackSettings) -> None:
 def _stop_processes(settings: StackSettings) -> None:
     """Stop by process id what still runs: the supervisor, or it would start the others again, and then the others."""
     _end(settings, ["supervisor"])
-    for services in (("gateway",), ("worker", "monitor", *extras.SERVICES, *alerting.SERVICES), ("redis",)):
+    for services in (("gateway",), ("worker", "monitor", "archive", *extras.SERVICES, *alerting.SERVICES), ("redis",)):
         _end(settings, [p.name for p in probes.running(settings) if p.service in services])
 
 

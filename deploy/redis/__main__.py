@@ -11,7 +11,7 @@ from typing import Final
 from broker.errors import ObservaError
 
 TEMPLATE: Final = Path(__file__).with_name("users.acl")
-ROLES: Final = ("gateway", "worker", "monitor", "trainer", "operator", "exporter")
+ROLES: Final = ("gateway", "worker", "explainer", "monitor", "archive", "trainer", "operator", "exporter")
 
 
 def main() -> int:

@@ -16,19 +16,19 @@ def settings_of(archiving, monkeypatch):
     return archiving
 
 
-@pytest.mark.parametrize("options", [[], ["--now"]])
-def test_nothing_of_a_subject_is_left_in_any_file_and_all_of_the_others_is(settings_of, capsys, options):
+def test_nothing_of_a_subject_is_left_in_any_file_and_all_of_the_others_is(settings_of, capsys):
     archiving = settings_of
     archiving.start(OBSERVA_ARCHIVE_FLUSH_S=600)  # only who asks for it has it write
     add(archiving.client, 20, subject="bob")
     hers = add(archiving.client, 5, seed=2, subject="alice")
     archiving.client.xadd(TAG.requests, {"text": "by hand", "subject": "alice"})
-    archiving.client.set(TAG.flush, 1, ex=5)
+    archiving.client.set(TAG.flush, 1)
     archiving.wait_written()
+    archiving.client.delete(TAG.flush)
     add(archiving.client, 5, seed=3, subject="bob")
     hers += add(archiving.client, 1, seed=4, subject="alice")  # read by the archiver, and in no file
     archiving.client.xgroup_destroy(TAG.requests, "workers")  # nobody answers here
-    assert main(["forget", "alice", *options]) == 0
+    assert main(["forget", "alice"]) == 0
     assert "7 erased from the archive's requests" in capsys.readouterr().out
     held = b"".join(path.read_bytes() for path in archiving.folder.rglob("*.parquet"))
     assert not any(identity.encode() in held for identity in hers)

@@ -154,13 +154,28 @@ async def test_an_unknown_lag_leaves_the_counter_alone(redis, settings):
 async def test_join_rows_past_their_memory_cap_go_oldest_hour_first(redis, settings):
     settings = settings.model_copy(update={"joins_max_mb": 1})
     hour = int(time.time() // 3600)
-    old, young = TAG.joins((hour - 2) * 3600 + 5), TAG.joins(hour * 3600 + 5)
+    old, young = TAG.joins((hour - 2) * 3600 + 5), TAG.joins(hour * 3600 + 60)
     await redis.hset(old, "a", "row")
     await redis.hset(young, "b", "row")
-    await redis.hset(TAG.joined, mapping={str(hour - 500): 9, str(hour - 2): 10_000, str(hour): 10_000})
+    await redis.hset(TAG.joined, mapping={str(hour - 500): 9, str(hour - 2): 10_000, str(hour): 5000})
     await keep_house(redis, settings, TAG, "me")
     assert (await redis.exists(old), await redis.exists(young)) == (0, 1)
-    assert await redis.hgetall(TAG.joined) == {str(hour).encode(): b"10000"}
+    assert await redis.hgetall(TAG.joined) == {str(hour).encode(): b"5000"}
+
+
+async def test_the_memory_cap_of_join_rows_is_by_what_they_really_take(redis, settings):
+    settings = settings.model_copy(update={"joins_max_mb": 1})
+    hour = int(time.time() // 3600)
+    count = {str(hour - 1): 4000, str(hour): 4000}
+    await redis.hset(TAG.joined, mapping=count)
+    for second in range(0, 3600, 60):  # a hundred small rows a second: 75 bytes each, all together fit
+        await redis.hset(TAG.joins(hour * 3600 + second), mapping={str(i): "x" * 40 for i in range(100)})
+    await keep_house(redis, settings, TAG, "me")
+    assert await redis.hlen(TAG.joined) == 2
+    for second in range(0, 3600, 60):  # rows with tags are larger, and no longer do
+        await redis.hset(TAG.joins(hour * 3600 + second), mapping={str(i): "x" * 200 for i in range(100)})
+    await keep_house(redis, settings, TAG, "me")
+    assert await redis.hkeys(TAG.joined) == [str(hour).encode()]
 
 
 async def test_a_consumer_that_holds_something_is_never_removed(redis, settings, monkeypatch):

@@ -3,7 +3,6 @@
 import re
 
 from playwright.sync_api import Page, expect
-
 from redis import Redis
 
 from broker.streams import PredictionId, Tag

@@ -48,7 +48,7 @@ def test_every_case_holds(file):
 def test_prometheus_accepts_the_configuration(name, tmp_path):
     shutil.copytree(PROMETHEUS, tmp_path / "prometheus")
     (tmp_path / "prometheus" / "targets").mkdir()
-    for target in ("gateway", "worker", "monitor", "alertmanager"):
+    for target in ("gateway", "worker", "monitor", "archive", "alertmanager"):
         (tmp_path / "prometheus" / "targets" / f"{target}.json").write_text("[]")
     assert "4 rule files found" in tool("promtool", "check", "config", tmp_path / "prometheus" / name)
 

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import struct
 import subprocess
 import sys
@@ -113,8 +114,7 @@ def commands() -> list[list[str]]:
 def stack(tmp_path):
     found = Stack(tmp_path, ROOT)
     found.environment |= {"OBSERVA_MODELS": str(tmp_path / "models"), "OBSERVA_WORKERS": "1"}
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "sentiment").symlink_to(ROOT / "models" / "sentiment")  # what a clone has beside it
+    shutil.copytree(ROOT / "models" / "sentiment", tmp_path / "models" / "sentiment")  # what a clone has beside it
     yield found
     found.end()
 

@@ -3,7 +3,9 @@
 import asyncio
 import subprocess
 
+from broker.manifest import Pointer
 from broker.streams import PredictionId, versions_key
+from broker.versions import mirror
 from tests.gateway.stack import EchoWorker, running_gateway, running_worker
 from tests.servers import eventually
 
@@ -61,6 +63,26 @@ async def test_a_named_version_is_pinned_and_the_wanted_one_is_stamped(gateway_s
             missing = await gateway.client.post("/v1/models/sentiment/versions/3/predict", json={"text": "c"})
     assert [(request.version, request.pinned) for request in worker.seen] == [("2", False), ("1", True)]
     assert missing.json()["code"] == "version_not_loaded"
+
+
+async def test_a_wanted_version_that_no_worker_has_yet_fails_nobody(gateway_settings, redis):
+    async with running_worker(EchoWorker(gateway_settings())) as worker:
+        await eventually(lambda: redis.exists("observa:served"), "the worker is announced")
+        await mirror(redis, "sentiment", Pointer(version="2", generation=2, previous="1"))
+        async with running_gateway(gateway_settings()) as gateway:
+            answer = await gateway.client.post("/predict", json={"text": "a"})
+            pinned = await gateway.client.post("/v1/models/sentiment/versions/2/predict", json={"text": "b"})
+            shown = (await gateway.client.get("/v1/models/sentiment")).json()
+            worker.versions = ("2",)
+            await worker.announce()
+            await eventually(lambda: _is_live(gateway.client, "2"), "the gateway knows that it is there")
+    assert (answer.status_code, pinned.json()["code"]) == (200, "version_not_loaded")
+    assert [request.version for request in worker.seen] == ["1"]
+    assert (shown["live"], shown["wanted"], shown["previous"], shown["generation"]) == ("1", "2", "1", 2)
+
+
+async def _is_live(client, version):
+    return (await client.get("/v1/models/sentiment")).json()["live"] == version
 
 
 async def test_a_model_in_path_and_body_must_be_the_same(client):

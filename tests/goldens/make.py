@@ -61,8 +61,30 @@ def judged(labels: int, count: int) -> Golden:
 
 def ask_scipy() -> Golden:
     """Distances and tests on histograms, quantiles of chi-squared, Wilson's interval."""
-    from scipy import stats  # noqa: PLC0415
-    from scipy.spatial.distance import jensenshannon  # noqa: PLC0415
+    from scipy import integrate, stats  # noqa: PLC0415
+    from scipy.spatial.distance import jensenshannon, mahalanobis  # noqa: PLC0415
+
+    def bin_scores(counts: list[int]) -> Golden:
+        total = sum(_smooth(counts))
+        shares = [count / total for count in _smooth(counts)]
+        ends = [sum(shares[: place + 1]) for place in range(len(shares))]
+        spans = [(end - share, min(end, 1.0)) for end, share in zip(ends, shares, strict=True)]
+        return {
+            "counts": counts,
+            "normal": [float(stats.norm.ppf((low + high) / 2)) for low, high in spans],
+            "exponential": [
+                float(integrate.quad(stats.expon.ppf, low, high, epsabs=1e-13)[0]) / (high - low) for low, high in spans
+            ],
+        }
+
+    def moved(sums: list[int], count: int, inflations: list[float], reference: int) -> Golden:
+        inverse = [
+            [count / (inflation + count / reference) if row == column else 0.0 for column in range(len(sums))]
+            for row, inflation in enumerate(inflations)
+        ]
+        mean = [each / count for each in sums]
+        found = float(mahalanobis(mean, [0.0] * len(sums), inverse)) ** 2
+        return {"sums": sums, "count": count, "inflations": inflations, "reference": reference, "distance": found}
 
     def distances(reference: list[int], recent: list[int]) -> Golden:
         bins = list(range(len(reference)))
@@ -90,6 +112,11 @@ def ask_scipy() -> Golden:
     shares = [(0, 10), (1, 1), (80, 100), (412, 500), (3, 2000), (50, 50), (9_999, 12_345)]
     return {
         "histograms": [distances(*case) for case in histograms()],
+        "bin_scores": [bin_scores(reference) for reference, _ in histograms()],
+        "moved": [
+            moved([3, -20, 41], 16, [1.0, 1.0, 1.0], 5000),
+            moved([120, 7, -390, 55, 0, 9, -61, 800], 512, [1.0, 2.5, 1.0, 4.0, 1.0, 1.0, 9.0, 1.0], 1008),
+        ],
         "chi2_survival": [[x, freedom, float(stats.chi2.sf(x, freedom))] for x, freedom in points],
         "chi2_quantile": [[p, freedom, float(stats.chi2.ppf(p, freedom))] for p, freedom in levels],
         "wilson": [

@@ -13,6 +13,8 @@ from monitor.accuracy import BINS, Z_95, calibration_error, confidence_bin, macr
 from monitor.detectors import Z_999
 from monitor.drift import chi2_quantile, chi2_survival, js, ks, psi, wasserstein
 from monitor.estimate import Estimate
+from monitor.run_length import CLIP, SCALE, ordinal_scores, tail_scores
+from monitor.scan import Yardstick
 
 HERE = Path(__file__).parent
 EXACT = 1e-9
@@ -52,6 +54,24 @@ def test_psi_is_theirs_once_half_an_entry_was_added_to_every_bin(library: str) -
 def test_the_jensen_shannon_distance_is_theirs_once_half_an_entry_was_added_to_every_bin(library: str) -> None:
     for case in golden(library)["histograms"]:
         assert js(np.array(case["reference"]), np.array(case["recent"])) == near(case["js_half_entry"])
+
+
+def test_bin_scores_are_scipys_standardised_and_in_whole_sixteenths() -> None:
+    for case in golden("scipy")["bin_scores"]:
+        counts = np.array(case["counts"])
+        shares = (counts + 0.5) / (counts + 0.5).sum()
+        for ours, name in ((ordinal_scores, "normal"), (tail_scores, "exponential")):
+            theirs = np.array(case[name]) - np.array(case[name]) @ shares
+            theirs = np.clip(theirs / np.sqrt(theirs**2 @ shares), -CLIP, CLIP) * SCALE
+            assert np.abs(ours(counts) - theirs).max() <= 0.5 + EXACT
+
+
+def test_the_squared_distance_of_a_moved_mean_is_scipys() -> None:
+    for case in golden("scipy")["moved"]:
+        numbers = len(case["sums"])
+        yardstick = Yardstick.of(case["reference"], 1e6, np.array(case["inflations"]), np.zeros(numbers))
+        sums = np.array(case["sums"]) * SCALE
+        assert float(yardstick.distance(sums, case["count"])) == near(case["distance"])
 
 
 def test_kolmogorov_smirnov_and_wasserstein_distances_of_bin_numbers_are_scipys() -> None:

@@ -57,7 +57,7 @@ async def test_versions_change_under_load_and_each_request_gets_one_answer_of_on
     shadowed_from = look.xinfo_stream(TAG.requests)["last-generated-id"].decode()
     await command("canary", MODEL, "2", str(SHARE))
     await load.until("2")
-    trial = load.answered[await load.more(360) :]
+    trial = load.answered[await load.more(300) :]
     await command("canary", MODEL, "--off")
     await load.until("1")
     await command("promote", MODEL, "2")

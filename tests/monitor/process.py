@@ -39,7 +39,10 @@ class Process:
 
     def start(self) -> "Process":
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "monitor"], env=os.environ | self._environment, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "monitor"],
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"} | self._environment,  # as the supervisor starts it
+            stderr=subprocess.PIPE,
+            text=True,
         )
         return self
 

@@ -1,4 +1,4 @@
-"""A seeded subset of the figures of `just bench-drift`, on recorded answers to real texts."""
+"""A subset of the figures of `just bench-drift`, on recorded answers to real texts; seeds that nothing was chosen on."""
 
 import json
 import random
@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from bench.monitor.accuracy import delay, false_pages
-from bench.monitor.drift import changes, delays, drawn, false_alarms, recorded, references
+from bench.monitor.drift import BUDGET, delays, false_alarms, references
+from bench.monitor.streams import Draw, changes, dependent, drawn, recorded, seasonal
 from monitor.adwin import Adwin
 from monitor.profiles import Profile
 
@@ -19,37 +20,51 @@ MOST = {
     "truncated": 60,
     "label shift .5 to .8": 350,
     "ramp to tweets over 5000": 1000,
-    "10 % tweets": 5000,  # the goal is 1500; see docs/monitoring.md
+    "10 % tweets": 1500,
 }
+SEED = 2000
+RUNS = 9
 
 
 @cache
 def profiles() -> list[Profile]:
-    return references(recorded(), 3)
+    return references(recorded(), 3, SEED)
+
+
+def began(source: Draw, multiple: float = 1.0) -> int:
+    """Alarms in 100 000 answers, the first two days left out where they are needed to know the hours."""
+    found = false_alarms(source, 100_000, profiles(), multiple, SEED)
+    return found.total() - found["later"]
+
+
+def test_texts_that_repeat_each_other_raise_few_alarms_at_the_default_budget() -> None:
+    movies = recorded()["movies"]
+    assert began(dependent(movies, 0.6), BUDGET) <= 1
+    assert began(seasonal(movies, 0.05), BUDGET) <= 6  # in the first two days; see RESULTS.md
 
 
 def test_unchanged_texts_raise_at_most_ten_alarms_in_100_000() -> None:
-    assert false_alarms(drawn(recorded()["movies"]), 60_000, profiles()).total() <= 6
+    assert began(drawn(recorded()["movies"])) <= 10
 
 
 @pytest.mark.parametrize("change", MOST)
 def test_a_change_of_real_texts_is_found_in_time(change: str) -> None:
     found = recorded()
-    waits = delays(drawn(found["movies"]), changes(found)[change], profiles(), runs=7)
+    waits = delays(drawn(found["movies"]), changes(found)[change], profiles(), RUNS, seed=SEED)
     known = [wait for wait in waits if wait is not None]
-    assert len(known) == 7
+    assert len(known) == RUNS
     assert np.median(known) <= MOST[change]
 
 
 @pytest.mark.parametrize(("after", "most"), [(0.75, 500), (0.70, 250), (0.60, 80)])
 def test_a_fall_of_the_accuracy_is_paged_in_time(after: float, most: int) -> None:
-    waits = [wait for seed in range(25) if (wait := delay(after, seed, 10_000)) is not None]
+    waits = [wait for seed in range(SEED, SEED + 25) if (wait := delay(after, seed, 10_000)) is not None]
     assert len(waits) == 25
     assert np.median(waits) <= most
 
 
 def test_at_a_constant_accuracy_above_the_target_nothing_is_said_in_200_000_labels() -> None:
-    assert false_pages(0.85, 200_000, 5, 10_000) == (0, 0)
+    assert false_pages(0.85, 200_000, SEED, 10_000) == (0, 0)
 
 
 def test_adwin_answers_as_river_does() -> None:

@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from broker.errors import MalformedEntryError, NewerSchemaError
 from broker.events import Result
+from broker.manifest import Calibration, Histogram
 from monitor.panes import HOUR_MS, MINUTE_MS, Recent
-from monitor.report import summarise
+from monitor.profiles import Profile, build
+from monitor.report import Asked, summarise
 from monitor.settings import Rules
 from monitor.state import State
 from tests.monitor.entries import (
@@ -21,12 +23,29 @@ from tests.monitor.entries import (
     on_wire,
     prediction_id,
     profile_of,
+    reference,
     result,
     results_of,
     state,
 )
 
+KNOTS = Calibration(confidence=(0.0, 0.5, 1.0), accuracy=(0.2, 0.4, 0.9))
 SMALL = Rules(minimum_labels=10, accuracy_window=20, accuracy_run_length=50, drift_run_length=2000, drift_block=120)
+
+
+def _rich() -> Profile:
+    manifest, made = reference()
+    coordinate = Histogram(edges=(-1.0, -0.5, 0.0, 0.5, 1.0), counts=(800, 750, 960, 940, 750, 800))
+    features = made.features | {f"embedding_{axis}": coordinate for axis in range(8)}
+    return build(manifest, made.model_copy(update={"features": features, "calibration": KNOTS}), SMALL)
+
+
+RICH = _rich()
+
+
+def rich() -> State:
+    """A state that watches everything: estimates, the embedding, slices."""
+    return State(SMALL, lambda version: RICH if version == "1" else Profile(version, 0.8))
 
 
 def fed_in_batches(into: State, results: list[Entry], labels: list[Entry], cuts: list[int]) -> list[str]:
@@ -55,6 +74,8 @@ def streams(make: st.DrawFn) -> tuple[list[Entry], list[Entry]]:
         at += int(rng.choice([0, 1, 50, 20_000, 1_200_000], p=[0.2, 0.4, 0.35, 0.04, 0.01]))
         version = str(rng.choice(["1", *"abcdefghij"], p=[0.8, *[0.02] * 10]))
         tags = {"evaluation": f"run{rng.integers(30)}"} if rng.random() < 0.05 else {}
+        if rng.random() < 0.3:
+            tags |= {"source": str(rng.choice([*"abc", *(f"s{n}" for n in range(40))])), "region": "x"}
         shown = result(
             id=prediction_id(at, number),
             version=version,
@@ -63,6 +84,9 @@ def streams(make: st.DrawFn) -> tuple[list[Entry], list[Entry]]:
             words=int(rng.integers(1, 60)),
             characters=int(rng.integers(1, 300)),
             confidence=float(rng.random()),
+            embedding=tuple(rng.normal(0, 1, 8).round(3).tolist()) if rng.random() < 0.8 else None,
+            abstained=bool(rng.random() < 0.1),
+            truncated=bool(rng.random() < 0.1),
             tags=tags,
         )
         if rng.random() < 0.1:
@@ -89,7 +113,7 @@ def streams(make: st.DrawFn) -> tuple[list[Entry], list[Entry]]:
 def test_the_state_does_not_depend_on_batches_nor_on_how_the_streams_interleave(
     both: tuple[list[Entry], list[Entry]], cuts: list[int]
 ) -> None:
-    whole, parts = state(SMALL), state(SMALL)
+    whole, parts = rich(), rich()
     expected = [f"{alert.alert_id} {alert.state}" for alert in fold_all(whole, *both)]
     told = fed_in_batches(parts, *both, cuts)
     assert sorted(told) == sorted(expected)
@@ -109,10 +133,10 @@ def test_a_handful_of_results_read_one_by_one_is_remembered_as_if_read_together(
 def test_a_state_that_went_through_its_snapshot_goes_on_as_if_nothing_had_happened(
     both: tuple[list[Entry], list[Entry]], cut: int
 ) -> None:
-    whole, first = state(SMALL), state(SMALL)
+    whole, first = rich(), rich()
     fold_all(whole, *both)
     fold_all(first, both[0][:cut], both[1][:cut])
-    second = state(SMALL)
+    second = rich()
     second.decode(first.encode())
     fold_all(second, both[0][cut:], both[1][cut:])
     assert second.encode() == whole.encode()
@@ -243,3 +267,20 @@ def test_a_snapshot_of_a_newer_monitor_is_refused() -> None:
 def test_a_damaged_snapshot_is_refused(snapshot: bytes) -> None:
     with pytest.raises(MalformedEntryError, match="snapshot"):
         State(Rules(), profile_of).decode(snapshot)
+
+
+def test_slices_reliability_bins_estimates_and_shadows_are_in_what_the_properties_compare() -> None:
+    watched, tags = rich(), {"source": "app"}
+    results = [
+        entry(result(tags=tags, role="shadow" if i % 2 else "canary", embedding=(0.5,) * 8), START_MS, i)
+        for i in range(50)
+    ]
+    fold_all(watched, results, [entry(feedback(i > 5, tags=tags), START_MS, i) for i in range(20)])
+    found = summarise("sentiment", [watched], Asked(since_ms=START_MS))
+    version = found["versions"]["1"]
+    assert version["slices"]["source=app"]["labelled"] == 20
+    (bin_of_09,) = version["accuracy"]["1h"]["calibration"]
+    assert (bin_of_09["count"], bin_of_09["confidence"]) == (20, pytest.approx(0.9))
+    assert version["windows"]["1h"]["estimated_accuracy"]["error"] == pytest.approx(0.8 - 0.7)
+    assert version["over_time"][-1]["answered"] == found["shadows"]["1"]["windows"]["since"]["answered"] == 25
+    assert sum(found["shadows"]["1"]["windows"]["1h"]["features"]["embedding_0"]["recent"]) == 25

@@ -1,10 +1,15 @@
 import random
 import re
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
+import orjson
 import pytest
 from redis import Redis
 
@@ -16,6 +21,7 @@ from tests.servers import RedisServer, wait_until
 pytestmark = pytest.mark.live
 TAG = Tag("sentiment")
 WRITTEN = 8000
+KILLS = 7
 
 
 @pytest.fixture
@@ -41,11 +47,39 @@ def read_to_the_end(process: Process) -> bool:
     return all(groups.get(f"{stream}/monitor", {}).get("lag") == 0 for stream in ("results", "feedback"))
 
 
+def tagged(rng: np.random.Generator) -> dict[bytes, bytes]:
+    return {b"tags": b'{"source": "s%d"}' % rng.integers(40)} if rng.random() < 0.5 else {}
+
+
+def in_company(rng: np.random.Generator) -> dict[bytes, bytes]:
+    """A live answer, or one of a shadow or a canary, some with a tag."""
+    drawn = rng.random()
+    if drawn < 0.1:
+        return {b"role": b"shadow", b"version": b"2"}
+    return tagged(rng) | ({b"role": b"canary", b"version": b"3"} if drawn < 0.2 else {})
+
+
+def expect_estimates(models: Path) -> None:
+    """Give version 1 a calibration, and versions 2 and 3 the same reference."""
+    folder = models / "sentiment" / "1"
+    profile = orjson.loads((folder / "reference.json").read_bytes())
+    profile["calibration"] = {"confidence": [0.0, 0.5, 1.0], "accuracy": [0.2, 0.4, 0.9]}
+    (folder / "reference.json").write_bytes(orjson.dumps(profile))
+    for version in ("2", "3"):
+        shutil.copytree(folder, folder.with_name(version))
+        manifest = orjson.loads((folder / "model.json").read_bytes()) | {"version": version}
+        (folder.with_name(version) / "model.json").write_bytes(orjson.dumps(manifest))
+
+
+@pytest.mark.timeout(180)
 def test_killing_the_monitor_again_and_again_changes_nothing(server: RedisServer, models: Path) -> None:
     rng = np.random.default_rng(21)
     draws = [draw(rng, WRITTEN // 2), draw(rng, WRITTEN // 2, longer=0.8)]
     results = [e for half, made in enumerate(draws) for e in results_of(made, START_MS + half * 1_000_000, 37)]
+    results = [(entry_id, fields | in_company(rng)) for entry_id, fields in results]
     labels = labels_of((rng.random(WRITTEN // 2) < np.linspace(0.95, 0.5, WRITTEN // 2)).tolist(), step_ms=37)
+    labels = [(entry_id, fields | tagged(rng)) for entry_id, fields in labels]
+    expect_estimates(models)
     write(server, TAG.results, results, explicit=True)
     write(server, TAG.feedback, labels, explicit=True)
     slow = {"monitor_read_count": 60, "monitor_snapshot_entries": 240}
@@ -71,13 +105,20 @@ def test_killing_the_monitor_again_and_again_changes_nothing(server: RedisServer
         before = state_of(server)
         process = Process(server, models, **slow).start()
         try:
-            wait_until(lambda: done() or state_of(server) != before, "it gets ahead")  # noqa: B023
+            ahead = done if kills == KILLS else lambda: done() or state_of(server) != before  # noqa: B023
+            wait_until(ahead, "it gets ahead", 60)
             time.sleep(pauses.uniform(0, 0.2))  # noise, not a wait: it shall die at any place
         finally:
             process.kill()
         kills += 1
     assert kills >= 2
     assert state_of(server) == expected
+    found = orjson.loads(expected)
+    assert [name for name, _ in found["results"]["shadows"]] == ["2"]
+    assert {name for name, _ in found["results"]["tracks"]} == {"1", "3"}
+    ((_, judgement),) = found["feedback"]["judgements"]
+    assert judgement["slices"]["slices"]
+    assert judgement["all"][-1] == WRITTEN // 2  # labels whose answers have an estimate
     assert sorted(map(str, alerts())) == sorted(map(str, told))
     assert told
 
@@ -141,6 +182,7 @@ def test_the_metrics_have_the_names_that_dashboards_rely_on(server: RedisServer,
         "observa_snapshot_age_seconds": "model",
         "observa_measurement_failures_total": "measurement,model",
     }
+    assert re.search(r"^process_start_time_seconds ", text, re.MULTILINE)
     found = dict(re.findall(r"^(observa_\w+){([^}]*)}", text, re.MULTILINE))
     for name, expected in labels.items():
         assert ",".join(sorted(re.findall(r'(\w+)="', found[name]))) == expected, name
@@ -150,8 +192,15 @@ def test_the_metrics_have_the_names_that_dashboards_rely_on(server: RedisServer,
         assert f'feature="{feature}",method="psi"' in text
 
 
+@contextmanager
+def owned(server: RedisServer) -> Iterator[None]:
+    """Goes on when a monitor has made the state its own."""
+    wait_until(lambda: state_of(server), "the first monitor has written")
+    yield
+
+
 def test_a_second_monitor_takes_over_and_the_first_says_so_and_leaves(server: RedisServer, models: Path) -> None:
-    with running(server, models) as first, running(server, models):
+    with running(server, models) as first, owned(server), running(server, models):
         write(server, TAG.results, [(b"*", fields) for _, fields in results_of(draw(np.random.default_rng(1), 5))])
         code, line = first.end()
     assert code == 2
@@ -169,3 +218,24 @@ def test_a_server_that_is_not_there_is_one_line_and_exit_code_2(server: RedisSer
     code, line = Process(server, models, redis_url="redis://127.0.0.1:1/0").start().end()
     assert code == 2
     assert line.startswith("observa monitor: ")
+
+
+def test_a_report_can_be_asked_of_one_version_since_a_time(server: RedisServer, models: Path) -> None:
+    now = int(time.time() * 1000)
+    write(server, TAG.results, [(b"*", fields) for _, fields in results_of(draw(np.random.default_rng(2), 300))])
+    write(server, TAG.feedback, [(b"*", fields) for _, fields in labels_of([False] * 90, now - 5000)])
+    with running(server, models) as process:
+        wait_until(lambda: read_to_the_end(process), "all is read", 30)
+        wait_until(lambda: process.report()["recent_alerts"], "the alarm is on record")
+        for path in (
+            "/report?model=sentiment&version=1&since=30m",
+            f"/report/sentiment?version=1&since={now - 1000}",
+        ):
+            found = orjson.loads(process.get(path))
+            version = found["versions"]["1"]
+            assert version["windows"]["since"]["answered"] == version["over_time"][-1]["answered"] > 0
+            assert sum(row["labelled"] for row in version["over_time"]) == 90
+            assert found["recent_alerts"][0]["evidence"]["runbook"].startswith("docs/runbooks/")
+        assert orjson.loads(process.get("/report/sentiment?version=9"))["versions"] == {}
+        for path, status in (("?since=soon", 400), ("?hours=3", 400), ("?model=unheard-of", 404)):
+            assert httpx.get(f"http://127.0.0.1:{process.port}/report{path}").status_code == status

@@ -3,8 +3,8 @@
 # ruff: noqa: PLC0415 - imported inside, so that an environment without the libraries can still collect and skip these
 
 import json
+import shutil
 import socket
-import subprocess
 import sys
 
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 
 from broker.manifest import live_version, read_manifest, read_reference, read_verified
 from tests.trainer.made import LABELS, LINEAR, PARAMS, labelled_csv, made_examples, params_with, wheel
-from trainer.settings import ROOT, TrainerSettings
+from trainer.settings import TrainerSettings
 from trainer.splits import Example
 
 pytestmark = [
@@ -27,10 +27,28 @@ def _no_server_from_outside(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
-def settings_in(folder) -> TrainerSettings:
-    return TrainerSettings(
-        models=folder / "models", trainer_cache=folder, trainer_build=folder / "build", trainer_threads=1
-    )
+@pytest.fixture(scope="session")
+def store(tmp_path_factory):
+    """Make MLflow's tables once: they take longer than any training here."""
+    from trainer.tracking import tracked
+
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delenv("MLFLOW_TRACKING_URI", raising=False)
+        with tracked("nothing", folder):
+            pass
+    return folder / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def settings_in(store):
+    def make(folder) -> TrainerSettings:
+        shutil.copyfile(store, folder / "mlflow.db")
+        return TrainerSettings(
+            models=folder / "models", trainer_cache=folder, trainer_build=folder / "build", trainer_threads=1
+        )
+
+    return make
 
 
 def params_of(chosen, folder, texts=None, **archives):
@@ -39,7 +57,7 @@ def params_of(chosen, folder, texts=None, **archives):
 
 
 @pytest.fixture(scope="module")
-def linear(tmp_path_factory):
+def linear(tmp_path_factory, settings_in):
     """Return the settings and parameters of a small linear model of which one version was made."""
     from trainer.app import train
 
@@ -51,15 +69,22 @@ def linear(tmp_path_factory):
     return settings, params
 
 
-@pytest.mark.parametrize("calibration", [None, "temperature"])
-@pytest.mark.parametrize("chosen", [LINEAR, PARAMS.model_copy(update={"epochs": 4})], ids=lambda params: params.kind)
-def test_a_command_makes_verified_versions_and_tracked_runs(chosen, calibration, bert, tokenizer, tmp_path):
+@pytest.fixture
+def encoder(bert, tokenizer, tmp_path):
+    return wheel(tmp_path / "encoder-1-py3-none-any.whl", bert, tokenizer)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [LINEAR, PARAMS.model_copy(update={"epochs": 4, "calibration": "temperature", "class_weights": "balanced"})],
+    ids=lambda params: params.kind,
+)
+def test_a_command_makes_verified_versions_and_tracked_runs(chosen, encoder, tmp_path, settings_in):
     import mlflow
 
     from trainer.app import train
 
-    chosen = chosen.model_copy(update={"calibration": calibration, "class_weights": "balanced"})
-    params = params_of(chosen, tmp_path, made=wheel(tmp_path / "encoder-1-py3-none-any.whl", bert, tokenizer))
+    params = params_of(chosen, tmp_path, made=encoder)
     settings = settings_in(tmp_path)
 
     folder = train("made", params, settings, version=None, live=False)
@@ -78,7 +103,7 @@ def test_a_command_makes_verified_versions_and_tracked_runs(chosen, calibration,
     assert run.data.tags["data_digest"] == manifest.data_digest
     assert run.data.tags["code_revision"] == manifest.code_revision
     assert run.data.metrics["accuracy"] == pytest.approx(manifest.metrics["accuracy"])
-    assert ("temperature" in run.data.metrics) == (calibration is not None)
+    assert ("temperature" in run.data.metrics) == (chosen.calibration is not None)
     assert {each.path for each in client.list_artifacts(listed.run_id, "figures")} >= {"figures/confusion.png"}
     assert {each.path for each in client.list_artifacts(listed.run_id, "model")} >= {"model/model.json"}
     if chosen.kind == "transformer":
@@ -97,7 +122,7 @@ def test_the_next_training_is_the_next_version_and_not_live(linear):
     assert read_manifest(folder).data_digest == first.data_digest
 
 
-def test_a_model_below_its_target_is_not_written(tmp_path):
+def test_a_model_below_its_target_is_not_written(tmp_path, settings_in):
     from trainer.app import train
     from trainer.verify import NotGoodEnoughError
 
@@ -117,7 +142,7 @@ def test_a_model_below_its_target_is_not_written(tmp_path):
     ],
     ids=["one label", "too few"],
 )
-def test_data_that_nothing_can_be_learnt_from_is_refused_before_training(texts, reason, tmp_path):
+def test_data_that_nothing_can_be_learnt_from_is_refused_before_training(texts, reason, tmp_path, settings_in):
     from trainer.app import train
     from trainer.data import DataError
 
@@ -128,7 +153,7 @@ def test_data_that_nothing_can_be_learnt_from_is_refused_before_training(texts, 
     assert not settings.models.exists()
 
 
-def test_a_registry_that_is_down_is_said_in_one_line_before_any_training(tmp_path, monkeypatch):
+def test_a_registry_that_is_down_is_said_in_one_line_before_any_training(tmp_path, monkeypatch, settings_in):
     from trainer.app import train
     from trainer.tracking import TrackingError
 
@@ -141,7 +166,7 @@ def test_a_registry_that_is_down_is_said_in_one_line_before_any_training(tmp_pat
     assert not settings.models.exists()
 
 
-def test_a_registry_that_dies_meanwhile_costs_no_training(tmp_path, monkeypatch, capsys):
+def test_a_registry_that_dies_meanwhile_costs_no_training(tmp_path, monkeypatch, capsys, settings_in):
     import mlflow
 
     from trainer.app import train
@@ -157,7 +182,7 @@ def test_a_registry_that_dies_meanwhile_costs_no_training(tmp_path, monkeypatch,
     assert "MLflow no longer takes this run (connection refused); going on without" in said[0]
 
 
-def test_an_interrupted_stage_leaves_no_version_and_the_run_is_marked(tmp_path, monkeypatch):
+def test_an_interrupted_stage_leaves_no_version_and_the_run_is_marked(tmp_path, monkeypatch, settings_in):
     import mlflow
 
     from trainer import linear as kind
@@ -175,31 +200,31 @@ def test_an_interrupted_stage_leaves_no_version_and_the_run_is_marked(tmp_path, 
     assert run.info.status == "KILLED"
 
 
-def command(*arguments: str, settings: TrainerSettings, **more: str) -> subprocess.CompletedProcess[str]:
-    environment = {
-        "OBSERVA_MODELS": str(settings.models),
-        "OBSERVA_TRAINER_CACHE": str(settings.trainer_cache),
-        "OBSERVA_TRAINER_BUILD": str(settings.trainer_build),
-        "PATH": "/usr/bin:/bin",
-        **more,
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "trainer", *arguments],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run ``python -m trainer`` here: its libraries take seconds to load in a process of their own."""
+    from trainer.__main__ import main
+
+    def run(*arguments: str, settings: TrainerSettings) -> tuple[int, str, list[str]]:
+        monkeypatch.setenv("OBSERVA_MODELS", str(settings.models))
+        monkeypatch.setenv("OBSERVA_TRAINER_CACHE", str(settings.trainer_cache))
+        monkeypatch.setenv("OBSERVA_TRAINER_BUILD", str(settings.trainer_build))
+        monkeypatch.setattr(sys, "argv", ["trainer", *arguments])
+        capsys.readouterr()
+        status = main()
+        said = capsys.readouterr()
+        return status, said.out, said.err.splitlines()
+
+    return run
 
 
-def test_a_reference_from_anyones_file_is_the_next_version(linear, tmp_path):
+def test_a_reference_from_anyones_file_is_the_next_version(linear, tmp_path, command):
     settings, _ = linear
     labelled_csv(tmp_path / "reviews.csv", made_examples(150, 8))
     options = ("--text", "review", "--label", "sentiment")
-    done = command("reference", "made", str(tmp_path / "reviews.csv"), *options, settings=settings)
-    assert done.returncode == 0, done.stderr
-    assert "accuracy on the file" in done.stdout
+    status, said, errors = command("reference", "made", str(tmp_path / "reviews.csv"), *options, settings=settings)
+    assert (status, errors) == (0, [])
+    assert "accuracy on the file" in said
     folder = max((settings.models / "made").glob("[0-9]*"), key=lambda path: int(path.name))
     first = settings.models / "made" / "1"
     assert read_reference(folder).count == 150
@@ -220,7 +245,7 @@ def test_a_reference_without_labels_keeps_the_calibrator(linear, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "texts", "reason"),
+    "given",
     [
         (("--text", "absent"), 150, "has no column 'absent' in record 1; it has 'review', 'sentiment'"),
         (("--text", "review"), 20, "holds 20 texts that are not empty; a profile needs at least 100"),
@@ -228,13 +253,13 @@ def test_a_reference_without_labels_keeps_the_calibrator(linear, tmp_path):
     ],
     ids=["no such column", "too few", "unknown labels"],
 )
-def test_a_file_that_gives_no_profile_is_said_in_one_line(linear, tmp_path, options, texts, reason):
+def test_a_file_that_gives_no_profile_is_said_in_one_line(linear, tmp_path, command, given):
+    options, texts, reason = given
     settings, _ = linear
     labelled_csv(tmp_path / "reviews.csv", made_examples(texts, 8))
     before = sorted(path.name for path in (settings.models / "made").iterdir())
-    done = command("reference", "made", str(tmp_path / "reviews.csv"), *options, settings=settings)
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
+    status, _, (line,) = command("reference", "made", str(tmp_path / "reviews.csv"), *options, settings=settings)
+    assert status == 1
     assert line.startswith("trainer: ")
     assert reason in line
     assert sorted(path.name for path in (settings.models / "made").iterdir()) == before
@@ -255,10 +280,9 @@ def test_a_full_disk_is_said_in_one_line(monkeypatch, capsys, tmp_path):
     assert "model.safetensors: No space left on device; no version was written; make room" in line
 
 
-def test_a_stage_without_the_one_before_it_says_which_to_run(tmp_path):
-    done = command("export", "sentiment-linear", settings=settings_in(tmp_path))
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
+def test_a_stage_without_the_one_before_it_says_which_to_run(command, tmp_path, settings_in):
+    status, _, (line,) = command("export", "sentiment-linear", settings=settings_in(tmp_path))
+    assert status == 1
     assert "does not hold prepared data" in line
     assert "run the stage prepare" in line
 

@@ -91,7 +91,8 @@ def test_a_date_names_the_labels_that_came_since(log):
         read_dataset(f"feedback:made since {tomorrow}", params_with({}, {}), None)
 
 
-def test_where_no_texts_are_kept_there_is_no_such_data_set(log, monkeypatch):
+@pytest.mark.usefixtures("log")
+def test_where_no_texts_are_kept_there_is_no_such_data_set(monkeypatch):
     monkeypatch.setenv("OBSERVA_STORE_TEXT", "none")
     with pytest.raises(SettingsError, match="removes each once it is answered"):
         rows("made", "1d")

@@ -6,7 +6,17 @@ from pathlib import Path
 from broker.streams import CHANGES, Tag
 from worker.asyncapi import document
 
-EVENTS = {"Request", "Result", "Feedback", "DeadLetter", "Alert", "Reply", "VersionChanged"}
+EVENTS = {
+    "Request",
+    "Result",
+    "Feedback",
+    "DeadLetter",
+    "Alert",
+    "Reply",
+    "VersionChanged",
+    "ExplainRequest",
+    "Explained",
+}
 
 
 def test_every_stream_is_documented_with_its_payload():
@@ -19,6 +29,8 @@ def test_every_stream_is_documented_with_its_payload():
         tag.feedback,
         tag.dead,
         tag.alerts,
+        tag.explain,
+        tag.explanations,
         tag.replies("GATEWAY"),
         CHANGES,
     }

@@ -10,6 +10,7 @@ pytest.importorskip(
     "shap", reason="the explainer's libraries are missing: uv pip install -r requirements/explainer.txt"
 )
 
+from broker.settings import BrokerSettings
 from broker.text import normalise
 from worker.explaining.attribution import MOST_PARTS, attribute, split
 from worker.explaining.versions import Version, Versions
@@ -36,7 +37,7 @@ TEXTS = [
 
 @cache
 def version(name: str) -> Version:
-    return Versions(STORE).get(name, "1")
+    return Versions(BrokerSettings(models=STORE)).get(name, "1")
 
 
 def read(name: str, text: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from broker.announcements import announcements
 from broker.changes import change
-from broker.manifest import Canary, Pointer
+from broker.manifest import Canary, Pointer, live_version
 from broker.store import Store
 from tests.servers import eventually
 from tests.worker.builders import TAG, Toy, fields, results, served, working, write_model
@@ -155,7 +155,8 @@ async def test_versions_of_a_store_elsewhere_are_copied_here(server, redis, stor
     async with working(server, first, **settings):
         await change(remote, redis, "toy", lambda pointer: pointer.model_copy(update={"version": "2"}))
         await until_announced(redis, lambda each: each.live == "2")
-    assert sorted(path.name for path in (tmp_path / "copies" / "toy").iterdir()) == ["1", "2"]
+    assert sorted(path.name for path in (tmp_path / "copies" / "toy").iterdir()) == ["1", "2", "live.json"]
+    assert live_version(tmp_path / "copies", "toy") == "2"
 
 
 async def test_two_models_follow_their_own_pointers(server, redis, store):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from broker.errors import ModelRefusedError
-from broker.manifest import Pointer, live_version
+from broker.manifest import Golden, Pointer, live_version
 from tests.worker import graphs
 from tests.worker.builders import Toy, write_model
 from worker.loading import Loading
@@ -189,6 +189,30 @@ def test_a_damaged_folder_is_refused(tmp_path, damage):
             (folder / "weights.bin").write_bytes(b"x")
     with pytest.raises(ModelRefusedError, match=str(folder)):
         load_version(folder)
+
+
+def golden(*probabilities, text="a good film"):
+    texts = ({"text": text, "probabilities": probabilities},)
+    return {"golden.json": Golden(texts=texts).model_dump_json().encode()}
+
+
+def test_a_version_that_still_answers_its_golden_texts_is_loaded(tmp_path):
+    assert load_version(write_model(tmp_path, golden(0.13, 0.87))).manifest.version == "1"
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (golden(0.2, 0.8), r"text 0 is positive \(0.900\), and was positive \(0.800\)"),
+        (golden(0.9, 0.1), r"text 0 is positive \(0.900\), and was negative \(0.900\)"),
+        (golden(0.1, 0.1, 0.8), "scores of other labels"),
+        ({"golden.json": b"{}"}, "texts: Field required"),
+    ],
+)
+def test_a_version_that_answers_otherwise_than_when_it_was_made_is_refused(tmp_path, files, message):
+    with pytest.raises(ModelRefusedError, match=message) as told:
+        load_version(write_model(tmp_path, files))
+    assert "good film" not in str(told.value)
 
 
 def test_an_unknown_kind_is_refused_by_name(tmp_path):

@@ -9,7 +9,6 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -17,9 +16,8 @@ import uvicorn
 from prometheus_client import make_asgi_app
 
 from broker.connection import check_server, connect
-from broker.errors import ModelRefusedError, ObservaError, SettingsError
+from broker.errors import ModelRefusedError, ObservaError, SettingsError, StoreError
 from broker.logs import log_to_stderr
-from broker.manifest import live_version, models_in
 from broker.settings import load_settings
 from worker.explaining.explainer import Explainer
 from worker.explaining.metrics import REGISTRY
@@ -68,7 +66,7 @@ async def serve(settings: ExplainerSettings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
         await check_server(redis, settings)
-        await asyncio.to_thread(warm_up, settings.models)
+        await asyncio.to_thread(warm_up, Versions(settings))
         explainer = Explainer(redis, settings)
         server = _Server(uvicorn.Config(application(explainer), log_config=None, access_log=False, lifespan="off"))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -81,14 +79,14 @@ async def serve(settings: ExplainerSettings) -> None:
         await redis.connection_pool.disconnect()
 
 
-def warm_up(store: Path) -> None:
+def warm_up(versions: Versions) -> None:
     """Explain one text of the first model: shap's arithmetic is compiled at its first use, for some seconds."""
     began = time.perf_counter()
-    for name in models_in(store)[:1]:
-        try:
-            Versions(store).get(name, live_version(store, name)).explain(WARM_UP, 16, lambda _: None)
-        except ModelRefusedError as error:
-            log.warning("not warm: %s", error)
+    try:
+        for name in versions.models()[:1]:
+            versions.get_live(name).explain(WARM_UP, 16, lambda _: None)
+    except (ModelRefusedError, StoreError) as error:
+        log.warning("not warm: %s", error)
     log.info("explainer is warm", extra={"seconds": round(time.perf_counter() - began, 1)})
 
 

@@ -17,10 +17,9 @@ from redis.exceptions import RedisError
 from broker.announcements import served_models
 from broker.backoff import Backoff
 from broker.connection import BLOCK_MS
-from broker.errors import MalformedEntryError, ModelRefusedError, NewerSchemaError, WrongKeyTypeError
+from broker.errors import MalformedEntryError, ModelRefusedError, NewerSchemaError, StoreError, WrongKeyTypeError
 from broker.events import Explained, ExplainRequest
 from broker.explanations import MARK_S, Explanations
-from broker.manifest import models_in
 from broker.streams import EXPLAINERS, PredictionId, Tag, entry_time_ms
 from worker.explaining.metrics import DURATION, EXPLANATIONS
 from worker.explaining.settings import ExplainerSettings
@@ -44,7 +43,7 @@ class Explainer:
         self._redis = redis
         self._settings = settings
         self._explanations = Explanations(redis, settings)
-        self._versions = Versions(settings.models)
+        self._versions = Versions(settings)
         self._thread = ThreadPoolExecutor(1, "explaining")
         self._turn = asyncio.Lock()
 
@@ -53,7 +52,7 @@ class Explainer:
         readers: dict[Tag, asyncio.Task[None]] = {}
         try:
             while not stop.is_set():
-                with suppress(*PASSING):
+                with suppress(StoreError, *PASSING):
                     for tag in await self._tags():
                         if tag not in readers or readers[tag].done():
                             readers[tag] = asyncio.create_task(self._read_forever(tag))
@@ -67,7 +66,7 @@ class Explainer:
             self._thread.shutdown(cancel_futures=True)
 
     async def _tags(self) -> list[Tag]:
-        names = {*await asyncio.to_thread(models_in, self._settings.models), *await served_models(self._redis)}
+        names = {*await asyncio.to_thread(self._versions.models), *await served_models(self._redis)}
         return [Tag(name, shard) for name in sorted(names) for shard in range(self._settings.shards)]
 
     async def _read_forever(self, tag: Tag) -> None:
@@ -112,7 +111,7 @@ class Explainer:
         try:
             request = ExplainRequest.from_fields(fields)
             document, event = await self._explain(tag, request)
-        except ModelRefusedError as error:
+        except (ModelRefusedError, StoreError) as error:
             log.warning("a version cannot be explained: %s", error)
             await self._fail(tag, entry_id, fields, "version_unavailable")
         except (MalformedEntryError, NewerSchemaError):

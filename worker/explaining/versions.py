@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.manifest import read_verified
+from broker.settings import BrokerSettings
+from broker.store import store_of
 from broker.text import normalise
 from worker.explaining.attribution import Attribution, Tick, attribute
 from worker.models import Model, load_version
@@ -80,20 +82,35 @@ class Version:
 class Versions:
     """The versions asked for last."""
 
-    def __init__(self, store: Path) -> None:
-        self._store = store
+    def __init__(self, settings: BrokerSettings) -> None:
+        self._store = store_of(settings)
+        self._copies = settings.models
         self._held: OrderedDict[tuple[str, str], Version] = OrderedDict()
+
+    def models(self) -> list[str]:
+        """Return the names of the models in the store.
+
+        Raises:
+            StoreError: it cannot be reached.
+
+        """
+        return self._store.models()
+
+    def get_live(self, model: str) -> Version:
+        """Return the version of *model* that is live; raises as `get`."""
+        return self.get(model, self._store.pointer(model).version)
 
     def get(self, model: str, version: str) -> Version:
         """Return a version, loading it where it is not held.
 
         Raises:
             ModelRefusedError: it is missing or damaged.
+            StoreError: it cannot be fetched now.
 
         """
         key = (model, version)
         if key not in self._held:
-            self._held[key] = Version.load(self._store / model / version)
+            self._held[key] = Version.load(self._store.fetch(model, version, self._copies))
             if len(self._held) > MOST_HELD:
                 self._held.popitem(last=False)
         self._held.move_to_end(key)
