@@ -50,11 +50,11 @@ class Store:
 
     def models(self) -> list[str]:
         """Return the names of the models that have a pointer, sorted."""
-        return self._folders_with(f"{self._root}/*/{POINTER}")
+        return self._folders_with(f"*/{POINTER}")
 
     def versions(self, model: str) -> list[str]:
         """Return the versions of *model* that are there as a whole, in no order that means anything."""
-        return self._folders_with(f"{self._root}/{model}/*/{MANIFEST}")
+        return self._folders_with(f"{model}/*/{MANIFEST}")
 
     def pointer(self, model: str) -> Pointer:
         """Return which versions of *model* are wanted.
@@ -159,7 +159,9 @@ class Store:
 
     def _folders_with(self, pattern: str) -> list[str]:
         with self._reached():
-            names = {path.rsplit("/", 2)[-2] for path in self._files.glob(pattern)}
+            # fsspec's own glob passes by folders that are links.
+            found = self.folder.glob(pattern) if self.folder else self._files.glob(f"{self._root}/{pattern}")
+            names = {str(path).rsplit("/", 2)[-2] for path in found}
         return sorted(name for name in names if re.fullmatch(NAME_PATTERN, name))
 
     def _checked_files(self, path: str, manifest: ModelManifest) -> dict[str, bytes]:

@@ -4,8 +4,8 @@ A bet against "the mean difference is at most m" multiplies its capital by ``1 +
 label. If the claim is true, the capital is a nonnegative supermartingale that begins at 1, so it ever reaches 20 with a
 probability of at most 1 in 20 (Ville's inequality), whenever one looks and stops. The mean of several such capitals is
 one, too. I. Waudby-Smith and A. Ramdas, Estimating means of bounded random variables by betting, Journal of the Royal
-Statistical Society B 86(1), 2024, pages 1 to 27: section 4 for the capital, theorem 1 for the confidence sequence. Bets
-that do not change make the capital the same in whatever order the labels came.
+Statistical Society B 86(1), 2024, pages 1 to 27, has the capital and the confidence sequence it gives. Bets that do not
+change make the capital the same in whatever order the labels came.
 """
 
 import math

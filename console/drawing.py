@@ -41,13 +41,21 @@ def pairs(reference: Sequence[float], now: Sequence[float], names: Sequence[str]
     return _svg("shares of the reference and of now, by bin", "".join(parts))
 
 
-def over_time(points: Sequence[Point], target: float | None, ends: tuple[str, str], what: str) -> str:
-    """Draw ratios from 0 to 1 with their intervals, and the target as a dashed line."""
-    step = (WIDTH - LEFT - RIGHT) / max(len(points), 1)
+def over_time(
+    points: Sequence[Point], target: float | None, ends: tuple[str, str], what: str, second: Sequence[Point] = ()
+) -> str:
+    """Draw ratios from 0 to 1 with their intervals, the target dashed, and a *second* line in another colour."""
     parts = [_axis(1.0)]
     if target is not None:
         y = _y(target, 1.0)
         parts.append(f'<line class="target" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+    parts += [_line(second, "second"), _line(points, "now")]
+    return _svg(what, "".join(parts) + _ends(ends))
+
+
+def _line(points: Sequence[Point], kind: str) -> str:
+    step = (WIDTH - LEFT - RIGHT) / max(len(points), 1)
+    parts: list[str] = []
     radius = 2.0 if len(points) > MANY else 3.0
     line: list[str] = []
     for at, point in enumerate(points):
@@ -59,9 +67,8 @@ def over_time(points: Sequence[Point], target: float | None, ends: tuple[str, st
         if point.lower is not None and point.upper is not None:
             low, high = _y(point.lower, 1.0), _y(point.upper, 1.0)
             parts.append(f'<line class="interval" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>')
-        parts.append(f'<circle class="now" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"/></g>')
-    parts.insert(1, f'<polyline class="path" points="{" ".join(line)}"/>')
-    return _svg(what, "".join(parts) + _ends(ends))
+        parts.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"/></g>')
+    return f'<polyline class="path {kind}" points="{" ".join(line)}"/>{"".join(parts)}'
 
 
 def counts(rows: Sequence[tuple[int, str]], ends: tuple[str, str], what: str) -> str:

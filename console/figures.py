@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from console import drawing, markup
 from console.drawing import Point
-from console.sentences import ago, interval, of_feature, percent
+from console.sentences import interval, of_feature, percent
 
 Document = Mapping[str, Any]
 SINCE: Final = "since"  # the window that was asked for
@@ -25,14 +25,14 @@ def version_panels(report: Document, version: str) -> str:
     return markup.cards(
         _accuracy(found, accuracy),
         _estimate(found, window, accuracy),
+        _coverage(report, window, found),
         _histogram("Sentence length, words", features.get("words"), window),
         _histogram("Predicted labels", features.get("predicted_label"), window),
-        _drift(features),
+        _calibration(accuracy),
         _by_label(accuracy),
         _confusion(accuracy),
-        _calibration(accuracy),
-        _coverage(report, window, found),
         _over_time_by_label(found),
+        _drift(features),
     )
 
 
@@ -196,15 +196,12 @@ def _calibration(accuracy: Document) -> str:
 
 def _over_time_by_label(found: Document) -> str:
     rows = _rows(found)
-    drawn = []
-    for what in ("precision", "recall"):
-        points = [_plain((row.get("macro") or {}).get(what), row) for row in rows]
-        if any(point.value is not None for point in points):
-            plot = drawing.over_time(points, None, _ends(rows), f"{what} over time")
-            drawn.append(f'<div><p class="soft">{what}</p>{plot}</div>')
-    content = markup.cards(*drawn) if drawn else markup.nothing("No label has come in this time.")
-    note = "mean of the labels, by the time of the answer"
-    return markup.card("Precision and recall over time", note, content, markup.WIDE)
+    lines = [[_plain((row.get("macro") or {}).get(what), row) for row in rows] for what in ("precision", "recall")]
+    if all(point.value is None for line in lines for point in line):
+        return markup.card("Precision and recall over time", "", markup.nothing("No label has come in this time."))
+    plot = drawing.over_time(lines[0], None, _ends(rows), "precision and recall over time", lines[1])
+    note = "mean of the labels, by the time of the answer; blue: precision, orange: recall"
+    return markup.card("Precision and recall over time", note, plot)
 
 
 def _plain(value: float | None, row: Document) -> Point:
@@ -229,7 +226,7 @@ def _coverage(report: Document, window: Document, found: Document) -> str:
     )
     chart = drawing.counts(answered, _ends(rows), "answers over time") if window.get("answered") else ""
     newest = found.get("newest_answer_ms")
-    note = f"newest answer {ago((report['now_ms'] - newest) / 1000)}" if newest else "no answer yet"
+    note = f"newest answer at {markup.clock(newest)} UTC" if newest else "no answer yet"
     return markup.card("Answers and their labels", note, chart + facts)
 
 

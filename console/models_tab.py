@@ -18,8 +18,9 @@ PROBED_S: Final = 30.0
 def build(calls: Calls, choice: Choice) -> None:
     """Put the tab together."""
     versions = gr.HTML(markup.card("Versions", "", markup.nothing("Asking the gateway.")), elem_id="versions")
+    measured = gr.HTML("", elem_id="measured")  # apart: what a person unfolded there stays so
     links = gr.HTML("", elem_id="links")
-    gr.on(choice.looks, _versions(calls), choice.model, versions, **QUIET)
+    gr.on(choice.looks, _versions(calls), choice.model, [versions, measured], **QUIET)
     gr.on(choice.looks, _links(calls), None, links, **QUIET)
 
 
@@ -31,30 +32,31 @@ def build_grafana(url: str) -> None:
 
 
 def _versions(calls: Calls) -> Any:
-    async def versions(model: str) -> str:
+    async def versions(model: str) -> tuple[str, str]:
         try:
             known = await calls.models()
         except TroubleError as trouble:
-            return markup.notice(str(trouble), "warn")
+            return markup.notice(str(trouble), "warn"), ""
         try:
             report = (await calls.reports()).get(model, {})
         except TroubleError:
             report = {}
         found = next((one for one in known if one["name"] == model), None)
-        return _page(found, report) if found else markup.notice("No worker has ever announced this model.", "warn")
+        nobody = markup.notice("No worker has ever announced this model.", "warn")
+        return _page(found, report) if found else (nobody, "")
 
     return versions
 
 
-def _page(found: Document, report: Document) -> str:
+def _page(found: Document, report: Document) -> tuple[str, str]:
     state = "serving" if found["available"] else "nobody serves it now"
     note = f"{state}; {found['workers']} workers, about {found['texts_per_second']:.0f} texts a second together"
     rows = [_row(found, report, version) for version in found["versions"]]
     heads = ("version", "part", "accuracy, test", "F1, test", "target", "accuracy, 1 h", "labels, 1 h", "answers, 24 h")
     content = markup.table(heads, rows, range(2, 8)) if rows else markup.nothing("No worker has a version loaded.")
     measured = [_measured(version) for version in found["versions"]]
-    versions = markup.card(found["name"], note, content + "".join(measured), markup.WIDE)
-    return markup.cards(versions, _compared(found, report))
+    versions = markup.card(found["name"], note, content, markup.WIDE)
+    return markup.cards(versions, _compared(found, report)), "".join(measured)
 
 
 def _row(found: Document, report: Document, version: Document) -> tuple[str, ...]:
@@ -133,7 +135,8 @@ def _measured(version: Document) -> str:
     known = f"labels: {labels}; reads {version['max_length']:,} tokens; digest {version['digest'][:16]}"
     facts = f'<p class="soft">{escape(known)}</p>{markup.table(("measure", ""), rows, (1,))}'
     name = escape(version["version"])
-    return f"<details><summary>version {name}: what was measured</summary>{facts}</details>"
+    unfolded = f"<details><summary>what was measured when it was made</summary>{facts}</details>"
+    return markup.card(f"Version {name}", "", unfolded)
 
 
 def _links(calls: Calls) -> Any:

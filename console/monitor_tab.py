@@ -22,9 +22,11 @@ def build(calls: Calls, choice: Choice) -> None:
         span = gr.Dropdown(list(RANGES), value="1 hour", label="Time", elem_id="span", min_width=130)
         version = gr.Dropdown([LIVE], value=LIVE, label="Version", elem_id="watched", min_width=130)
         beside = gr.Dropdown([NONE], value=NONE, label="Beside it", elem_id="beside", min_width=130)
+    age = gr.HTML("", elem_id="age")
     panels = gr.HTML(markup.card("Monitor", "", markup.nothing("Asking the monitor.")), elem_id="panels")
+    alarms = gr.HTML("", elem_id="alarms")  # apart: what a person unfolded there stays so until an alarm comes or goes
     wanted = [choice.model, span, version, beside]
-    gr.on([*choice.looks, *(one.change for one in wanted[1:])], _panels(calls), wanted, panels, **QUIET)
+    gr.on([*choice.looks, *(one.change for one in wanted[1:])], _panels(calls), wanted, [age, panels, alarms], **QUIET)
     gr.on(choice.looks, _versions(calls), [choice.model, version, beside], [version, beside], **QUIET)
 
 
@@ -45,36 +47,36 @@ def _versions(calls: Calls) -> Any:
 
 
 def _panels(calls: Calls) -> Any:
-    async def panels(model: str, span: str, version: str, beside: str) -> str:
+    async def panels(model: str, span: str, version: str, beside: str) -> tuple[str, str, str]:
         """Return the panels; without the monitor, that it cannot be asked."""
         try:
             report = await calls.report(model, RANGES.get(span, "59m"))
         except TroubleError as trouble:
             said = "The monitor has not met this model yet." if trouble.code == "model_unknown" else str(trouble)
-            return markup.notice(said, "warn")
-        return page(report, version, beside)
+            return "", markup.notice(said, "warn"), ""
+        age = f'<p class="soft">{escape(_age(report))}</p>'
+        return age, page(report, version, beside), markup.cards(banner.alerts(report))
 
     return panels
 
 
 def page(report: Document, version: str, beside: str) -> str:
-    """Return everything of the tab below its choices."""
+    """Return the panels of one version, or of two."""
     report = with_shadows(report)
     chosen = (
         (report.get("wanted") or {}).get("version") or next(iter(report["versions"]), "")
         if version == LIVE
         else version
     )
-    age = f'<p class="soft" id="age">{escape(_age(report))}</p>'
     if not chosen:
-        return age + markup.card("Monitor", "", markup.nothing("No version has answered anything."))
+        return markup.card("Monitor", "", markup.nothing("No version has answered anything."))
     panels = figures.version_panels(report, chosen)
     if beside not in {NONE, chosen, ""}:
         panels = (
             f'<div class="o-beside"><div><h2>Version {escape(chosen)}</h2>{panels}</div>'
             f"<div><h2>Version {escape(beside)}</h2>{figures.version_panels(report, beside)}</div></div>"
         )
-    return f"{age}{panels}{markup.cards(banner.alerts(report))}"
+    return panels
 
 
 def with_shadows(report: Mapping[str, Any]) -> Document:

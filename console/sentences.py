@@ -40,6 +40,7 @@ FEATURES: Final = {
     "predicted_label": "Predicted labels",
     "queue_ms": "Wait before inference, ms",
     "inference_ms": "Inference, ms",
+    "embedding": "Meaning of the texts, as the model sees it",
     "accuracy": "Accuracy",
     "estimated_accuracy": "Accuracy estimated without labels",
 }

@@ -109,7 +109,7 @@ def _entries_table(found: Document) -> str:
             for group, one in consumers
         ]
         heads = ("group", "consumer", "in work", "last asked")
-        who = f"<details><summary>{len(consumers)} consumers</summary>{markup.table(heads, rows, (2, 3))}</details>"
+        who = markup.table(heads, rows, (2, 3))
     columns = COLUMNS[found["stream"]]
     lines = [
         (

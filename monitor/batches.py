@@ -35,6 +35,7 @@ ValueT = TypeVar("ValueT")
 KeyT = TypeVar("KeyT", bound=Hashable)
 
 _NUMERIC: Final = tuple((place, name.encode()) for place, name in enumerate(NUMERIC) if place != ENTROPY)
+FEW: Final = 16  # are read one by one when one of them cannot be read
 _NAMES, _VALUES = itemgetter(slice(0, None, 2)), itemgetter(slice(1, None, 2))
 _COLUMNS: Final = tuple(column.name for column in columns_of(Results) if column.name != "unreadable")
 
@@ -91,9 +92,24 @@ class Alike:
             raise ValueError
         return numbers
 
-    def read_singly(self, entry_ids: Sequence[bytes], values: Sequence[Sequence[bytes]], into: "Batch") -> None:
-        """Read the entries one by one into *into*, where those are counted that cannot be read."""
-        for place, entry_id, one in zip(self.places, entry_ids, values, strict=True):
+    def read_into(
+        self, into: "Batch", places: list[int], entry_ids: Sequence[bytes], values: Sequence[Sequence[bytes]]
+    ) -> None:
+        """Read entries at *places* of the batch; where one cannot be read with the others, in ever smaller parts."""
+        try:
+            into.add(places, self.read(entry_ids, values))
+        except UNREADABLE:
+            if len(places) > FEW:
+                half = len(places) // 2
+                self.read_into(into, places[:half], entry_ids[:half], values[:half])
+                self.read_into(into, places[half:], entry_ids[half:], values[half:])
+            else:
+                self._read_singly(into, places, entry_ids, values)
+
+    def _read_singly(
+        self, into: "Batch", places: list[int], entry_ids: Sequence[bytes], values: Sequence[Sequence[bytes]]
+    ) -> None:
+        for place, entry_id, one in zip(places, entry_ids, values, strict=True):
             fields = {name: one[at] for name, at in self._at.items()}
             try:
                 into.add([place], read_result(entry_id.decode(), fields))
@@ -152,10 +168,7 @@ def read_results(entries: Sequence[Entry]) -> Results:
             continue
         entry_ids = [entries[place][0] for place in found.places]
         values = [_VALUES(flat[place]) for place in found.places]
-        try:
-            batch.add(found.places, found.read(entry_ids, values))
-        except UNREADABLE:
-            found.read_singly(entry_ids, values, batch)
+        found.read_into(batch, found.places, entry_ids, values)
     return batch.joined()
 
 

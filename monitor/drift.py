@@ -59,7 +59,7 @@ def ks(reference: Counts, recent: Counts) -> float:
 
 
 def wasserstein(reference: Counts, recent: Counts) -> float:
-    """Wasserstein distance in bins: how many bins, a tenth of the reference each, an entry has moved on average."""
+    """Wasserstein distance in bins: how many bins, about a tenth of the reference each, an entry moved on average."""
     return float(np.abs(_cumulated_difference(reference, recent)).sum())
 
 

@@ -1,7 +1,7 @@
 """What is read from an encoder's graph: the first token's answer, and for the monitor one vector a text.
 
-The answer comes from the first token alone, so the last layer of a DistilBERT is computed for the first two, which saves
-an eighth of the time and changes no bit of the answer. For one alone the processor would add up in another order, which
+The answer comes from the first token alone, so the last layer of a DistilBERT is computed for the first two: an eighth
+of the time less, and no bit of the answer changed. For one alone the processor would add up in another order, which
 depends on the padding. The vector is the mean over the tokens one layer earlier, where a text's kind shows no less.
 """
 

@@ -2,21 +2,22 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from broker.manifest import digest_of
-from trainer.base import FILES, Checkpoint, checkpoint, classifier, fitted
 from trainer.calibrate import temperature
 from trainer.candidate import Candidate
+from trainer.checkpoint import FILES, Checkpoint, checkpoint, classifier, fitted
 from trainer.evaluation import accuracy, agreement, label_ids
 from trainer.export import to_onnx
-from trainer.finetune import EpochReport, Progress, finetune, logits_of
+from trainer.finetune import EpochReport, finetune, logits_of
 from trainer.onnx_model import TransformerGraph, softmax
 from trainer.params import Archive, TransformerParams
 from trainer.quantise import quantise
+from trainer.resuming import Kept
 from trainer.settings import TrainerSettings
 from trainer.splits import Example, Splits, digest, normalised
 from trainer.verify import (
@@ -30,7 +31,7 @@ from trainer.verify import (
 if TYPE_CHECKING:
     from transformers import DistilBertForSequenceClassification
 
-RESUME = "resume.pt"  # beside the fitted folder, while training
+RESUME = "resume.safetensors"  # beside the fitted folder, while training
 
 
 def fit(  # noqa: PLR0913 by name only
@@ -140,38 +141,3 @@ def _calibrated(
         model.classifier.weight /= found
         model.classifier.bias /= found
     return {"temperature": found}
-
-
-class Kept:
-    """The file that an interrupted training goes on from; of another training, it is not read."""
-
-    def __init__(self, path: Path, training: str) -> None:
-        self.path, self._training = path, training
-
-    def write(self, progress: Progress) -> None:
-        """Write *progress*, whole or not at all."""
-        import torch  # noqa: PLC0415
-
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        aside = self.path.with_suffix(".new")
-        reports = [tuple(report) for report in progress.reports]
-        torch.save(
-            {"training": self._training, "reports": reports, "best": progress.best, "state": progress.state}, aside
-        )
-        aside.replace(self.path)
-
-    def read(self) -> Progress | None:
-        """Return what was written last; None if there is none, it is damaged, or it is of another training."""
-        import torch  # noqa: PLC0415
-
-        if not self.path.exists():
-            return None
-        try:
-            kept: dict[str, Any] = torch.load(self.path, weights_only=True)
-        except Exception:  # noqa: BLE001 torch says a damaged file in many ways
-            return None
-        if kept["training"] != self._training:
-            return None
-        reports = [EpochReport(*report) for report in kept["reports"]]
-        print(f"going on after epoch {len(reports)}, which an earlier run finished")
-        return Progress(reports, kept["best"], kept["state"])

@@ -4,8 +4,12 @@ Prints the tables and writes them, with a picture, to bench/monitor/RESULTS.md a
 were chosen on seeds 1 to 3; the figures are of the seeds from `SEED`, the tests of others.
 """
 
+import os
 import sys
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
@@ -41,7 +45,8 @@ DETECTORS: Final = 4 * len(FAMILIES) + 1
 BUDGET: Final = max(1.0, PACE * 86_400 * 30 * DETECTORS / RULES.drift_run_length)
 WITHIN: Final = 10_000
 RUNS: Final = 40
-NULL: Final = 400_000  # unchanged answers
+NULL: Final = 400_000  # unchanged answers...
+NULL_REFERENCES: Final = 4  # ...shared by so many references
 HOUR: Final = DAY // 24  # answers
 RESULTS: Final = Path("bench/monitor/RESULTS.md")
 PICTURE: Final = Path("docs/drift-delays.svg")
@@ -88,16 +93,13 @@ def false_alarms(
 
 def main() -> int:
     """Print and write the tables."""
-    found = recorded()
     lines = [HEADING.format(seed=SEED, run=RULES.drift_run_length, pace=PACE)]
-    profiles = references(found)
-    lines += _null_table(found, profiles)
-    table = {}
-    for name, change in changes(found).items():
-        table[name] = _row(found, change, profiles)
-        print(name, {column: _shown(each) for column, each in table[name].items()}, flush=True)
-    lines += _delay_table(table)
-    lines += _beside_table(found)
+    prepared()  # once, before the processes are forked
+    with ProcessPoolExecutor(os.cpu_count(), get_context("fork")) as pool:
+        asked = pool.submit(_beside_table)
+        nulls, names = pool.map(_null_row, list(unchanged(recorded()["movies"]))), list(changes(recorded()))
+        table = dict(zip(names, pool.map(_row, names), strict=True))
+        lines += [*_null_heading(), *nulls, *_delay_table(table), *asked.result()]
     lines += accuracy_tables(SEED)
     text = "\n".join(lines) + "\n"
     print(text)
@@ -106,9 +108,15 @@ def main() -> int:
     return 0
 
 
-def _null_table(found: dict[str, Answers], profiles: list[Profile]) -> list[str]:
-    movies = found["movies"]
-    sources = {
+@cache
+def prepared() -> list[Profile]:
+    """Return the references of the tables."""
+    return references(recorded())
+
+
+def unchanged(movies: Answers) -> dict[str, Draw]:
+    """Return traffic of unchanged texts, independent and not."""
+    return {
         "independent": drawn(movies),
         "AR(1) of length, .1": dependent(movies, 0.1),
         "AR(1) of length, .3": dependent(movies, 0.3),
@@ -119,31 +127,40 @@ def _null_table(found: dict[str, Answers], profiles: list[Profile]) -> list[str]
         "daily swing of the label by .05": seasonal(movies, 0.05),
         "daily swing of the label by .10": seasonal(movies, 0.10),
     }
-    lines = [
+
+
+def _null_heading() -> list[str]:
+    return [
         (
-            f"\n## False alarms in 100 000 unchanged answers\n\n{NULL} answers, {len(profiles)} references. A day has "
-            f"{DAY} answers. In brackets: after the first two days.\n"
+            f"\n## False alarms in 100 000 unchanged answers\n\n{NULL} answers, {NULL_REFERENCES} references. A day "
+            f"has {DAY} answers. In brackets: after the first two days.\n"
         ),
         "| traffic | set | budget | set, by detector |",
         "|---|---|---|---|",
     ]
-    for name, source in sources.items():
-        both = [false_alarms(source, NULL, profiles, multiple) for multiple in (1.0, BUDGET)]
-        shown = ", ".join(f"{d} {both[0][d] * 1e5 / NULL:.1f}" for d in sorted(both[0]) if d != "later")
-        late = NULL - 2 * DAY * len(profiles)
-        rates = [f"{(b.total() - b['later']) * 1e5 / NULL:.1f} ({b['later'] * 1e5 / late:.1f})" for b in both]
-        lines.append(f"| {name} | {rates[0]} | {rates[1]} | {shown} |")
-        print(lines[-1], flush=True)
-    return lines
 
 
-def _row(found: dict[str, Answers], change: Draw, profiles: list[Profile]) -> dict[str, Delays]:
-    movies = drawn(found["movies"])
-    return {
-        "set": delays(movies, change, profiles),
-        "budget": delays(movies, change, profiles, multiple=BUDGET),
+def _null_row(name: str) -> str:
+    source, profiles = unchanged(recorded()["movies"])[name], prepared()[:NULL_REFERENCES]
+    both = [false_alarms(source, NULL, profiles, multiple) for multiple in (1.0, BUDGET)]
+    shown = ", ".join(f"{d} {both[0][d] * 1e5 / NULL:.1f}" for d in sorted(both[0]) if d != "later")
+    late = NULL - 2 * DAY * len(profiles)
+    rates = [f"{(b.total() - b['later']) * 1e5 / NULL:.1f} ({b['later'] * 1e5 / late:.1f})" for b in both]
+    row = f"| {name} | {rates[0]} | {rates[1]} | {shown} |"
+    print(row, flush=True)
+    return row
+
+
+def _row(name: str) -> dict[str, Delays]:
+    found = recorded()
+    movies, change = drawn(found["movies"]), changes(found)[name]
+    row = {
+        "set": delays(movies, change, prepared()),
+        "budget": delays(movies, change, prepared(), multiple=BUDGET),
         "shipped": delays(drawn(found["movies_valid"]), change, [shipped(RULES)]),
     }
+    print(name, {column: _shown(each) for column, each in row.items()}, flush=True)
+    return row
 
 
 def _delay_table(table: dict[str, dict[str, Delays]]) -> list[str]:
@@ -160,7 +177,8 @@ def _delay_table(table: dict[str, dict[str, Delays]]) -> list[str]:
     return lines
 
 
-def _beside_table(found: dict[str, Answers]) -> list[str]:
+def _beside_table() -> list[str]:
+    found = recorded()
     asked = beside.ask(found, SEED)
     if asked is None:
         return ["\n(uv is not installed: nothing was asked of Evidently and river)"]

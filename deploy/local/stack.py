@@ -245,6 +245,6 @@ def print_where(settings: StackSettings) -> None:
 
 def _where_the_rest_is(settings: StackSettings) -> str:
     running = {process.name for process in probes.running(settings)}
-    ports = {"console": settings.console_port}
+    ports = {"console": settings.console_port, "archive": settings.archive_port}
     ports |= {service: alerting.port(settings, service) for service in alerting.SERVICES}
     return "".join(f"  {service:<13}http://127.0.0.1:{port}\n" for service, port in ports.items() if service in running)

@@ -2,7 +2,6 @@
 
 import random
 import signal
-import stat
 import time
 
 import httpx
@@ -11,7 +10,7 @@ import pytest
 from tests.archive.streams import KINDS, TAG, add, archived, logged, rows_in_files
 from tests.servers import wait_until
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.timeout(180)]
 
 
 def test_what_the_log_held_is_read_back_to_the_letter(archiving):
@@ -28,7 +27,6 @@ def test_what_the_log_held_is_read_back_to_the_letter(archiving):
         assert archived(archiving.archive, kind) == logged(client, kind)
 
 
-@pytest.mark.timeout(120)
 def test_killed_again_and_again_it_neither_loses_nor_doubles_a_row(archiving):
     draw = random.Random(20261123)
     process = archiving.start(OBSERVA_ARCHIVE_FLUSH_S=0.01)

@@ -10,7 +10,7 @@ from broker.connection import check_server, connect
 from broker.errors import BrokerUnavailableError
 from broker.manifest import Pointer
 from broker.settings import BrokerSettings
-from broker.streams import KEYS, WORKERS, Tag, shadow_group
+from broker.streams import ARCHIVE, KEYS, WORKERS, Tag, shadow_group
 from cli.__main__ import main
 from deploy.redis.__main__ import ROLES, make_users
 from tests.broker.secured import PROGRAMS, SecuredServer
@@ -51,7 +51,9 @@ def services(secured, tmp_path):
     with secured.look() as look:
         look.flushall()
         look.execute_command("ACL", "LOG", "RESET")
-    services = Services(secured, tmp_path, claim_ms=1000, model=TAG.model)
+    services = Services(
+        secured, tmp_path, claim_ms=1000, model=TAG.model, archive=tmp_path / "archive", archive_flush_s=1
+    )
     make_model(services.models, TAG.model)
     make_model(services.models, TAG.model, version="2")
     pointer = Pointer(version="1", generation=1, shadows={"2": 1.0})
@@ -91,10 +93,17 @@ def test_the_whole_flow_needs_nothing_that_its_users_may_not_do(services, secure
         assert main(["log", "--model", TAG.model]) == 0
         assert main(["dead", "--model", TAG.model]) == 0
         assert main(["forget", first]) == 0
+        services.archive(**as_role(secured, "archive"))
+        wait_unless_refused(look, lambda: _is_archived(look), "the archive holds the log")
         for process in services.processes:
             if process.alive:
                 process.terminate()
         assert refusals(look) == []
+
+
+def _is_archived(look) -> bool:
+    groups = [group for group in look.xinfo_groups(TAG.results) if group["name"] == ARCHIVE]
+    return bool(groups) and groups[0]["last-delivered-id"] != "0-0" and groups[0]["lag"] == 0
 
 
 def refusals(look) -> list[tuple[str, str, str]]:
@@ -166,6 +175,9 @@ RARE = [  # what the flow above does not come by
     ("trainer", "HSET", "observa:{strange}:versions", "live", "2"),
     ("trainer", "XADD", "observa:models", "*", "model", "strange"),
     ("trainer", "XRANGE", TAG.feedback, "-", "+"),
+    ("trainer", "XRANGE", TAG.requests, "-", "+"),  # the texts that labels came for
+    ("archive", "HINCRBY", TAG.gaps, "results/archive", "1"),
+    ("archive", "SET", TAG.born, "mark", "NX"),
     ("operator", "DEL", TAG.results),
     ("operator", "HSET", KEYS, "id", "x"),
     ("operator", "XREVRANGE", TAG.results, "+", "-", "COUNT", "1"),
@@ -208,7 +220,11 @@ OUTSIDE_THE_ROLE = [
     ("monitor", "HGETALL", KEYS),
     ("monitor", "XRANGE", TAG.dead, "-", "+"),
     ("monitor", "HSET", "observa:{strange}:versions", "live", "2"),
-    ("trainer", "XRANGE", TAG.requests, "-", "+"),
+    ("trainer", "XRANGE", TAG.dead, "-", "+"),
+    ("archive", "XADD", TAG.requests, "*", "text", "x"),
+    ("archive", "XTRIM", TAG.results, "MAXLEN", "0"),
+    ("archive", "SET", TAG.lease("janitor"), "me"),
+    ("archive", "HGETALL", KEYS),
     ("trainer", "XADD", TAG.requests, "*", "text", "x"),
     ("trainer", "HGETALL", KEYS),
     ("exporter", "XRANGE", TAG.requests, "-", "+"),

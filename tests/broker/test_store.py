@@ -40,6 +40,14 @@ def test_a_version_is_copied_with_every_file_and_found_again(store, made, tmp_pa
     assert store.manifest("toy", "2").files.keys() == {"words.txt", "model.onnx"}
 
 
+def test_a_model_that_is_a_link_is_found(made, tmp_path):
+    (made.parent / "live.json").write_bytes(ONE.model_dump_json().encode())
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "toy").symlink_to(made.parent)
+    assert Store(str(tmp_path / "store")).models() == ["toy"]
+    assert Store(str(tmp_path / "store")).versions("toy") == ["2"]
+
+
 def test_a_damaged_folder_leaves_nothing_in_the_store(store, made):
     (made / "model.onnx").write_bytes(b"grapf")
     with pytest.raises(ModelRefusedError, match="sha256 differs"):

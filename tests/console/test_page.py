@@ -171,3 +171,14 @@ def test_it_is_usable_by_keyboard(page):
             break
     page.keyboard.press("Enter")
     expect(page.locator("#answer")).to_have_text("positive")
+
+
+def test_no_log_of_any_service_holds_a_text(page, running: Running):
+    predict(page, "a text like no other: c4n4ry")
+    page.wait_for_selector("#answer")
+    page.click("#explain")
+    expect(page.locator("#explained .o-text")).to_be_visible(timeout=SLOW_MS)
+    logs = running.services.logs()
+    assert "explainer is warm" in logs
+    for text in ("c4n4ry", GOOD, BAD, "סרט"):
+        assert text not in logs

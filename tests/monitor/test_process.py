@@ -2,8 +2,6 @@ import random
 import re
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -192,17 +190,20 @@ def test_the_metrics_have_the_names_that_dashboards_rely_on(server: RedisServer,
         assert f'feature="{feature}",method="psi"' in text
 
 
-@contextmanager
-def owned(server: RedisServer) -> Iterator[None]:
-    """Goes on when a monitor has made the state its own."""
-    wait_until(lambda: state_of(server), "the first monitor has written")
-    yield
+def owner_of(server: RedisServer) -> bytes:
+    with Redis(port=server.port) as client:
+        return client.hget(TAG.key("monitor"), "owner") or b""
 
 
 def test_a_second_monitor_takes_over_and_the_first_says_so_and_leaves(server: RedisServer, models: Path) -> None:
-    with running(server, models) as first, owned(server), running(server, models):
-        write(server, TAG.results, [(b"*", fields) for _, fields in results_of(draw(np.random.default_rng(1), 5))])
-        code, line = first.end()
+    with running(server, models) as first:
+        wait_until(lambda: state_of(server), "the first has written")
+        before = owner_of(server)
+        with running(server, models):
+            wait_until(lambda: owner_of(server) != before, "the second has taken over")
+            drawn = results_of(draw(np.random.default_rng(1), 5))
+            write(server, TAG.results, [(b"*", fields) for _, fields in drawn])
+            code, line = first.end()
     assert code == 2
     assert re.fullmatch(r"observa monitor: another monitor \(.+\) took over \{sentiment\}; stop one of the two", line)
 

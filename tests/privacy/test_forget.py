@@ -6,11 +6,13 @@ from contextlib import suppress
 import pytest
 from redis.asyncio import Redis
 
+from broker.events import Explained, ExplainRequest
+from broker.explanations import Explanations
 from broker.forgetting import forget, ids_of_subject
 from broker.groups import ensure_groups
 from broker.log import DeadNote, Idempotency, Log, Unit
 from broker.settings import BrokerSettings
-from broker.streams import MONITOR, WORKERS, PredictionId
+from broker.streams import EXPLAINERS, MONITOR, WORKERS, PredictionId
 from cli.__main__ import main
 from tests.privacy.log_of_texts import SECRET, TAG, accept, answered, everything, lag, read, request
 from tests.servers import eventually
@@ -28,7 +30,19 @@ async def settle_all(log: Log, redis: Redis, dead: DeadNote | None = None) -> No
     await log.settle(TAG, [answered(entry, dead) for entry in await read(redis)])
 
 
-async def test_nothing_of_a_forgotten_subject_is_left_and_nothing_of_others_is_touched(log, redis):
+async def explain(redis: Redis, settings: BrokerSettings, wanted: str, *, done: bool) -> None:
+    """Ask for an explanation; with *done*, play the explainer, too."""
+    explanations = Explanations(redis, settings)
+    await explanations.ensure_group(TAG)
+    await explanations.announce(TAG, "e")
+    assert await explanations.ask(TAG, ExplainRequest(id=wanted, text=SECRET, version="1")) == "accepted"
+    if done:
+        [(_, [(entry, _)])] = await redis.xreadgroup(EXPLAINERS, "e", {TAG.explain: ">"}, count=1)
+        event = Explained(id=wanted, version="1", status="done")
+        assert await explanations.finish(TAG, entry.decode(), event, {"status": "done", "words": [SECRET]})
+
+
+async def test_nothing_of_a_forgotten_subject_is_left_and_nothing_of_others_is_touched(log, redis, settings):
     hers = [request(subject="alice") for _ in range(3)]
     his = [request("of bob", subject="bob") for _ in range(3)]
     for mine, other in zip(hers, his, strict=True):
@@ -37,6 +51,8 @@ async def test_nothing_of_a_forgotten_subject_is_left_and_nothing_of_others_is_t
     await settle_all(log, redis, GIVEN_UP)
     for each in [*hers, *his]:
         assert await log.feedback(PredictionId.parse(each.id), "negative") == "accepted"
+    await explain(redis, settings, hers[0].id, done=True)
+    await explain(redis, settings, hers[1].id, done=False)
     assert await ids_of_subject(redis, [TAG], "alice") == {each.id for each in hers}
     forgotten = await forget(redis, [TAG], {each.id for each in hers}, wait_s=5)
     assert not forgotten.waiting
@@ -48,6 +64,7 @@ async def test_nothing_of_a_forgotten_subject_is_left_and_nothing_of_others_is_t
         "answers": 3,
         "joins": 3,
         "idempotency keys": 3,
+        "explanations": 4,  # one done and its entry, one waiting and its text
     }
     held = await everything(redis)
     assert SECRET not in held

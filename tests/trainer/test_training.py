@@ -77,9 +77,9 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(m
 
     from trainer.convert import classifier_from
     from trainer.finetune import finetune
-    from trainer.transformer import Kept
+    from trainer.resuming import Kept
 
-    kept = Kept(tmp_path / "resume.pt", "this training")
+    kept = Kept(tmp_path / "resume.safetensors", "this training")
     splits = Splits(made_examples(64, 1), made_examples(32, 2), [])
 
     def until_interrupted(progress):
@@ -98,8 +98,8 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(m
     assert [report.epoch for report in reports] == list(range(6, 13))
     expected = model.state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in resumed.state_dict().items())
-    assert Kept(tmp_path / "resume.pt", "another training").read() is None
-    (tmp_path / "resume.pt").write_bytes(b"cut off")
+    assert Kept(tmp_path / "resume.safetensors", "another training").read() is None
+    (tmp_path / "resume.safetensors").write_bytes(b"cut off")
     assert kept.read() is None
 
 
@@ -131,8 +131,8 @@ def test_rare_labels_weigh_more_and_all_texts_one_on_average():
 def test_a_distilbert_checkpoint_is_a_base_and_its_own_head_is_not_kept(model, tokenizer, tmp_path):
     import torch
 
-    from trainer.base import checkpoint as base
-    from trainer.base import classifier
+    from trainer.checkpoint import checkpoint as base
+    from trainer.checkpoint import classifier
 
     model.save_pretrained(tmp_path)
     tokenizer.save(str(tmp_path / "tokenizer.json"))
@@ -144,7 +144,7 @@ def test_a_distilbert_checkpoint_is_a_base_and_its_own_head_is_not_kept(model, t
 
 
 def test_a_base_that_is_none_is_said_in_one_line(tmp_path):
-    from trainer.base import Checkpoint, checkpoint, classifier
+    from trainer.checkpoint import Checkpoint, checkpoint, classifier
     from trainer.convert import ConversionError
     from trainer.data import DataError
 
