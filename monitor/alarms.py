@@ -82,6 +82,16 @@ class Alarms:
             self.active[f"{alert.detector} {alert.feature}"] = alert
 
 
+def at_target(target: float, right: int, count: int) -> dict[str, Any]:
+    """Return, as evidence, right and wrong answers among *count* beside those there would be at *target*."""
+    expected = round(target * count)
+    return {
+        "labels": ["right", "wrong"],
+        "reference": [expected, count - expected],
+        "current": [right, count - right],
+    }
+
+
 def in_order(decided: list[Decided]) -> list[Alert]:
     """Return the alerts in the order of the entries that decided them."""
     decided.sort(key=lambda d: (d.order, d.alert.version, d.alert.detector, d.alert.feature, d.alert.state))

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from monitor.adwin import Adwin
-from monitor.alarms import Alarms, Decided, Finding
+from monitor.alarms import Alarms, Decided, Finding, at_target
 
 DETECTOR: Final = "adwin"
 FEATURE: Final = "accuracy"
@@ -33,7 +33,12 @@ class ChangeWatch:
                 threshold=before,
                 summary=f"accuracy has fallen from {before:.3f} to {self._adwin.mean:.3f} "
                 f"over the last {self._adwin.width} labels",
-                evidence={"window": f"last {self._adwin.width} labels", "n": self._adwin.width, "sample_ids": wrong},
+                evidence={
+                    "window": f"last {self._adwin.width} labels",
+                    "n": self._adwin.width,
+                    **at_target(before, round(self._adwin.mean * self._adwin.width), self._adwin.width),
+                    "sample_ids": wrong,
+                },
             )
             return self._alarms.begin(finding, entry_id)
         if changed or self._since >= LASTS:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from monitor.accuracy import MICRO
-from monitor.alarms import Alarms, Decided, Finding
+from monitor.alarms import Alarms, Decided, Finding, at_target
 from monitor.detectors import Z_999
 from monitor.profiles import KINDS
 
@@ -55,7 +55,9 @@ class EstimateWatch:
                 threshold=self._target,
                 summary=f"{', '.join(drifted)} have drifted, and the accuracy estimated without labels is "
                 f"{estimate.ratio:.2f}, below the target {self._target:.2f}",
-                evidence={"window": f"{count} entries", "n": count, "features": drifted, "sample_ids": samples},
+                evidence={"window": f"{count} entries", "n": count, "features": drifted}
+                | at_target(self._target, round(estimate.ratio * count), count)
+                | {"sample_ids": samples},
             )
             return self._alarms.begin(finding, entry_id)
         if self._quiet >= QUIET_BLOCKS:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from monitor.accuracy import BINS, confidence_bin, wilson
-from monitor.alarms import Alarms, Decided, Finding
+from monitor.alarms import Alarms, Decided, Finding, at_target
 from monitor.change import ChangeWatch
 from monitor.columns import Label
 from monitor.detectors import Z_999, ShiryaevRoberts, WilsonRule
@@ -179,6 +179,7 @@ class Judgement:
                 "target": self.target,
                 "wilson_999": [round(bound, 6) for bound in wilson(self.rule.correct, count, Z_999)],
                 "confusion": self.rule.confusion(),
+                **at_target(self.target, self.rule.correct, count),
                 "sample_ids": list(self._wrong),
             },
         )

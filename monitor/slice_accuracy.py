@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from monitor.accuracy import wilson
-from monitor.alarms import Alarms, Decided, Finding
+from monitor.alarms import Alarms, Decided, Finding, at_target
 from monitor.columns import Label
 from monitor.detectors import LOSSES, ShiryaevRoberts
 from monitor.panes import HOUR_MS
@@ -13,6 +13,7 @@ from monitor.slices import HOURS, MAX_SLICES, OTHER, Slices
 
 LABELLED, CORRECT = range(2)
 PREFIX: Final = "accuracy/"  # before the slice, as the feature of its alarms
+SAMPLES: Final = 5  # ids of wrong answers kept as evidence
 
 
 @dataclass(slots=True)
@@ -22,6 +23,7 @@ class Watched:
     sums: list[float] = field(default_factory=lambda: [0.0] * len(LOSSES))
     labels: int = 0  # of the present block, while an alarm is on
     right: int = 0
+    wrong: list[str] = field(default_factory=list)  # ids of the last wrong answers
 
 
 class SliceAccuracy:
@@ -49,6 +51,8 @@ class SliceAccuracy:
             self.slices.add(name, label.made_ms, (1, int(right)))
             if name != OTHER:
                 watched = self._watched.setdefault(name, Watched())
+                if not right:
+                    watched.wrong = [*watched.wrong[1 - SAMPLES :], label.id]
                 decided += self._detect(name, watched, label, self._run * multiple * MAX_SLICES)
         return decided
 
@@ -77,9 +81,9 @@ class SliceAccuracy:
         if detector.statistic < limit:
             return []
         watched.sums = [0.0] * len(LOSSES)
-        return self._alarms.begin(self._finding(name, detector.statistic, limit), label.entry_id)
+        return self._alarms.begin(self._finding(name, detector.statistic, limit, watched.wrong), label.entry_id)
 
-    def _finding(self, name: str, statistic: float, limit: float) -> Finding:
+    def _finding(self, name: str, statistic: float, limit: float, wrong: list[str]) -> Finding:
         hours = self.slices.hours[name].values()
         count, right = sum(hour[LABELLED] for hour in hours), sum(hour[CORRECT] for hour in hours)
         return Finding(
@@ -90,14 +94,21 @@ class SliceAccuracy:
             threshold=limit,
             summary=f"accuracy of {name} is below the target {self._target:.2f}: "
             f"{right} of {count} labels of the day agree",
-            evidence={"window": "24h", "n": count, "correct": right, "wilson_95": list(wilson(right, count))},
+            evidence={
+                "window": "24h",
+                "n": count,
+                "correct": right,
+                "wilson_95": list(wilson(right, count)),
+                **at_target(self._target, right, count),
+                "sample_ids": wrong,
+            },
         )
 
     def dump(self) -> dict[str, Any]:
         """Return the state as plain values."""
         return {
             "slices": self.slices.dump(),
-            "watched": {name: [w.sums, w.labels, w.right] for name, w in self._watched.items()},
+            "watched": {name: [w.sums, w.labels, w.right, w.wrong] for name, w in self._watched.items()},
         }
 
     def load(self, state: dict[str, Any], *, same_target: bool) -> None:

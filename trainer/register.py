@@ -83,7 +83,7 @@ def register(  # noqa: PLR0913 by name only
     files = candidate.files | {
         "vocabulary.txt": "".join(f"{word}\n" for word in vocabulary).encode(),
         "reference.json": reference.model_dump_json(indent=2).encode() + b"\n",
-        golden.FILE: golden.choose(splits.valid, _answers(candidate, splits.valid)),
+        golden.FILE: golden.choose(golden.MADE_UP, _scores(candidate, golden.MADE_UP)),
     }
     if directions is not None:
         files[projection.FILE] = projection.to_bytes(directions)
@@ -92,7 +92,11 @@ def register(  # noqa: PLR0913 by name only
 
 
 def _answers(candidate: Candidate, examples: Sequence[Example]) -> Probabilities:
-    return candidate.classifier.probabilities(_normalised(candidate, examples))
+    return _scores(candidate, [example.text for example in examples])
+
+
+def _scores(candidate: Candidate, texts: Sequence[str]) -> Probabilities:
+    return candidate.classifier.probabilities([normalise(text, candidate.normalisation) for text in texts])
 
 
 def _normalised(candidate: Candidate, examples: Sequence[Example]) -> list[str]:

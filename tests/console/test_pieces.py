@@ -68,7 +68,7 @@ def test_each_thing_that_is_wrong_is_said_in_words():
         "No gateway",
         "Nobody sees",
         "source=&lt;b&gt; is below (1 min ago)",
-        "text length, words, &lt;tokens&gt; (since 1 min ago)",
+        "text length (words), &lt;tokens&gt; (since 1 min ago)",
         "1,000 requests wait",
         "blind",
     ):

@@ -1,4 +1,4 @@
-"""A gateway, a worker with the shipped linear model, and a monitor, as real processes."""
+"""A gateway, a worker and an explainer with the shipped linear model, and a monitor, as real processes."""
 
 from collections.abc import Iterator
 
@@ -18,6 +18,7 @@ class Running:
         self.services = services
         self.worker = services.worker()
         self.monitor = services.monitor()
+        self.explainer = services.explainer()
         self.gateway: Process = services.gateway()
         self.look = Redis(port=server.port, protocol=2)
 

@@ -125,6 +125,10 @@ class Services:
         port = free_port()
         return self._start("archive", port, {"OBSERVA_ARCHIVE_PORT": port, **settings}).wait("/metrics")
 
+    def explainer(self, **settings: object) -> Process:
+        port = free_port()
+        return self._start("worker.explaining", port, {"OBSERVA_EXPLAINER_PORT": port, **settings}).wait("/healthz")
+
     def stop(self) -> None:
         for process in self.processes:
             process.kill()
