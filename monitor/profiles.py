@@ -176,6 +176,8 @@ class Profiles:
             manifest = elsewhere.manifest(name, version) if elsewhere else read_manifest(folder)
             profile = Profile(version, manifest.target_accuracy, manifest.labels)
             reference = elsewhere.reference(name, version) if elsewhere else read_reference(folder)
+            if first and f"{EMBEDDING}_0" not in reference.features:
+                log.info("the embedding of %s/%s is not watched: its reference has none", name, version)
             return build(manifest, reference, self._rules)
         except (ModelRefusedError, StoreError) as error:
             if first:

@@ -11,7 +11,7 @@ from monitor.drift import Counts
 from monitor.embedding_watch import EmbeddingWatch
 from monitor.estimate import Estimate, EstimateWatch
 from monitor.feature_watch import Bins, FeatureWatch
-from monitor.profiles import EMBEDDING, Profile
+from monitor.profiles import EMBEDDING, LABEL, Profile
 from monitor.settings import Rules
 
 SAMPLES: Final = 5  # ids kept as evidence
@@ -41,6 +41,7 @@ class DriftWatch:
         self._recent: deque[str] = deque(maxlen=SAMPLES)
         self._rules = rules
         self._estimates = profile.calibration is not None
+        self._labels = list(profile.labels)
 
     @property
     def detectors(self) -> int:
@@ -126,7 +127,8 @@ class DriftWatch:
     ) -> list[Decided]:
         if not began:
             return self.alarms.end(detector, name, 0.0, f"{name} is at its reference again", entry_id)
-        threshold = evidence.pop("threshold")
+        threshold, evidence = evidence["threshold"], evidence | self._named(name)
+        del evidence["threshold"]
         return self.alarms.begin(
             _ticket(detector, name, threshold, threshold, evidence.pop("summary"), evidence), entry_id
         )
@@ -147,6 +149,10 @@ class DriftWatch:
         self._sums, self._in_block = (0, 0), 0
         return decided
 
+    def _named(self, feature: str) -> dict[str, list[str]]:
+        """Return the names of the bins of the predicted label; those of numbers have edges."""
+        return {"labels": self._labels} if feature == LABEL else {}
+
     def _shape(
         self, watched: FeatureWatch, tested: tuple[float, float, Counts], entry_id: str, samples: list[str]
     ) -> list[Decided]:
@@ -160,6 +166,7 @@ class DriftWatch:
             "reference": watched.feature.coarse_counts.tolist(),
             "current": counts.tolist(),
             **watched.feature.bins(coarse=True),
+            **self._named(name),
             "sample_ids": samples,
         }
         return self.alarms.begin(_ticket("psi", name, score, threshold, summary, evidence), entry_id)

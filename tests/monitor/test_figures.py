@@ -1,4 +1,4 @@
-"""A subset of the figures of `just bench-drift`, on recorded answers to real texts; seeds that nothing was chosen on."""
+"""A subset of the figures of `just bench-drift`, on recorded answers; seeds that nothing was chosen on."""
 
 import json
 import random
@@ -32,7 +32,7 @@ def profiles() -> list[Profile]:
 
 
 def began(source: Draw, multiple: float = 1.0) -> int:
-    """Alarms in 100 000 answers, the first two days left out where they are needed to know the hours."""
+    """Alarms in 100 000 answers, all within the first two days, before the rhythm of a day is known."""
     found = false_alarms(source, 100_000, profiles(), multiple, SEED)
     return found.total() - found["later"]
 
