@@ -32,12 +32,18 @@ class Announcement(BaseModel):
 
     worker: str
     live: str  # the version that answers unless a request wants another
-    versions: dict[str, ServedVersion]
+    versions: dict[str, ServedVersion]  # live and canary
+    shadows: dict[str, ServedVersion] = {}  # which answer whoever pins one
     texts_per_second: float
     seen_ms: int  # Redis time
     leaving: bool = False
     refused: dict[str, str] = {}  # version that is wanted and could not be loaded, to the reason
     generation: int | None = None  # of the pointer that this worker last read
+
+    @property
+    def loaded(self) -> dict[str, ServedVersion]:
+        """Every version that answers whoever pins it."""
+        return self.shadows | self.versions
 
     def is_live(self, now_ms: float) -> bool:
         """Tell whether requests may count on this worker."""

@@ -102,7 +102,7 @@ def _version(one: Listed, pointer: Pointer, workers: list[Announcement]) -> dict
     document: dict[str, Any] = {
         "version": one.version,
         "role": _role(one.version, pointer),
-        "loaded_by": sum(one.version in worker.versions for worker in workers),
+        "loaded_by": sum(one.version in worker.loaded for worker in workers),
         "refused_by": len(refused),
         "problem": one.problem or (refused[0] if refused else ""),
     }

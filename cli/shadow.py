@@ -21,7 +21,7 @@ from cli.settings import CliSettings
 from cli.terminal import columns, note, percent, printable
 from cli.trying import check_not_live, comes_true, live_workers, say_untold, share
 
-WAIT_S: Final = 30.0  # for a worker to load a version
+WAIT_S: Final = 60.0  # for a worker to load a version
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -64,10 +64,16 @@ async def _begin(redis: Redis, settings: CliSettings, args: argparse.Namespace, 
         note(f"no worker serves {model} now; it begins with the next one: just up")
         return 0
 
-    async def is_read() -> bool:
-        return all([shadow_group(version) in await _groups(redis, tag) for tag in tags])
+    async def is_read_or_refused() -> bool:
+        read = [shadow_group(version) in await _groups(redis, tag) for tag in tags]
+        return all(read) or all(version in worker.refused for worker in await live_workers(redis, model))
 
-    if await comes_true(is_read, WAIT_S):
+    in_time = await comes_true(is_read_or_refused, WAIT_S)
+    refused = [worker.refused[version] for worker in await live_workers(redis, model) if version in worker.refused]
+    if refused:
+        note(f"refused by {len(refused)}; end it with: just shadow {model} {version} --off: {printable(refused[0])}")
+        return 1
+    if in_time:
         print(f"see: just compare {model} {seen.version} {version}; end it: just shadow {model} {version} --off")
         return 0
     note(f"no worker has loaded it within {WAIT_S:.0f} s; look at: just logs worker")

@@ -34,7 +34,7 @@ class ModelView:
 
     name: str
     live: str | None = None  # the version that answers unless a call names another; `wanted` may be ahead of it
-    versions: Mapping[str, ServedVersion] = field(default_factory=dict)  # of live workers
+    versions: Mapping[str, ServedVersion] = field(default_factory=dict)  # of live workers, shadows among them
     labels: frozenset[str] = frozenset()  # of any version ever announced
     texts_per_second: float = 0.0  # of live workers together
     workers: int = 0  # live ones
@@ -137,11 +137,11 @@ class Fleet:
         live = sorted((one for one in announced if one.is_live(now_ms)), key=lambda one: one.seen_ms)
         gone = 0.0 if announced or known.seen_ms is not None else None  # heard of once, not there now
         canary = pointer.canary.version if pointer and pointer.canary else None
-        labels = {label for one in announced for version in one.versions.values() for label in version.labels}
+        labels = {label for one in announced for version in one.loaded.values() for label in version.labels}
         return ModelView(
             name=name,
             live=_live(pointer, live) or known.live,
-            versions={version: served for one in live for version, served in one.versions.items()},
+            versions={version: served for one in live for version, served in one.loaded.items()},
             labels=known.labels | labels,
             texts_per_second=sum(one.texts_per_second for one in live),
             workers=len(live),

@@ -8,7 +8,18 @@ from pathlib import Path
 from pydantic_settings import BaseSettings
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("broker", "gateway", "worker", "monitor", "console", "worker.explaining", "archive", "deploy.local", "cli", "trainer")
+ROOMS = (
+    "broker",
+    "gateway",
+    "worker",
+    "worker.explaining",
+    "monitor",
+    "console",
+    "archive",
+    "deploy.local",
+    "cli",
+    "trainer",
+)
 DEPENDS_ON_THE_MACHINE = {"OBSERVA_WORKERS"}
 
 

@@ -52,7 +52,8 @@ class Announcer:
         announcement = Announcement(
             worker=self.worker,
             live=served.live,
-            versions={version: _described(loaded) for version, loaded in served.versions.items()},
+            versions={version: _described(loaded) for version, loaded in self.follower.held.items()},
+            shadows={version: _described(loaded) for version, loaded in self.follower.shadows.items()},
             texts_per_second=round(self.follower.speed.texts_per_second, 1),
             seen_ms=int(self.clock.now_ms()),
             leaving=self._leaving,

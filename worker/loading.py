@@ -28,7 +28,7 @@ class Ready:
 
     loaded: Loaded
     warmth: Warmth
-    batch: int  # most entries read at once, if it is to answer them
+    batch: int  # most entries read at once, if it is to answer them; 0: too slow for whoever waits
 
 
 class Loading:
@@ -59,15 +59,15 @@ class Loading:
         """
         return await self._beside(lambda: self.ready_now(model, version))
 
-    async def loaded(self, model: str, version: str) -> Loaded:
-        """Return a version that answers nobody, however slow it is, without holding up whoever serves.
+    async def shadow(self, model: str, version: str) -> Ready:
+        """Return a version to run as a shadow, however slow it is, without holding up whoever serves.
 
         Raises:
             ModelRefusedError: it is damaged, or not what its place says.
             StoreError: it cannot be fetched now.
 
         """
-        return await self._beside(lambda: self.load(model, version))
+        return await self._beside(lambda: self._shadow_now(model, version))
 
     def ready_now(self, model: str, version: str) -> Ready:
         """Return a version that is ready; takes seconds.
@@ -77,7 +77,18 @@ class Loading:
             StoreError: it cannot be fetched now.
 
         """
+        return self._warmed(self.load(model, version))
+
+    def _shadow_now(self, model: str, version: str) -> Ready:
         loaded = self.load(model, version)
+        try:
+            return self._warmed(loaded)
+        except ModelRefusedError as error:
+            logger.warning("a shadow version answers nobody who names it: %s", error)
+            return Ready(loaded, Warmth(0.0, 0.0), 0)
+
+    def _warmed(self, loaded: Loaded) -> Ready:
+        model, version = loaded.manifest.name, loaded.manifest.version
         try:
             warmth = warm_up(loaded, self._settings.worker_batch)
             batch = batch_that_fits(self._settings, model, warmth.slowest_batch_s)

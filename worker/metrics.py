@@ -62,7 +62,13 @@ SWAPS = Counter(
 )
 REFUSED = Gauge(
     "observa_model_refused",
-    "1: the version is wanted and this worker could not load it, so the one before it goes on; 0: it is loaded.",
+    "1: the version is wanted and this worker could not load it, so what it has goes on; 0: it is loaded.",
+    ["model", "version"],
+    registry=REGISTRY,
+)
+SHADOW_RUNNING = Gauge(
+    "observa_shadow_running",
+    "1: the version is wanted as a shadow and this worker reads for it; 0: it is wanted and this worker does not.",
     ["model", "version"],
     registry=REGISTRY,
 )

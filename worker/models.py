@@ -69,7 +69,7 @@ class Served:
 
     name: str
     live: str  # answers whoever names none
-    versions: Mapping[str, Loaded]  # whoever pins one of them gets it
+    versions: Mapping[str, Loaded]  # whoever pins one of them gets it, a shadow too
     canary: str | None = None  # answers the requests that were stamped with it
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,7 +13,8 @@ from broker.announcements import EVERY_S
 from broker.errors import ModelRefusedError
 from broker.streams import Tag
 from broker.versions import wanted
-from worker.models import Loaded
+from worker.loading import Ready
+from worker.metrics import SHADOW_RUNNING
 from worker.serving import Means
 from worker.shadow import Shadow
 from worker.trouble import PASSING, Trouble
@@ -25,20 +26,27 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class _Running:
+    ready: Ready
     shadows: list[Shadow]  # one a shard
     tasks: list[asyncio.Task[None]]
 
 
 @dataclass
 class Shadowing:
-    """Starts and ends the shadows of *model*; *load* returns a version, or raises ModelRefusedError."""
+    """Starts and ends the shadows of *model*.
+
+    *load* returns a version, or raises ModelRefusedError; *show* is told what runs, and what was refused and why.
+    """
 
     redis: Redis
     model: str
-    load: Callable[[str], Awaitable[Loaded]]
+    load: Callable[[str], Awaitable[Ready]]
+    show: Callable[[Mapping[str, Ready], Mapping[str, str]], Awaitable[None]]
     means: Means
     _running: dict[str, _Running] = field(default_factory=dict)
+    _refused: dict[str, str] = field(default_factory=dict)
     _refused_at: dict[str, float] = field(default_factory=dict)
+    _shown: set[str] = field(default_factory=set)
     _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self) -> None:
@@ -56,6 +64,7 @@ class Shadowing:
         finally:
             for version in list(self._running):
                 await self._end(version)
+            self._measure(())
 
     async def look(self) -> None:
         """Start what is wanted and not running, end what is running and not wanted.
@@ -68,31 +77,58 @@ class Shadowing:
             pointer = await wanted(self.redis, self.model)
             if pointer is None:
                 return
-            if pointer.shadows:
-                self.means.settings.need_texts("a shadow version")
-            for version in self._running.keys() - pointer.shadows.keys():
-                await self._end(version)
-                logger.info("a shadow version has ended", extra={"model": self.model, "version": version})
-            for version, share in pointer.shadows.items():
-                if version in self._running:
-                    for shadow in self._running[version].shadows:
-                        shadow.share = share
-                elif time.monotonic() - self._refused_at.get(version, -AGAIN_S) >= AGAIN_S:
-                    await self._start(version, share)
+            before = (self._running.copy(), self._refused.copy())
+            try:
+                await self._arrange(pointer.shadows)
+            finally:
+                self._measure(pointer.shadows)
+                if before != (self._running, self._refused):
+                    await self.show({name: one.ready for name, one in self._running.items()}, dict(self._refused))
+
+    async def _arrange(self, wanted_shares: Mapping[str, float]) -> None:
+        if wanted_shares:
+            self.means.settings.need_texts("a shadow version")
+        for version in self._refused.keys() - wanted_shares.keys():
+            self._forgive(version)
+        for version in self._running.keys() - wanted_shares.keys():
+            await self._end(version)
+            logger.info("a shadow version has ended", extra={"model": self.model, "version": version})
+        for version, share in wanted_shares.items():
+            if version in self._running:
+                for shadow in self._running[version].shadows:
+                    shadow.share = share
+            elif time.monotonic() - self._refused_at.get(version, -AGAIN_S) >= AGAIN_S:
+                await self._start(version, share)
 
     async def _start(self, version: str, share: float) -> None:
         try:
-            loaded = await self.load(version)
+            ready = await self.load(version)
         except ModelRefusedError as error:
             self._refused_at[version] = time.monotonic()
+            self._refused[version] = str(error)
             logger.warning("a shadow version is refused: %s", error, extra={"model": self.model, "version": version})
             return
-        self._refused_at.pop(version, None)
+        self._forgive(version)
         tags = [Tag(self.model, shard) for shard in range(self.means.settings.shards)]
-        shadows = [Shadow(self.redis, tag, loaded, share, self.means) for tag in tags]
+        shadows = [Shadow(self.redis, tag, ready.loaded, share, self.means) for tag in tags]
         tasks = [asyncio.create_task(self._watched(shadow)) for shadow in shadows]
-        self._running[version] = _Running(shadows, tasks)
+        self._running[version] = _Running(ready, shadows, tasks)
         logger.info("a shadow version runs", extra={"model": self.model, "version": version, "share": share})
+
+    def _forgive(self, version: str) -> None:
+        self._refused_at.pop(version, None)
+        self._refused.pop(version, None)
+
+    def _measure(self, wanted_versions: Iterable[str]) -> None:
+        """Let the metric tell of *wanted_versions* whether they run here, and nothing of others."""
+        for version in self._shown - set(wanted_versions):
+            SHADOW_RUNNING.remove(self.model, version)
+        self._shown = set(wanted_versions)
+        for version in self._shown:
+            running = self._running.get(version)
+            SHADOW_RUNNING.labels(self.model, version).set(
+                int(running is not None and not any(task.done() for task in running.tasks))
+            )
 
     async def _watched(self, shadow: Shadow) -> None:
         """Run *shadow*; whatever is wrong with it is no reason for the worker to stop answering."""

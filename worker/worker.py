@@ -70,7 +70,8 @@ class Worker:
         for name, announcer in self._announcers.items():
             self._followers[name].tell = announcer.announce
         self._shadowings = {
-            name: Shadowing(redis, name, partial(self._loading.loaded, name), means) for name in self._followers
+            name: Shadowing(redis, name, partial(self._loading.shadow, name), follower.show_shadows, means)
+            for name, follower in self._followers.items()
         }
         self._readers = [Reader(redis, serving, self._stopping) for serving in self._servings]
 

@@ -25,7 +25,8 @@ INPUTS: Final = (
         "short",
         (
             Query(
-                f'max by (model, feature) (model:observa_drift:ratio_to_threshold{{{MODEL}, method=~"cusum|e-sr|scan|service"}})',
+                "max by (model, feature) (model:observa_drift:ratio_to_threshold"
+                f'{{{MODEL}, method=~"cusum|e-sr|scan|service"}})',
                 "{{model}} {{feature}}",
             ),
         ),

@@ -6,13 +6,17 @@ from collections import Counter
 
 import pytest
 
+from broker.announcements import announcements
+from broker.changes import change
 from broker.groups import groups_of
 from broker.manifest import Pointer
 from broker.shadows import is_in_sample
+from broker.store import Store
 from broker.streams import shadow_group
 from broker.versions import mirror
 from tests.servers import eventually
 from tests.worker.builders import TAG, Toy, fields, results, served, working, write_model
+from worker.metrics import REGISTRY
 from worker.models import LOADERS
 
 generations = iter(range(2, 1000))  # the store's pointer has the first
@@ -34,6 +38,22 @@ def store(tmp_path):
 
 async def want(redis, **shadows):
     await mirror(redis, TAG.model, Pointer(version="1", generation=next(generations), shadows=shadows))
+
+
+async def want_of_store(redis, store, **shadows):
+    await change(Store(str(store)), redis, TAG.model, lambda now: now.model_copy(update={"shadows": shadows}))
+
+
+async def until_announced(redis, worker, condition):
+    async def found():
+        await worker.announce(TAG.model)
+        return any(condition(one) for one in await announcements(redis, TAG.model))
+
+    await eventually(found, "an announcement")
+
+
+def shown(metric, version="2"):
+    return REGISTRY.get_sample_value(metric, {"model": TAG.model, "version": version})
 
 
 async def groups(redis):
@@ -155,14 +175,66 @@ async def test_no_shadow_runs_where_texts_are_not_stored(server, redis, store, c
         assert shadow_group("2") not in await groups(redis)
 
 
-async def test_a_damaged_version_is_refused_and_live_answers_go_on(server, redis, store, caplog):
+async def test_a_damaged_version_is_refused_aloud_and_live_answers_go_on(server, redis, store):
     (store / "toy" / "2" / "model.json").write_text("{}")
-    async with working(server, models=store):
-        await want(redis, **{"2": 1.0})
-        await eventually(lambda: asyncio.sleep(0, "is refused" in caplog.text), "it is said")
+    async with working(server, models=store) as worker:
+        await want_of_store(redis, store, **{"2": 1.0})
+        await until_announced(redis, worker, lambda one: "model.json" in one.refused.get("2", ""))
+        assert (shown("observa_model_refused"), shown("observa_shadow_running")) == (1, 0)
         await send(redis, 3)
         await by_role(redis, "live", 3)
         assert shadow_group("2") not in await groups(redis)
+        await want_of_store(redis, store)
+        await until_announced(redis, worker, lambda one: not one.refused)
+        assert (shown("observa_model_refused"), shown("observa_shadow_running")) == (None, None)
+
+
+async def test_who_pins_a_shadow_gets_one_answer_of_it_and_nobody_else_does(server, redis, store):
+    async with working(server, models=store) as worker:
+        await want_of_store(redis, store, **{"2": 1.0})
+        await until_announced(redis, worker, lambda one: set(one.shadows) == {"2"} and set(one.versions) == {"1"})
+        await opened(redis)
+        assert (shown("observa_model_refused"), shown("observa_shadow_running")) == (0, 1)
+        (pinned,) = await send(redis, 1, version="2", pinned=True)
+        (stamped,) = await send(redis, 1, version="2")
+        shadows = await by_role(redis, "shadow", 2)
+        (canary,) = await by_role(redis, "canary", 1)
+        (live,) = await by_role(redis, "live", 1)
+        assert (canary["id"], canary["version"]) == (pinned["id"], "2")
+        assert (live["id"], live["version"]) == (stamped["id"], "1")
+        assert {result["id"] for result in shadows} == {pinned["id"], stamped["id"]}
+        assert await redis.xlen(TAG.results) == 4
+        await want_of_store(redis, store)
+        await until_announced(redis, worker, lambda one: not one.shadows)
+        await send(redis, 1, version="2", pinned=True)
+        live = await by_role(redis, "live", 2)
+        assert live[-1]["code"] == "version_unavailable"
+        assert shown("observa_shadow_running") is None
+
+
+async def test_a_shadow_too_slow_for_whoever_waits_runs_and_answers_nobody(server, redis, store, monkeypatch):
+    monkeypatch.setitem(LOADERS, "sluggish", Sluggish)
+    write_model(store, version="3", kind="sluggish")
+    (store / "toy" / "live.json").write_text(Pointer(version="1", generation=1).model_dump_json())
+    async with working(server, models=store, claim_ms=200) as worker:
+        await want_of_store(redis, store, **{"3": 1.0})
+        await opened(redis, "3")
+        await until_announced(redis, worker, lambda one: one.generation == 2)
+        (said,) = await announcements(redis, TAG.model)
+        assert (said.shadows, said.refused) == ({}, {})
+        await send(redis, 1)
+        await by_role(redis, "shadow", 1)
+
+
+class Sluggish(Toy):
+    """Computes for longer than a claim time allows where a text is long."""
+
+    def predict(self, texts):
+        if any(len(text) > 1000 for text in texts):
+            ends = time.thread_time() + 1.6
+            while time.thread_time() < ends:
+                pass
+        return super().predict(texts)
 
 
 class Slow(Toy):
