@@ -33,6 +33,7 @@ class EchoWorker:
         self.tag = Tag(model)
         self.name = f"echo-{model}"
         self.versions = versions
+        self.shadows: tuple[str, ...] = ()
         self.texts_per_second = 1000.0
         self.leaving = False
         self.errors: dict[str, str] = {}
@@ -52,6 +53,7 @@ class EchoWorker:
             worker=self.name,
             live=self.versions[0],
             versions=dict.fromkeys(self.versions, served),
+            shadows=dict.fromkeys(self.shadows, served),
             texts_per_second=self.texts_per_second,
             seen_ms=int(self._clock.now_ms()),
             leaving=self.leaving,

@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 
-from broker.manifest import Pointer
+from broker.manifest import Canary, Pointer
 from broker.streams import PredictionId, versions_key
 from broker.versions import mirror
 from tests.gateway.stack import EchoWorker, running_gateway, running_worker
@@ -63,6 +63,20 @@ async def test_a_named_version_is_pinned_and_the_wanted_one_is_stamped(gateway_s
             missing = await gateway.client.post("/v1/models/sentiment/versions/3/predict", json={"text": "c"})
     assert [(request.version, request.pinned) for request in worker.seen] == [("2", False), ("1", True)]
     assert missing.json()["code"] == "version_not_loaded"
+
+
+async def test_a_shadow_answers_who_names_it_and_is_never_stamped(gateway_settings, redis):
+    worker = EchoWorker(gateway_settings(), versions=("1",))
+    worker.shadows = ("2",)
+    async with running_worker(worker):
+        await eventually(lambda: redis.exists("observa:served"), "the worker is announced")
+        canary = Canary(version="2", share=0.999)  # it is about to be one, and no worker has it as that
+        await mirror(redis, "sentiment", Pointer(version="1", generation=2, shadows={"2": 1.0}, canary=canary))
+        async with running_gateway(gateway_settings()) as gateway:
+            await gateway.client.post("/predict", json={"text": "a"})
+            pinned = await gateway.client.post("/v1/models/sentiment/versions/2/predict", json={"text": "b"})
+    assert [(request.version, request.pinned) for request in worker.seen] == [("1", False), ("2", True)]
+    assert (pinned.status_code, pinned.json()["version"]) == (200, "2")
 
 
 async def test_a_wanted_version_that_no_worker_has_yet_fails_nobody(gateway_settings, redis):
