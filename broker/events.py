@@ -12,6 +12,7 @@ from broker.streams import PredictionId, Tag
 SCHEMA_VERSION = 1
 MAX_FIELDS = 64  # an entry with more was not written by Observa
 MAX_TEXT_CHARACTERS = 10_000
+EVALUATION = "evaluation"  # the tag of an evaluation run, which is reported apart
 
 Role = Literal["live", "canary", "shadow"]
 

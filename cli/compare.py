@@ -8,18 +8,18 @@ from typing import Any, Final
 
 import orjson
 
+from broker.comparison import document
 from broker.errors import ObservaError
 from broker.streams import Tag
+from broker.versus import MOST, Versus, read_versus
 from cli.alerts import now_ms
 from cli.arguments import name
 from cli.compare_page import page
-from cli.comparison import document
 from cli.log import since
 from cli.reading import opened
 from cli.scorecard import make_room, write_metrics
 from cli.settings import CliSettings
 from cli.terminal import columns, note, percent, printable
-from cli.versus import MOST, Versus, read_versus
 
 NOTHING: Final = "no text was answered by both"
 

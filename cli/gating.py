@@ -8,16 +8,16 @@ from typing import Final
 
 from redis.asyncio import Redis
 
+from broker.bets import ERROR, MARGIN
 from broker.errors import ObservaError
 from broker.manifest import Pointer
 from broker.streams import Tag
+from broker.verdict import Manner, Verdict, gathered, judge
+from broker.versus import MOST, read_on, read_versus
 from cli.arguments import positive
-from cli.bets import ERROR, MARGIN
-from cli.gate import Manner, Verdict, gathered, judge
 from cli.settings import CliSettings
 from cli.terminal import note
 from cli.trying import end_canary
-from cli.versus import MOST, read_on, read_versus
 
 LOOK_S: Final = 3.0  # between two looks with --after
 GO, STOPPED, UNDECIDED = 0, 1, 3  # exit status; 2 is a mistake

@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 from redis.asyncio import Redis
 
 from broker.errors import MalformedEntryError, NewerSchemaError
-from broker.events import Feedback, Result
+from broker.events import EVALUATION, Feedback, Result
+from broker.ratios import accuracy_of
 from broker.streams import PredictionId, Tag, entry_time_ms
 from cli.reading import Entry, oldest
-from cli.scores import wilson
 
 PAGE = 1000
 MOST = 500_000  # entries read of one stream
-EVALUATION = "evaluation"  # the tag of an evaluation run, which is reported apart
 STEPS = 24  # points of a picture over time
 BINS = 10  # of confidence
 
@@ -123,18 +122,6 @@ class History:
             for part in bins
             if part
         ]
-
-
-def accuracy_of(right: int, count: int) -> dict[str, Any]:
-    """Return count, correct, accuracy and Wilson's 95 % interval; None where there is no label."""
-    lower, upper = wilson(right, count) if count else (None, None)
-    return {
-        "labels": count,
-        "correct": right,
-        "accuracy": right / count if count else None,
-        "lower": lower,
-        "upper": upper,
-    }
 
 
 async def read_history(redis: Redis, tags: list[Tag], since_ms: int, until_ms: int) -> History:

@@ -47,7 +47,10 @@ async def follow_up(redis: Redis | None, model: str, changed: Changed) -> int:
 async def _wait(redis: Redis, model: str, pointer: Pointer) -> int:
     version, workers = pointer.version, await live_workers(redis, model)
     if not workers:
-        note(f"no worker serves {model} now; the next one will: just up")
+        note(
+            f"no worker serves {model} yet; those that serve all of the store begin within seconds (see just models "
+            f"{model}), those started with OBSERVA_WORKER_MODELS need {model} in it and a restart: just down, just up"
+        )
         return 0
 
     async def is_served_or_refused() -> bool:

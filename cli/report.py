@@ -14,13 +14,14 @@ import orjson
 from redis.asyncio import Redis
 
 from broker.errors import ObservaError
+from broker.ratios import accuracy_of
 from broker.streams import Tag
 from cli.alerts import in_order, now_ms, read_alarms
 from cli.api import client
 from cli.arguments import name
 from cli.checks import Check, checks
 from cli.evidence import Alarm
-from cli.history import MOST, History, accuracy_of, read_history
+from cli.history import MOST, History, read_history
 from cli.log import since
 from cli.page import page
 from cli.reading import opened

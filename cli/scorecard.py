@@ -11,9 +11,10 @@ from typing import Any
 import orjson
 
 from broker.errors import ObservaError
+from broker.ratios import quantile
 from cli.labelled import LabelledFile
 from cli.monitor import Counted
-from cli.scores import Scores, quantile
+from cli.scores import Scores
 from cli.sending import TEXTS_PER_CALL, Outcome
 from cli.terminal import columns, percent, printable
 

@@ -1,11 +1,10 @@
 """How good answers are: counts, shares and their interval. Plain arithmetic on pairs of labels."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-Z_95 = 1.959963984540054
+from broker.ratios import wilson
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +48,6 @@ def score(pairs: Sequence[tuple[str, str]], labels: Sequence[str]) -> Scores:
         per_label=per_label,
         confusion=[[counts[true, predicted] for predicted in order] for true in order],
     )
-
-
-def wilson(correct: int, count: int, z: float = Z_95) -> tuple[float, float]:
-    """Return the Wilson score interval of the share *correct* / *count*."""
-    share, square = correct / count, z * z / count
-    middle = (share + square / 2) / (1 + square)
-    half = z / (1 + square) * math.sqrt(share * (1 - share) / count + square / (4 * count))
-    return max(middle - half, 0.0), min(middle + half, 1.0)
-
-
-def quantile(values: Sequence[float], share: float) -> float | None:
-    """Return the value below which *share* of *values* lie, linear between neighbours; None for no values."""
-    if not values:
-        return None
-    ordered = sorted(values)
-    position = share * (len(ordered) - 1)
-    below = math.floor(position)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
 
 
 def _label_score(counts: Counter[tuple[str, str]], label: str, labels: Sequence[str]) -> LabelScore:

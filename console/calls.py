@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import httpx
 
@@ -103,6 +104,11 @@ class Calls:
         """Return the monitor's report of *model* with the time since *since*, such as ``1h``, step by step."""
         return await self._shared_report(f"/report/{model}?since={since}")
 
+    async def compare(self, model: str, first: str, second: str, since: str) -> Document:
+        """Return what the monitor says of two versions side by side; a long log takes it some seconds."""
+        query = urlencode({"model": model, "a": first, "b": second, "since": since})
+        return await self._shared_report(f"/compare?{query}", PATIENCE_S)
+
     async def answers(self, url: str) -> bool:
         """Tell whether something answers at *url*."""
         try:
@@ -121,9 +127,9 @@ class Calls:
     async def _shared_get(self, name: str, path: str, *, admin: bool = False) -> Document:
         return await self._once(name, lambda: self._gateway("GET", path, admin=admin))
 
-    async def _shared_report(self, path: str) -> Document:
+    async def _shared_report(self, path: str, patience: float = LOOK_S) -> Document:
         base = self.settings.console_monitor_url
-        return await self._once(path, lambda: self._fetch("monitor", base, "GET", path, None, {}, LOOK_S))
+        return await self._once(path, lambda: self._fetch("monitor", base, "GET", path, None, {}, patience))
 
     async def _once(self, name: str, ask: Any) -> Document:
         """Ask once for all pages that want the same within `FRESH_S`."""

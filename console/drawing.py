@@ -71,6 +71,25 @@ def _line(points: Sequence[Point], kind: str) -> str:
     return f'<polyline class="path {kind}" points="{" ".join(line)}"/>{"".join(parts)}'
 
 
+def difference(points: Sequence[Point], margin: float, ends: tuple[str, str], what: str) -> str:
+    """Draw differences and their intervals around zero, with the margin dashed; what is beyond the picture ends there."""
+    last = points[-1]
+    top = min(1.0, max(0.02, 2 * abs(last.lower or 0.0), 2 * abs(last.upper or 0.0)))
+    step = (WIDTH - LEFT - RIGHT) / len(points)
+    parts = []
+    for share, kind in ((top, "grid"), (0.0, "grid"), (-top, "grid"), (-margin, "target")):
+        y = _around(share, top)
+        parts.append(f'<line class="{kind}" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        if kind == "grid":
+            parts.append(_text(LEFT - 4, y + 3, f"{100 * share:+.0f}", "end"))
+    for at, point in enumerate(points):
+        x = LEFT + (at + 0.5) * step
+        low, high, y = (_around(value or 0.0, top) for value in (point.lower, point.upper, point.value))
+        parts.append(f'<g><title>{escape(point.said)}</title><line class="interval" x1="{x:.1f}" x2="{x:.1f}"')
+        parts.append(f' y1="{low:.1f}" y2="{high:.1f}"/><circle class="now" cx="{x:.1f}" cy="{y:.1f}" r="2"/></g>')
+    return _svg(what, "".join(parts) + _ends(ends))
+
+
 def counts(rows: Sequence[tuple[int, str]], ends: tuple[str, str], what: str) -> str:
     """Draw a count a step as bars."""
     top = max([count for count, _ in rows] or [1]) * 1.08 or 1.0
@@ -121,6 +140,10 @@ def _axis(top: float) -> str:
 
 def _y(value: float, top: float) -> float:
     return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * min(value, top) / top
+
+
+def _around(value: float, top: float) -> float:
+    return _y(max(0.0, value + top), 2 * top)
 
 
 def _bar(x: float, width: float, value: float, top: float, kind: str) -> str:

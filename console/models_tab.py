@@ -6,21 +6,31 @@ from typing import Any, Final
 
 import gradio as gr
 
-from console import markup
+from console import comparison, markup
 from console.calls import Calls, Document, TroubleError
 from console.parts import QUIET, Choice
 from console.sentences import interval, percent
 
 MEASURED: Final = ("accuracy", "f1_macro", "test_count")
 PROBED_S: Final = 30.0
+SPANS: Final = {"1 hour": "1h", "1 day": "24h", "all that is kept": ""}
+LIVE, TRIED = "live", "what is tried"
 
 
 def build(calls: Calls, choice: Choice) -> None:
     """Put the tab together."""
     versions = gr.HTML(markup.card("Versions", "", markup.nothing("Asking the gateway.")), elem_id="versions")
+    with gr.Row():
+        first = gr.Dropdown([LIVE], value=LIVE, label="Compare", elem_id="first", min_width=130)
+        second = gr.Dropdown([TRIED], value=TRIED, label="With", elem_id="second", min_width=130)
+        span = gr.Dropdown(list(SPANS), value="1 day", label="Time", elem_id="compared-span", min_width=130)
+    compared = gr.HTML("", elem_id="compared")
     measured = gr.HTML("", elem_id="measured")  # apart: what a person unfolded there stays so
     links = gr.HTML("", elem_id="links")
     gr.on(choice.looks, _versions(calls), choice.model, [versions, measured], **QUIET)
+    chosen = [choice.model, first, second, span]
+    gr.on([*choice.looks, *(one.change for one in chosen[1:])], _comparison(calls), chosen, compared, **QUIET)
+    gr.on(choice.looks, _choices(calls), chosen[:3], [first, second], **QUIET)
     gr.on(choice.looks, _links(calls), None, links, **QUIET)
 
 
@@ -46,6 +56,44 @@ def _versions(calls: Calls) -> Any:
         return _page(found, report) if found else (nobody, "")
 
     return versions
+
+
+def _choices(calls: Calls) -> Any:
+    async def choices(model: str, first: str, second: str) -> tuple[Any, Any]:
+        """Offer the versions that the monitor has met; what is chosen stays."""
+        try:
+            report = (await calls.reports()).get(model, {})
+        except TroubleError:
+            return gr.skip(), gr.skip()
+        known = sorted({*report.get("versions", {}), *report.get("shadows", {})})
+        return (
+            gr.update(choices=[LIVE, *known], value=first if first in known else LIVE),
+            gr.update(choices=[TRIED, *known], value=second if second in known else TRIED),
+        )
+
+    return choices
+
+
+def _comparison(calls: Calls) -> Any:
+    async def compared(model: str, first: str, second: str, span: str) -> str:
+        """Show two versions side by side; which, the pointer says as long as nobody chose."""
+        try:
+            wanted = (await calls.reports()).get(model, {}).get("wanted") or {}
+            one = wanted.get("version", "") if first == LIVE else first
+            other = _tried(wanted) if second == TRIED else second
+            if not one or not other or one == other:
+                return comparison.nobody(model)
+            return comparison.picture(await calls.compare(model, one, other, SPANS.get(span, "24h")))
+        except TroubleError as trouble:
+            return markup.notice(str(trouble), "warn")
+
+    return compared
+
+
+def _tried(wanted: Document) -> str:
+    """Return the canary, or else the first shadow; "" where there is neither."""
+    canary = wanted.get("canary") or {}
+    return str(canary.get("version") or next(iter(wanted.get("shadows") or {}), ""))
 
 
 def _page(found: Document, report: Document) -> tuple[str, str]:
@@ -110,10 +158,7 @@ def _compared(found: Document, report: Document) -> str:
             )
         )
     heads = ("version", "answers, 1 h", "answered", "estimated accuracy")
-    command = markup.code(f"just compare {found['name']} {named[0]} {named[1]}")
-    note = (
-        f'<p class="soft">Text by text, with the test that decides: {command}. Panel by panel: Monitor, Beside it.</p>'
-    )
+    note = '<p class="soft">Answer by answer: below. Panel by panel: Monitor, Beside it.</p>'
     table = markup.table(heads, rows, (1, 3))
     return markup.card("Beside the live version", "the last hour", table + note, markup.WIDE)
 

@@ -5,23 +5,25 @@ import contextlib
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, NoReturn
 
 import orjson
 import uvicorn
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from redis.exceptions import RedisError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from broker.connection import check_server, connect
-from broker.errors import ObservaError, SettingsError
+from broker.errors import BrokerUnavailableError, ObservaError, SettingsError
 from broker.logs import log_to_stderr
 from broker.settings import load_settings
-from monitor.asking import MODEL, Refused, asked
+from monitor.asking import MODEL, Refused, asked, compared
+from monitor.comparing import Comparisons, OccupiedError
 from monitor.metrics import registry
 from monitor.monitor import Monitor
 from monitor.settings import MonitorSettings
@@ -67,7 +69,11 @@ async def serve(settings: MonitorSettings) -> None:
         monitor = Monitor(redis, settings)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        server = _Server(uvicorn.Config(application(monitor), log_config=None, access_log=False, lifespan="off"))
+        server = _Server(
+            uvicorn.Config(
+                application(monitor, Comparisons(settings)), log_config=None, access_log=False, lifespan="off"
+            )
+        )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(server.serve(sockets=[listener]), name="http")
             await _watch(monitor, server, stop)
@@ -102,7 +108,7 @@ def listen(settings: MonitorSettings) -> socket.socket:
         ) from error
 
 
-def application(monitor: Monitor) -> Starlette:
+def application(monitor: Monitor, comparisons: Comparisons) -> Starlette:
     """Return the HTTP side of *monitor*."""
     numbers = registry(monitor)
 
@@ -131,9 +137,27 @@ def application(monitor: Monitor) -> Starlette:
             Route("/metrics", metrics),
             Route("/report", report),
             Route("/report/{model}", report),
+            Route("/compare", _compare(monitor, comparisons)),
             Route("/healthz", healthz),
         ]
     )
+
+
+def _compare(monitor: Monitor, comparisons: Comparisons) -> Callable[[Request], Awaitable[Response]]:
+    async def compare(request: Request) -> Response:
+        question = compared(dict(request.query_params))
+        if isinstance(question, Refused):
+            return _json(question._asdict(), 400)
+        if question.model not in monitor.models():
+            return _json({"code": "model_unknown", "models": monitor.models()}, 404)
+        try:
+            return _json(await comparisons.find(question, monitor.now_ms()))
+        except OccupiedError as error:
+            return _json({"code": "occupied", "detail": str(error)}, 429)
+        except (BrokerUnavailableError, RedisError):
+            return _json({"code": "broker_unavailable", "detail": "the log cannot be read now"}, 503)
+
+    return compare
 
 
 def _json(content: Any, status: int = 200) -> Response:

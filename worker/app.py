@@ -63,7 +63,8 @@ async def serve(settings: WorkerSettings, prepared: list[tuple[Served, Speed]]) 
     redis = connect(settings, f"worker-{settings.worker_slot}")
     try:
         await check_server(redis, settings)
-        worker = Worker(redis, settings, prepared)
+        worker = Worker(redis, settings, prepared, discovers=not settings.worker_models)
+        prepared.clear()  # or the first version would stay in memory after a swap
         await shell(settings, worker).run(
             log_level=logging.WARNING,
             run_extra_options={

@@ -40,6 +40,25 @@ class Loading:
         self._copied: dict[str, Pointer] = {}
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loading", initializer=give_way)
 
+    async def models(self) -> list[str]:
+        """Return the names of all models of the store.
+
+        Raises:
+            StoreError: the store cannot be read.
+
+        """
+        return await self._beside(self._store.models)
+
+    async def begin(self, model: str) -> tuple[Served, Speed]:
+        """Return *model* with its live version, without holding up whoever serves others.
+
+        Raises:
+            ModelRefusedError: neither the live version nor the one before can be loaded.
+            StoreError: it cannot be fetched now.
+
+        """
+        return await self._beside(lambda: self._first(model))
+
     async def pointer(self, model: str) -> Pointer:
         """Return which versions of *model* are wanted.
 

@@ -10,12 +10,15 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import orjson
 
 from broker.errors import ModelRefusedError
+from worker.judging import Labelled, judge
+from worker.models import load_version
 from worker.soundness import STRANGERS, Check, examine
 
 MOST_MEMORY: Final = 16 << 30  # bytes of addresses, of which most are never touched
@@ -33,18 +36,21 @@ def main() -> int:
         return 2
     if os.environ.get(INSIDE):
         _bound()
-        for check in examine(chosen.folder, chosen.tolerance):
+        for check in _tried(chosen):
             print(orjson.dumps(list(check)).decode(), flush=True)  # noqa: T201
         return 0
-    checks = verify(chosen.folder, chosen.tolerance)
+    checks = verify(chosen.folder, chosen.tolerance, _labelled(chosen))
     for line in (orjson.dumps(check._asdict()).decode() for check in checks) if chosen.json else table(checks):
         print(line)  # noqa: T201
     return 0 if all(check.passed for check in checks) else 1
 
 
-def verify(folder: Path, tolerance: float = STRANGERS) -> list[Check]:
+def verify(folder: Path, tolerance: float = STRANGERS, labelled: Labelled | None = None) -> list[Check]:
     """Examine *folder* in a process of its own; its death is one more check that failed."""
     command = [sys.executable, "-m", "worker.verify", str(folder.absolute()), "--tolerance", str(tolerance)]
+    if labelled:
+        named = {"--texts": labelled.file.absolute(), "--text": labelled.text, "--label": labelled.label}
+        command += [f"{option}={value}" for option, value in named.items()]
     done = subprocess.run(  # noqa: S603 a fixed command
         command,
         cwd=Path(__file__).parents[1],
@@ -71,12 +77,28 @@ def table(checks: list[Check]) -> list[str]:
     return [*lines, f"refused: {', '.join(failed)}" if failed else "sound: it may be served"]
 
 
+def _tried(chosen: argparse.Namespace) -> Iterator[Check]:
+    checks = examine(chosen.folder, chosen.tolerance)
+    first = next(checks)
+    yield first
+    yield from checks
+    if first.passed and (labelled := _labelled(chosen)):
+        yield judge(load_version(chosen.folder), labelled)
+
+
+def _labelled(chosen: argparse.Namespace) -> Labelled | None:
+    return Labelled(chosen.texts, chosen.text, chosen.label) if chosen.texts else None
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="just verify-model", description="May this version be served?")
     parser.add_argument("folder", type=Path, help="models/NAME/VERSION, or any folder like it")
     parser.add_argument(
         "--tolerance", type=float, default=STRANGERS, help="most that company may change a probability: %(default)s"
     )
+    parser.add_argument("--texts", type=Path, metavar="FILE.csv", help="also say how often it is right on these")
+    parser.add_argument("--text", default="text", metavar="COLUMN", help="of FILE.csv: %(default)s")
+    parser.add_argument("--label", default="label", metavar="COLUMN", help="of FILE.csv: %(default)s")
     parser.add_argument("--json", action="store_true", help="one line of JSON a check")
     return parser.parse_args()
 

@@ -18,6 +18,7 @@ from broker.connection import Clock
 from broker.log import Log
 from broker.streams import Tag
 from worker.claiming import Claimer
+from worker.discovering import Discovery
 from worker.following import Follower
 from worker.handler import Handler
 from worker.housekeeping import Announcer, keep_house_often
@@ -44,9 +45,19 @@ def worker_name() -> str:
 
 
 class Worker:
-    """Serves models until it is stopped. Nothing is read before `start`."""
+    """Serves models until it is stopped. Nothing is read before `start`.
 
-    def __init__(self, redis: Redis, settings: WorkerSettings, speeds: Sequence[tuple[Served, Speed]]) -> None:
+    One that *discovers* also serves whatever model comes into the store later.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        settings: WorkerSettings,
+        speeds: Sequence[tuple[Served, Speed]],
+        *,
+        discovers: bool = False,
+    ) -> None:
         self.name = worker_name()
         self._redis = redis
         self._settings = settings
@@ -56,24 +67,15 @@ class Worker:
         self.failure: BaseException | None = None  # of a task that must never end by itself
         self._to_finish: list[asyncio.Task[None]] = []
         self._to_cancel: list[asyncio.Task[None]] = []
-        means = Means(Log(redis, settings), self._turns, self._clock, settings, self.name)
-        self._servings = [
-            Serving(Tag(served.name, shard), self._handler(served), speed, means)
-            for served, speed in speeds
-            for shard in range(settings.shards)
-        ]
+        self._means = Means(Log(redis, settings), self._turns, self._clock, settings, self.name)
         self._loading = Loading(settings)
-        self._followers = {served.name: self._follower(served, speed) for served, speed in speeds}
-        self._announcers = {
-            name: Announcer(redis, follower, self.name, self._clock) for name, follower in self._followers.items()
-        }
-        for name, announcer in self._announcers.items():
-            self._followers[name].tell = announcer.announce
-        self._shadowings = {
-            name: Shadowing(redis, name, partial(self._loading.shadow, name), follower.show_shadows, means)
-            for name, follower in self._followers.items()
-        }
-        self._readers = [Reader(redis, serving, self._stopping) for serving in self._servings]
+        self._followers: dict[str, Follower] = {}
+        self._announcers: dict[str, Announcer] = {}
+        self._shadowings: dict[str, Shadowing] = {}
+        self._readers: list[Reader] = []
+        for served, speed in speeds:
+            self._prepare(served, speed)
+        self._discovery = Discovery(self._loading, self._followers, self._take) if discovers else None
 
     async def start(self) -> None:
         """Begin to read and announce.
@@ -83,17 +85,10 @@ class Worker:
 
         """
         await self._clock.sync(self._redis)
-        for reader in self._readers:
-            self._finish_later(reader.run())
-        for serving in self._servings:
-            self._finish_later(Claimer(self._redis, serving, self._stopping).run())
-            self._cancel_later(serving.keep_held())
-            self._cancel_later(keep_house_often(self._redis, self._settings, serving.tag, self.name))
-        for name, announcer in self._announcers.items():
-            self._cancel_later(announcer.run())
-            self._cancel_later(self._followers[name].run())
-        for shadowing in self._shadowings.values():
-            self._cancel_later(shadowing.run())
+        for name in self._followers:
+            self._begin(name)
+        if self._discovery:
+            self._cancel_later(self._discovery.run())
 
     async def announce(self, model: str) -> None:
         """Look at the pointer of *model*, if it is served, and say again what is served of it."""
@@ -104,13 +99,15 @@ class Worker:
         if shadowing := self._shadowings.get(model):
             with suppress(*PASSING):
                 await shadowing.look()
+        elif self._discovery:
+            self._discovery.hurry(model)
 
     async def stop(self) -> None:
         """Read no more, finish what is held, say goodbye."""
         self._stopping.set()
         with suppress(TimeoutError, *PASSING):
             async with asyncio.timeout(GOODBYE_S):
-                for announcer in self._announcers.values():
+                for announcer in tuple(self._announcers.values()):
                     await announcer.announce(leaving=True)
         _, unfinished = await asyncio.wait(self._to_finish, timeout=FINISH_S)
         if unfinished:
@@ -128,9 +125,34 @@ class Worker:
             if reader.last_read_at is None or now - reader.last_read_at > FRESH_S
         ]
 
-    def _follower(self, served: Served, speed: Speed) -> Follower:
-        handlers = [serving.handler for serving in self._servings if serving.tag.model == served.name]
-        return Follower(served, speed, handlers, self._loading)
+    def _prepare(self, served: Served, speed: Speed) -> None:
+        name = served.name
+        tags = [Tag(name, shard) for shard in range(self._settings.shards)]
+        servings = [Serving(tag, self._handler(served), speed, self._means) for tag in tags]
+        follower = Follower(served, speed, [serving.handler for serving in servings], self._loading)
+        announcer = Announcer(self._redis, follower, self.name, self._clock)
+        follower.tell = announcer.announce
+        load = partial(self._loading.shadow, name)
+        self._followers[name], self._announcers[name] = follower, announcer
+        self._shadowings[name] = Shadowing(self._redis, name, load, follower.show_shadows, self._means)
+        self._readers += [Reader(self._redis, serving, self._stopping) for serving in servings]
+
+    def _begin(self, name: str) -> None:
+        for reader in self._readers:
+            serving = reader.serving
+            if serving.tag.model == name:
+                self._finish_later(reader.run())
+                self._finish_later(Claimer(self._redis, serving, self._stopping).run())
+                self._cancel_later(serving.keep_held())
+                self._cancel_later(keep_house_often(self._redis, self._settings, serving.tag, self.name))
+        self._cancel_later(self._announcers[name].run())
+        self._cancel_later(self._followers[name].run())
+        self._cancel_later(self._shadowings[name].run())
+
+    def _take(self, served: Served, speed: Speed) -> None:
+        if not self._stopping.is_set():
+            self._prepare(served, speed)
+            self._begin(served.name)
 
     def _handler(self, served: Served) -> Handler:
         return Handler(served, self.name, self._clock.now_ms, time.perf_counter)

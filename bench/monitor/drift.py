@@ -186,7 +186,7 @@ def _beside_table() -> list[str]:
     lines = [
         (
             f"\n## Beside others, at their defaults\n\nMedian delay of {beside.RUNS} runs over the same four features; "
-            f"a number after a minus was not found within {beside.AFTER} (KSWIN: {beside.KSWIN_SEES - QUIET}). null: "
+            f"a number after a minus was not found within {beside.AFTER}. null: "
             f"alarms in 100 000, of {beside.NULL} unchanged answers a run. Where a detector often alarms without "
             "reason, a short delay says nothing.\n"
         ),

@@ -14,7 +14,7 @@ from evidently.legacy.calculations.stattests.registry import get_stattest  # typ
 from river import drift  # type: ignore[import-not-found]
 
 WINDOWS = (500, 2000)
-KSWIN_SEES = 5000  # entries of each stream: it takes half a millisecond for one
+KSWIN_SEES = 5000  # entries of unchanged streams only: it takes half a millisecond for one
 LABEL = 3  # the last of the four features is a category
 
 
@@ -58,6 +58,8 @@ def main(streams: Path, answers: Path) -> None:
             stream, reference = arrays[name], arrays[f"reference{name.rpartition('#')[2]}"]
             found = {f"Evidently, windows of {w}": evidently_alarms(reference, stream, w) for w in WINDOWS}
             for detector, make in detectors.items():
+                if detector == "river KSWIN" and not name.startswith("null"):
+                    continue
                 seen = KSWIN_SEES if detector == "river KSWIN" else len(stream)
                 found[detector] = river_alarms(make, stream[:seen])
             result[name] = found

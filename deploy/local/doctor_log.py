@@ -6,7 +6,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from broker.announcements import announcements, served_models
+from broker.announcements import Announcement, announcements, served_models
 from broker.connection import check_server, connect
 from broker.errors import ObservaError
 from broker.inspection import GroupState, group_states
@@ -72,7 +72,16 @@ async def _workers(redis: Redis, settings: StackSettings) -> list[Finding]:
             )
         else:
             findings.append(Finding("bad", f"workers: none serves {model}", "just logs worker"))
+        findings += _refused(model, live)
     return findings
+
+
+def _refused(model: str, live: list[Announcement]) -> Iterator[Finding]:
+    for version in sorted({version for one in live for version in one.refused}):
+        reasons = [one.refused[version] for one in live if version in one.refused]
+        reason = "".join(letter if letter.isprintable() else " " for letter in reasons[0])
+        what = f"{model} {version}: wanted, and refused by {len(reasons)} of {len(live)} workers: {reason}"
+        yield Finding("bad", what, f"just models {model}")
 
 
 async def _tag(redis: Redis, tag: Tag) -> list[Finding]:

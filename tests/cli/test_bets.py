@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from cli.bets import BETS, MARGIN, blocks, bounds, evidence, is_above, is_below, labels_needed, mcnemar, mean
+from broker.bets import BETS, MARGIN, blocks, bounds, evidence, is_above, is_below, labels_needed, mcnemar, mean
 
 RUNS, LOOKS, EVERY = 100, 60, 60
 MOST_WRONG = 0.05 * RUNS

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
-from cli.scores import quantile, score, wilson
+from broker.ratios import quantile, wilson
+from cli.scores import score
 
 LABELS = ["a", "b", "c"]
 labels = st.sampled_from(LABELS)

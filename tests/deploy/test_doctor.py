@@ -5,6 +5,7 @@ import shutil
 import pytest
 from redis.asyncio import Redis
 
+from broker.announcements import Announcement, announce
 from broker.groups import ensure_groups
 from broker.streams import WORKERS, Tag
 from deploy.local.doctor_keys import examine_files, examine_models, losses, wrong_keys
@@ -38,6 +39,23 @@ async def test_a_request_of_a_newer_schema_asks_for_an_update(redis: Redis):
     (finding,) = await losses(redis, TAG)
     assert "newer Observa" in finding.what
     assert "just up" in finding.next_command
+
+
+async def test_a_version_that_a_worker_refuses_is_named_with_the_reason(redis: Redis, server):
+    seconds, _ = await redis.time()
+    said = Announcement(
+        worker="w",
+        live="1",
+        versions={},
+        texts_per_second=10,
+        seen_ms=1000 * int(seconds),
+        refused={"2": "model.onnx is\ndamaged"},
+    )
+    await announce(redis, "sentiment", said)
+    (finding,) = [one for one in await examine_log(StackSettings(redis_url=server.url)) if "refused" in one.what]
+    assert str(finding) == (
+        "bad  sentiment 2: wanted, and refused by 1 of 1 workers: model.onnx is damaged  ->  just models sentiment"
+    )
 
 
 async def test_a_lost_group_is_seen(redis: Redis):

@@ -133,7 +133,7 @@ class Ledger:
         """Compare every text sent, every answer, and everything on the log."""
         tag = Tag(self.model)
         results = [Result.from_fields(fields) for _, fields in redis.xrange(tag.results)]
-        results = [result for result in results if result.role == "live"]
+        results = [result for result in results if result.role != "shadow"]
         published = Counter(result.id for result in results)
         dead = {DeadLetter.from_fields(fields).id for _, fields in redis.xrange(tag.dead)}
         expired = {result.id for result in results if result.code == "deadline_exceeded"}

@@ -46,8 +46,9 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
     make_model(services.models, "strange")
     started = []
     try:
-        processes = [services.worker(), services.gateway(), services.monitor()]
-        targets = dict(zip(("worker", "gateway", "monitor"), ([p.port] for p in processes), strict=True))
+        archive = services.archive(OBSERVA_ARCHIVE=folder / "archive")
+        processes = [services.worker(), services.gateway(), services.monitor(), archive]
+        targets = dict(zip(("worker", "gateway", "monitor", "archive"), ([p.port] for p in processes), strict=True))
         started.append(watching := Watching(folder / "watching", targets, receiver))
         observed = Observed(processes[1], processes, watching, receiver)
         _load(observed)

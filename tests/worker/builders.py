@@ -85,11 +85,13 @@ def served(*versions, live="1", vocabulary=(), name="toy", **changes):
 
 
 @asynccontextmanager
-async def working(server, *models, **settings):
+async def working(server, *models, discovers=False, **settings):
     """A worker in this process, until the end of the block; the toy model unless *models* are given."""
     chosen = WorkerSettings(**({"redis_url": server.url, "redis_password_file": None, "claim_ms": 60_000} | settings))
     client = connect(chosen, "worker-test")
-    worker = Worker(client, chosen, [(each, Speed(100, chosen.worker_batch)) for each in models or (served(),)])
+    worker = Worker(
+        client, chosen, [(each, Speed(100, chosen.worker_batch)) for each in models or (served(),)], discovers=discovers
+    )
     await worker.start()
     try:
         yield worker

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.worker import graphs
-from tests.worker.builders import write_model
+from tests.worker.builders import Toy, manifest, write_model
+from worker.judging import Labelled, judge
+from worker.models import Loaded
 from worker.soundness import Trial, examine
 from worker.verify import table, verify
 
@@ -48,6 +50,39 @@ def test_each_check_is_a_line_of_json_for_programs(tmp_path):
     (check,) = [json.loads(line) for line in done.stdout.splitlines()]
     assert (check["name"], check["passed"]) == ("loads", False)
     assert "sha256 differs" in check["found"]
+
+
+def test_texts_with_labels_say_how_often_the_version_is_right(tmp_path):
+    folder, file = ROOT / "models" / "sentiment-linear" / "1", tmp_path / "mine.csv"
+    told = [("wonderful, moving and funny", "positive"), ("boring and awful", "negative")] * 8
+    file.write_text("review,rated\n" + "".join(f'"{text}",{label}\n' for text, label in told) + ",positive\n")
+    asked = (folder, "--texts", file, "--text", "review", "--label", "rated", "--json")
+    done = run(*asked)
+    (check,) = [check for check in map(json.loads, done.stdout.splitlines()) if check["name"] == "your texts"]
+    assert (done.returncode, check["found"]) == (0, "accuracy 1.0000 of 16, 1 empty or too long left out")
+    file.write_text("review,rated\nawful,positive\nwonderful,negative\n")
+    done = run(*asked)
+    assert (done.returncode, "accuracy 0.0000 of 2" in done.stdout) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"text,label\ngood,3\n", "label '3' of record 1 is none of negative, positive"),
+        (b"review,label\ngood,positive\n", "has no column 'text'; it has review, label"),
+        (b"", "has no column 'text'; it has no header"),
+        (b"text,label\n", "has no text that could be asked"),
+        (b"text,label\n\xff,positive\n", "cannot be read as CSV in UTF-8"),
+    ],
+)
+def test_a_file_of_texts_that_is_no_use_is_one_line(tmp_path, content, said):
+    file = tmp_path / "mine.csv"
+    file.write_bytes(content)
+    loaded = Loaded(Toy(manifest()), frozenset(), "d")
+    check = judge(loaded, Labelled(file, "text", "label"))
+    assert not check.passed
+    assert said in check.found
+    assert not judge(loaded, Labelled(tmp_path / "none.csv", "text", "label")).passed
 
 
 def test_what_is_no_folder_is_exit_status_2(tmp_path):

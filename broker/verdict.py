@@ -4,8 +4,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from cli.bets import ERROR, MARGIN, Tally, blocks, is_above, is_below, labels_needed, mean
-from cli.versus import Versus
+from broker.bets import ERROR, MARGIN, Tally, blocks, is_above, is_below, labels_needed, mean
+from broker.versus import Versus
 
 Manner = Literal["paired", "apart"]
 Decision = Literal["no worse", "worse", "undecided"]

@@ -3,19 +3,20 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
 
+from broker.bets import blocks
 from broker.errors import MalformedEntryError, NewerSchemaError
-from broker.events import Feedback, Result
+from broker.events import EVALUATION, Feedback, Result
 from broker.streams import Tag, entry_time_ms
-from cli.bets import blocks
-from cli.history import EVALUATION, PAGE
-from cli.reading import Entry, oldest
 
 MOST: Final = 1_000_000  # entries read of one stream
+PAGE: Final = 1000
 ITS_FAULT: Final = frozenset({"inference_failed", "too_many_tokens"})  # the other errors are nobody's or the caller's
+
+Entry = tuple[str, dict[bytes, bytes]]  # entry id, fields
 
 
 class Answer(NamedTuple):
@@ -57,7 +58,12 @@ class Versus:
     positions: dict[str, str] = field(default_factory=dict)  # stream to where reading goes on
     evaluations: int = 0  # answers of evaluation runs, left out
     unreadable: int = 0
-    cut: bool = False  # there were more than `MOST` entries; the newest are missing
+    reached_ms: int | None = None  # where reading stopped since there was too much; what is newer is missing
+
+    @property
+    def cut(self) -> bool:
+        """Whether there was more than was read."""
+        return self.reached_ms is not None
 
     def add_results(self, entries: Iterable[Entry]) -> None:
         """Take what one of the two versions answered; live, canary or shadow is the same here."""
@@ -129,33 +135,53 @@ class Versus:
         return min((answer.at_ms for answer in self.answers[1].values() if not answer.is_shadow), default=0)
 
 
-async def read_versus(
-    redis: Redis, tags: list[Tag], versions: tuple[str, str], since_ms: int = 0, until_ms: int | None = None
+async def read_versus(  # noqa: PLR0913, PLR0917 - what is read, and how much of it
+    redis: Redis,
+    tags: list[Tag],
+    versions: tuple[str, str],
+    since_ms: int = 0,
+    until_ms: int | None = None,
+    most: int = MOST,
 ) -> Versus:
-    """Read results and feedback of every shard from *since_ms* to *until_ms*, Redis time."""
+    """Read results and feedback of every shard from *since_ms* to *until_ms*, Redis time, at most *most* of each."""
     versus = Versus(versions)
     for tag in tags:
         versus.positions |= {tag.results: str(since_ms), tag.feedback: str(since_ms)}
-    await read_on(redis, tags, versus, "+" if until_ms is None else str(until_ms))
+    await read_on(redis, tags, versus, "+" if until_ms is None else str(until_ms), most)
     return versus
 
 
-async def read_on(redis: Redis, tags: list[Tag], versus: Versus, last: str = "+") -> None:
-    """Read what came since, up to *last*."""
+async def read_on(redis: Redis, tags: list[Tag], versus: Versus, last: str = "+", most: int = MOST) -> None:
+    """Read what came since, up to *last*, at most *most* entries of a stream."""
     for tag in tags:
         for stream, add in ((tag.results, versus.add_results), (tag.feedback, versus.add_feedback)):
-            await _read(redis, stream, add, versus, last)
+            if await _read(redis, stream, add, versus.positions, last, most):
+                reached_ms = entry_time_ms(versus.positions[stream].removeprefix("("))
+                versus.reached_ms = min(versus.reached_ms or reached_ms, reached_ms)
 
 
-async def _read(redis: Redis, stream: str, add: Callable[[list[Entry]], None], versus: Versus, last: str) -> None:
+async def _read(  # noqa: PLR0913, PLR0917 - one stream, whole
+    redis: Redis,
+    stream: str,
+    add: Callable[[list[Entry]], None],
+    positions: dict[str, str],
+    last: str,
+    most: int,
+) -> bool:
+    """Read on in one stream, and tell whether there may be more than *most*."""
     seen = 0
-    while page := await oldest(redis, stream, versus.positions[stream], last, PAGE):
-        add(page)
-        seen += len(page)
-        versus.positions[stream] = f"({page[-1][0]}"
-        if seen >= MOST:
-            versus.cut = True
-            return
+    while found := await _page(redis, stream, positions[stream], last):
+        add(found)
+        seen += len(found)
+        positions[stream] = f"({found[-1][0]}"
+        if seen >= most:
+            return True
+    return False
+
+
+async def _page(redis: Redis, stream: str, first: str, last: str) -> list[Entry]:
+    found: Any = await redis.xrange(stream, first, last, PAGE)
+    return [(entry_id.decode(), fields) for entry_id, fields in found]
 
 
 def _answer(entry_id: str, result: Result) -> Answer:

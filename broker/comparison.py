@@ -4,11 +4,10 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final
 
-from cli.bets import blocks, bounds, mcnemar, mean
-from cli.gate import Evidence, evidence_document, gathered, judge
-from cli.history import accuracy_of
-from cli.scores import quantile, wilson
-from cli.versus import Pair, Versus
+from broker.bets import blocks, bounds, mcnemar, mean
+from broker.ratios import accuracy_of, quantile, wilson
+from broker.verdict import Evidence, evidence_document, gathered, judge
+from broker.versus import Pair, Versus
 
 FLIPS: Final = 20  # shown; the surest first
 POINTS: Final = 40  # of the picture
