@@ -1,4 +1,4 @@
-"""Two versions side by side as a picture: what they answered, where they differ, who is right, and what the gate says."""
+"""Two versions side by side: what they answered, where they differ, who is right, and what the gate says."""
 
 from collections.abc import Mapping
 from html import escape
@@ -112,9 +112,7 @@ def _said(label: str | None, confidence: float) -> str:
 def _difference(found: Document) -> str:
     """Draw the difference of the accuracies as the labels came, and say how sure one may be of it."""
     rows, difference, second = found["over_labels"], found["difference"], found["second"]
-    note = (
-        f"points by which {second} is right more often; dashed: the {points(-found['gate']['margin'])} it may be worse"
-    )
+    note = f"points by which {second} is right more often; dashed: as much worse as it may be"
     if not rows:
         return markup.card("Difference in accuracy", note, markup.nothing("No label of both has come."))
     drawn = [
@@ -147,4 +145,4 @@ def points(value: float | None) -> str:
 
 
 def _ms(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f} ms"
+    return "-" if value is None else f"{value:.2f} ms"

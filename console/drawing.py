@@ -72,7 +72,7 @@ def _line(points: Sequence[Point], kind: str) -> str:
 
 
 def difference(points: Sequence[Point], margin: float, ends: tuple[str, str], what: str) -> str:
-    """Draw differences and their intervals around zero, with the margin dashed; what is beyond the picture ends there."""
+    """Draw differences with their intervals around zero, the margin dashed; what is beyond the picture ends there."""
     last = points[-1]
     top = min(1.0, max(0.02, 2 * abs(last.lower or 0.0), 2 * abs(last.upper or 0.0)))
     step = (WIDTH - LEFT - RIGHT) / len(points)
@@ -81,7 +81,7 @@ def difference(points: Sequence[Point], margin: float, ends: tuple[str, str], wh
         y = _around(share, top)
         parts.append(f'<line class="{kind}" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         if kind == "grid":
-            parts.append(_text(LEFT - 4, y + 3, f"{100 * share:+.0f}", "end"))
+            parts.append(_text(LEFT - 4, y + 3, f"{100 * share:+.0f}" if share else "0", "end"))
     for at, point in enumerate(points):
         x = LEFT + (at + 0.5) * step
         low, high, y = (_around(value or 0.0, top) for value in (point.lower, point.upper, point.value))

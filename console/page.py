@@ -11,6 +11,7 @@ from console import file_tab, models_tab, monitor_tab, predict_tab, streams_tab
 from console.banner import banner
 from console.calls import Calls, TroubleError
 from console.downloads import Downloads
+from console.login import LOGOUT
 from console.parts import QUIET, Choice
 
 TITLE: Final = "Observa"
@@ -41,6 +42,8 @@ def build_page(calls: Calls, downloads: Downloads) -> gr.Blocks:
             gr.HTML(
                 '<h1>Observa</h1><p class="soft">an answer now, a record of it, an alarm</p>', elem_classes="o-title"
             )
+            if settings.oidc_issuer:
+                gr.HTML(f'<a class="o-link" id="logout" href="{LOGOUT}">Log out</a>', elem_classes="o-logout")
             model = gr.Dropdown([], label="Model", elem_id="model", min_width=180, scale=0, allow_custom_value=True)
         line = gr.HTML(_asking(), elem_id="banner")
         builders = _tabs(calls, downloads)

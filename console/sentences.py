@@ -23,8 +23,9 @@ PROBLEMS: Final = {
     "expired": "This prediction is older than predictions are kept.",
     "not_found": "The gateway knows nothing of this.",
     "bad_label": "The model has no such label.",
-    "unauthorized": "The gateway asks for an API key; set OBSERVA_CONSOLE_KEY_FILE.",
+    "unauthorized": "The gateway asks for an API key that it knows; check OBSERVA_CONSOLE_KEY_FILE.",
     "forbidden": "The console's API key does not allow that; set OBSERVA_CONSOLE_ADMIN_KEY_FILE.",
+    "occupied": "The monitor compares too many versions at once; try again in some seconds.",
     "rate_limited": "That was too much in one second; try again.",
     "bad_host": "The gateway does not answer to the name by which the console calls it.",
 }

@@ -55,7 +55,7 @@ class EmbeddingWatch:
 
     def count(self, bins: NDArray[np.int64]) -> None:
         """Count entries of the present block."""
-        np.add.at(self.blocks[1], (self._places, bins), 1)
+        self.blocks[1] += self._counted(bins)
 
     def end_block(self) -> None:
         """Begin the next block."""
@@ -67,7 +67,7 @@ class EmbeddingWatch:
     def evidence_of(self, bins: NDArray[np.int64]) -> dict[str, Any]:
         """Return what an alarm that begins now is told with; *bins* are entries that are not yet counted."""
         counts = self.blocks.sum(axis=0)
-        np.add.at(counts, (self._places, bins), 1)
+        counts += self._counted(bins)
         means = (counts * self.embedding.scores).sum(axis=1) / (np.maximum(counts.sum(axis=1), 1) * SCALE)
         furthest = np.argsort(-np.abs(means), kind="stable")[:NAMED].tolist()
         first = self.embedding.features[furthest[0]]
@@ -83,6 +83,11 @@ class EmbeddingWatch:
             "current": counts[furthest[0]][: len(first.counts)].tolist(),
             **first.bins(),
         }
+
+    def _counted(self, bins: NDArray[np.int64]) -> NDArray[np.int64]:
+        shape = self.blocks[1].shape
+        cells = bins + self._places * shape[1]
+        return np.bincount(cells.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
 
     def level(self) -> tuple[float, float]:
         """Return how far the last test was on the way to an alarm, and 1."""

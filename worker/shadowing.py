@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from broker.announcements import EVERY_S
 from broker.errors import ModelRefusedError
+from broker.manifest import Pointer
 from broker.streams import Tag
 from broker.versions import wanted
 from worker.loading import Ready
@@ -43,6 +44,7 @@ class Shadowing:
     load: Callable[[str], Awaitable[Ready]]
     show: Callable[[Mapping[str, Ready], Mapping[str, str]], Awaitable[None]]
     means: Means
+    _pointer: Pointer | None = None  # as last read
     _running: dict[str, _Running] = field(default_factory=dict)
     _refused: dict[str, str] = field(default_factory=dict)
     _refused_at: dict[str, float] = field(default_factory=dict)
@@ -77,6 +79,9 @@ class Shadowing:
             pointer = await wanted(self.redis, self.model)
             if pointer is None:
                 return
+            if pointer != self._pointer:
+                self._pointer = pointer
+                self._refused_at.clear()
             before = (self._running.copy(), self._refused.copy())
             try:
                 await self._arrange(pointer.shadows)

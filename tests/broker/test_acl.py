@@ -90,6 +90,7 @@ def test_the_whole_flow_needs_nothing_that_its_users_may_not_do(services, secure
         assert main(["shadow", TAG.model, "2", "--off"]) == 0
         assert main(["canary", TAG.model]) == 0
         assert httpx.get(f"{monitor.url}/report").status_code == 200
+        assert httpx.get(f"{monitor.url}/compare?model={TAG.model}&a=1&b=2", timeout=30).status_code == 200
         assert main(["log", "--model", TAG.model]) == 0
         assert main(["dead", "--model", TAG.model]) == 0
         assert main(["forget", first]) == 0

@@ -1,7 +1,9 @@
 """A running system with a console before it, and a real browser."""
 
+import asyncio
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,9 +11,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 
-from broker.manifest import read_manifest
-from tests.live.services import SHIPPED, Process, Services
+from broker.access import create_key
+from broker.manifest import Pointer, read_manifest
+from tests.live.services import ROOT, SHIPPED, Process, Services
 from tests.servers import RedisServer, free_port, wait_until
 
 MODEL = "sentiment-linear"
@@ -35,6 +39,7 @@ class Running:
     monitor: Process
     console: Process
     client: httpx.Client
+    generation: int = 1
 
     def send(self, text: str, label: str, times: int) -> None:
         """Classify *text* so often, and say with each that *label* was right."""
@@ -42,6 +47,12 @@ class Running:
             count = min(50, times - start)
             body = {"texts": [text] * count, "true_label": [label] * count}
             assert self.client.post("/predict", json=body).status_code == 200
+
+    def point(self, **more: object) -> None:
+        """Make version 1 live, with *more* of the pointer, as ``just shadow`` and ``just canary`` do."""
+        self.generation += 1
+        pointer = Pointer.model_validate({"version": "1", "generation": self.generation, **more})
+        (self.services.models / MODEL / "live.json").write_text(pointer.model_dump_json())
 
     def counted(self) -> int:
         """Return the number of labels that the monitor has counted."""
@@ -94,10 +105,72 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def _without_reference(store: Path) -> None:
     shutil.copytree(SHIPPED / MODEL, store / MODEL)
     folder = store / MODEL / "1"
-    (folder / "reference.json").unlink()
+    _rewrite(folder, "reference.json")
+    for version in ("2", "3"):  # says the opposite of everything
+        shutil.copytree(folder, folder.with_name(version))
+        _rewrite(folder.with_name(version), "golden.json", version=version, labels=read_manifest(folder).labels[::-1])
+
+
+def _rewrite(folder: Path, less: str, **changes: object) -> None:
+    (folder / less).unlink()
     manifest = read_manifest(folder)
-    files = {name: digest for name, digest in manifest.files.items() if name != "reference.json"}
-    (folder / "model.json").write_text(manifest.model_copy(update={"files": files}).model_dump_json())
+    files = {name: digest for name, digest in manifest.files.items() if name != less}
+    (folder / "model.json").write_text(manifest.model_copy(update={"files": files, **changes}).model_dump_json())
+
+
+@dataclass
+class Locked:
+    """A console behind a login, before a gateway that asks for keys."""
+
+    console: Process
+    claims: Path  # of whoever logs in next
+    keys: dict[Path, str]  # what belongs into its key files, which are empty
+
+    def hand_over_keys(self) -> None:
+        for file, key in self.keys.items():
+            file.write_text(key)
+
+
+async def _make_keys(url: str) -> list[str]:
+    """Return the keys that the console needs, as ``just keys create NAME`` prints them."""
+    async with Redis.from_url(url) as redis:
+        scopes = ("predict", "feedback"), ("admin",)
+        return [(await create_key(redis, f"console-{at}", wanted, None))[1] for at, wanted in enumerate(scopes)]
+
+
+@pytest.fixture
+def locked(running: Running, tmp_path: Path) -> Iterator[Locked]:
+    """Such a console beside the other one."""
+    pytest.importorskip("pyop", reason="the test's provider is missing: uv pip install -r requirements/dev.txt")
+    files = [tmp_path / name for name in ("key", "admin.key", "who.json", "secret")]
+    for file, content in zip(files, ("", "", '{"groups": ["staff"]}', "a secret between two"), strict=True):
+        file.write_text(content)
+    port, provided = free_port(), free_port()
+    back = f"http://127.0.0.1:{port}/login/callback"
+    command = [sys.executable, "-m", "tests.console.provider", str(provided), back, str(files[2])]
+    keys = dict(zip(files, asyncio.run(_make_keys(running.services.server.url)), strict=False))
+    provider = Process(command, provided, {"PYTHONPATH": str(ROOT)}, tmp_path / "provider.log")
+    gateway = running.services.gateway(ready=False, OBSERVA_GATEWAY_AUTH="keys")
+    settings = {
+        "OBSERVA_CONSOLE_PORT": port,
+        "OBSERVA_CONSOLE_GATEWAY_URL": gateway.url,
+        "OBSERVA_CONSOLE_MONITOR_URL": running.monitor.url,
+        "OBSERVA_CONSOLE_REFRESH_S": "0.5",
+        "OBSERVA_CONSOLE_KEY_FILE": files[0],
+        "OBSERVA_CONSOLE_ADMIN_KEY_FILE": files[1],
+        "OBSERVA_OIDC_ISSUER": provider.url,
+        "OBSERVA_OIDC_CLIENT_SECRET_FILE": files[3],
+        "OBSERVA_OIDC_ALLOW": "groups=staff",
+        "OBSERVA_OIDC_ADMIN": "groups=admins",
+    }
+    try:
+        provider.wait("/healthz")
+        console = running.services._start("console", port, settings).wait("/healthz")
+        yield Locked(console, files[2], keys)
+        console.kill()
+    finally:
+        provider.kill()
+        gateway.kill()
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from playwright.sync_api import Page, expect
 from redis import Redis
 
 from broker.streams import PredictionId, Tag
-from tests.console.conftest import BAD, GOOD, MODEL, Running
+from tests.console.conftest import BAD, GOOD, MODEL, Locked, Running
 from tests.servers import wait_until
 
 TAG = Tag(MODEL)
@@ -140,16 +140,19 @@ def test_without_gateway_or_monitor_the_page_says_so_and_recovers(page, running:
     expect(page.locator("#answer")).to_have_text("positive", timeout=SLOW_MS)
 
 
-def test_a_dead_letter_is_shown_and_sent_again(page, running: Running):
+def bury(running: Running, why: str) -> None:
     known = str(PredictionId.new(TAG))
-    letter = {"schema_version": "1", "id": known, "entry_id": "1-1", "reason": "crashed", "detail": "it died thrice"}
+    letter = {"schema_version": "1", "id": known, "entry_id": "1-1", "reason": "crashed", "detail": why}
     entry = f'["id","{known}","text","{GOOD}"]'
     with Redis(port=running.services.server.port) as look:
         look.xadd(TAG.dead, {**letter, "deliveries": "3", "worker": "w", "entry": entry})
+
+
+def test_a_dead_letter_is_shown_and_sent_again(page, running: Running):
+    bury(running, "it died thrice")
     tab(page, "Streams")
     expect(page.locator("#dead")).to_contain_text("it died thrice")
-    wait_until(lambda: page.input_value("#letter input") != "", "the letter can be chosen")
-    page.click("#redrive")
+    send_again(page)
     expect(page.locator("#redriven")).to_contain_text("on the log again")
     expect(page.locator("#dead")).to_contain_text("None")
 
@@ -173,6 +176,70 @@ def test_it_is_usable_by_keyboard(page):
             break
     page.keyboard.press("Enter")
     expect(page.locator("#answer")).to_have_text("positive")
+
+
+def test_a_shadow_and_a_canary_are_compared_with_the_live_version(page, running: Running):
+    compared = page.locator("#compared")
+    tab(page, "Models")
+    expect(compared).to_contain_text("Nothing is tried beside the live version", timeout=SLOW_MS)
+    with Redis(port=running.services.server.port) as look:
+        running.point(shadows={"2": 1.0})
+        wait_until(lambda: any(group["name"] == b"shadow.2" for group in look.xinfo_groups(TAG.requests)), "a shadow")
+    expect(compared).to_contain_text("holds no answer of 2", timeout=SLOW_MS)
+    running.send(GOOD, "positive", 150)
+    expect(compared).to_contain_text("Version 2 must not take the place of 1", timeout=2 * SLOW_MS)
+    for said in ("McNemar, exact", "however often one looks", "positive", "0.0 %"):
+        expect(compared).to_contain_text(said)
+    expect(compared.locator("svg.plot")).to_be_visible()
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+    running.point(canary={"version": "3", "share": 0.5})
+    wait_until(lambda: sent_to_the_canary(running), "the canary answers", 30)
+    running.send(GOOD, "positive", 200)
+    expect(compared).to_contain_text("Version 3 must not take the place of 1", timeout=2 * SLOW_MS)
+    expect(compared).to_contain_text("On other texts each")
+    running.point()
+
+
+def sent_to_the_canary(running: Running) -> bool:
+    answer = running.client.post("/predict", json={"texts": [GOOD] * 8}).json()
+    return any(one["version"] == "3" for one in answer["predictions"])
+
+
+def test_behind_a_login_and_with_keys_all_of_it_works(browser, running: Running, locked: Locked):
+    page = browser.new_page()
+    page.set_default_timeout(SLOW_MS)
+    page.goto(locked.console.url)  # by way of the provider
+    expect(page).to_have_url(f"{locked.console.url}/")
+    expect(page.locator("#banner")).to_contain_text("check OBSERVA_CONSOLE_KEY_FILE", timeout=SLOW_MS)
+    locked.hand_over_keys()
+    wait_until(lambda: page.input_value("#model input") == MODEL, "the model is known")
+    predict(page, GOOD)
+    expect(page.locator("#answer")).to_have_text("positive", timeout=SLOW_MS)
+    page.click("#right")
+    expect(page.locator("#judged")).to_contain_text("Right was positive", timeout=SLOW_MS)
+
+    bury(running, "it has no key")
+    tab(page, "Streams")
+    expect(page.locator("#readers")).to_contain_text("workers", timeout=SLOW_MS)
+    expect(page.locator("#dead")).to_contain_text("it has no key", timeout=SLOW_MS)
+    send_again(page)
+    expect(page.locator("#redriven")).to_contain_text("Only an administrator", timeout=SLOW_MS)
+
+    locked.claims.write_text('{"groups": ["staff", "admins"]}')
+    page.click("#logout")
+    expect(page.locator("body")).to_contain_text("You are logged out")
+    page.click("a")
+    tab(page, "Streams")
+    send_again(page)
+    expect(page.locator("#redriven")).to_contain_text("on the log again", timeout=SLOW_MS)
+    page.close()
+
+
+def send_again(page: Page) -> None:
+    wait_until(lambda: page.input_value("#letter input") != "", "the letter can be chosen")
+    page.click("#redrive")
 
 
 def test_no_log_of_any_service_holds_a_text(page, running: Running):

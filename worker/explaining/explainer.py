@@ -25,10 +25,9 @@ from worker.explaining.metrics import DURATION, EXPLANATIONS
 from worker.explaining.settings import ExplainerSettings
 from worker.explaining.versions import Versions
 
-ABANDONED_MS: Final = 120_000  # an entry held this long by another explainer is taken over
 STALE_MS: Final = 120_000  # nobody waits for an explanation any more
 MOST_DELIVERIES: Final = 2
-TELL_S: Final = 0.3  # between two notes of progress
+TELL_S: Final = 0.3  # between two notes of progress, which also say that the text is still being worked on
 PASSING: Final = (RedisError, OSError, WrongKeyTypeError)
 
 log = logging.getLogger(__name__)
@@ -70,12 +69,14 @@ class Explainer:
         return [Tag(name, shard) for name in sorted(names) for shard in range(self._settings.shards)]
 
     async def _read_forever(self, tag: Tag) -> None:
-        backoff, ready = Backoff(), False
+        backoff, ready, looked_s = Backoff(), False, 0.0
         while True:
             try:
                 if not ready:
                     await self._explanations.ensure_group(tag)
+                if time.monotonic() - looked_s > self._settings.explainer_claim_ms / 2000:
                     await self._take_over(tag)
+                    looked_s = time.monotonic()
                 answer: Any = await self._redis.xreadgroup(
                     EXPLAINERS, self.name, {tag.explain: ">"}, count=1, block=BLOCK_MS
                 )
@@ -94,7 +95,7 @@ class Explainer:
     async def _take_over(self, tag: Tag) -> None:
         """Finish what an explainer left behind that died; what has killed one is given up."""
         _, entries, *_ = await self._redis.xautoclaim(
-            tag.explain, EXPLAINERS, self.name, min_idle_time=ABANDONED_MS, count=16
+            tag.explain, EXPLAINERS, self.name, min_idle_time=self._settings.explainer_claim_ms, count=1
         )
         for entry_id, fields in entries:
             found: Any = await self._redis.xpending_range(tag.explain, EXPLAINERS, entry_id, entry_id, 1)
@@ -110,7 +111,7 @@ class Explainer:
             return
         try:
             request = ExplainRequest.from_fields(fields)
-            document, event = await self._explain(tag, request)
+            document, event = await self._explain(tag, entry_id, request)
         except (ModelRefusedError, StoreError) as error:
             log.warning("a version cannot be explained: %s", error)
             await self._fail(tag, entry_id, fields, "version_unavailable")
@@ -125,18 +126,18 @@ class Explainer:
             EXPLANATIONS.labels(tag.model, "done").inc()
             await self._finish(tag, entry_id, event, document)
 
-    async def _explain(self, tag: Tag, request: ExplainRequest) -> tuple[dict[str, Any], Explained]:
+    async def _explain(self, tag: Tag, entry_id: str, request: ExplainRequest) -> tuple[dict[str, Any], Explained]:
         began = time.perf_counter()
         loop = asyncio.get_running_loop()
         progress = _Progress()
-        async with self._turn:
-            telling = asyncio.create_task(self._tell(tag, request.id, progress))
-            try:
+        telling = asyncio.create_task(self._tell(tag, entry_id, request.id, progress))
+        try:
+            async with self._turn:
                 work = partial(self._explain_in_thread, tag.model, request, progress.set)
                 found = await loop.run_in_executor(self._thread, work)
-            finally:
-                telling.cancel()
-                await asyncio.gather(telling, return_exceptions=True)
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
         elapsed_ms = round((time.perf_counter() - began) * 1000, 1)
         DURATION.labels(tag.model).observe(elapsed_ms / 1000)
         document = {
@@ -162,10 +163,12 @@ class Explainer:
         version = self._versions.get(model, request.version)
         return version.explain(request.text, self._settings.explainer_evaluations, tick)
 
-    async def _tell(self, tag: Tag, explanation: str, progress: "_Progress") -> None:
+    async def _tell(self, tag: Tag, entry_id: str, explanation: str, progress: "_Progress") -> None:
+        """Say how far it is, and that it is still ours: what is idle for long is taken over by others."""
         while True:
             await asyncio.sleep(TELL_S)
             with suppress(*PASSING):
+                await self._redis.xclaim(tag.explain, EXPLAINERS, self.name, 0, [entry_id], justid=True)
                 await self._explanations.tell_progress(tag, explanation, progress.share)
 
     async def _fail(self, tag: Tag, entry_id: str, fields: Any, code: str) -> None:
