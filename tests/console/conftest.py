@@ -1,8 +1,8 @@
 """A running system with a console before it, and a real browser."""
 
-import asyncio
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -11,9 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from redis.asyncio import Redis
 
-from broker.access import create_key
 from broker.manifest import Pointer, read_manifest
 from tests.live.services import ROOT, SHIPPED, Process, Services
 from tests.servers import RedisServer, free_port, wait_until
@@ -131,11 +129,11 @@ class Locked:
             file.write_text(key)
 
 
-async def _make_keys(url: str) -> list[str]:
-    """Return the keys that the console needs, as ``just keys create NAME`` prints them."""
-    async with Redis.from_url(url) as redis:
-        scopes = ("predict", "feedback"), ("admin",)
-        return [(await create_key(redis, f"console-{at}", wanted, None))[1] for at, wanted in enumerate(scopes)]
+def _make_key(url: str, caller: str, scopes: str) -> str:
+    """Make an API key as a person does; return it."""
+    command = [sys.executable, "-m", "cli", "keys", "create", caller, "--scopes", scopes]
+    environment = os.environ | {"OBSERVA_REDIS_URL": url}
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.fixture
@@ -148,7 +146,8 @@ def locked(running: Running, tmp_path: Path) -> Iterator[Locked]:
     port, provided = free_port(), free_port()
     back = f"http://127.0.0.1:{port}/login/callback"
     command = [sys.executable, "-m", "tests.console.provider", str(provided), back, str(files[2])]
-    keys = dict(zip(files, asyncio.run(_make_keys(running.services.server.url)), strict=False))
+    url = running.services.server.url
+    keys = {files[0]: _make_key(url, "console", "predict,feedback"), files[1]: _make_key(url, "console-admin", "admin")}
     provider = Process(command, provided, {"PYTHONPATH": str(ROOT)}, tmp_path / "provider.log")
     gateway = running.services.gateway(ready=False, OBSERVA_GATEWAY_AUTH="keys")
     settings = {
