@@ -47,4 +47,3 @@ def test_what_an_explainer_left_when_it_was_killed_another_finishes(services: Se
         assert look.xlen(TAG.explain) == 0
         assert look.xpending(TAG.explain, EXPLAINERS)["pending"] == 0
         assert second.alive
-
