@@ -50,7 +50,7 @@ class Gateway:
     """The gateway's HTTP interface."""
 
     def __init__(self, settings: CliSettings, http: httpx.AsyncClient) -> None:
-        self._url = settings.gateway_url
+        self._url = settings.gateway
         self._http = http
 
     async def get(self, path: str) -> dict[str, Any]:
@@ -141,7 +141,7 @@ class Gateway:
 @asynccontextmanager
 async def connected(settings: CliSettings) -> AsyncIterator[Gateway]:
     """Hold connections to the gateway while a command runs."""
-    async with client(settings.gateway_url, settings.gateway_timeout_s) as http:
+    async with client(settings.gateway, settings.gateway_timeout_s) as http:
         if settings.api_key_file is not None:
             http.headers["Authorization"] = f"Bearer {settings.api_key_file.read_text().strip()}"
         yield Gateway(settings, http)

@@ -43,8 +43,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 async def run(args: argparse.Namespace, settings: CliSettings) -> int:
     """Play, show, explain, remove; 0 when an alarm fired, 1 otherwise."""
     texts = read_texts(args.texts)
-    async with opened(settings) as redis, client(settings.monitor_url, 5.0) as http:
-        monitor = Monitor(http, settings.monitor_url)
+    async with opened(settings) as redis, client(settings.monitor, 5.0) as http:
+        monitor = Monitor(http, settings.monitor)
         await monitor.check()
         _end_tidily()
         async with stage(redis, settings, monitor):

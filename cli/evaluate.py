@@ -52,11 +52,11 @@ async def run(args: argparse.Namespace, settings: CliSettings) -> int:
             outcomes, call_ms = await sender.send_all(file.rows, args.concurrency, advance)
         duration_s = time.monotonic() - began
     scores = score([(each.row.label, each.prediction["label"]) for each in outcomes if each.prediction], labels)
-    monitor = await counted(settings.monitor_url, model, run_id, scores.count)
+    monitor = await counted(settings.monitor, model, run_id, scores.count)
     card = Scorecard(run_id, model, file, outcomes, scores, call_ms, duration_s, monitor)
     write_metrics(args.output, card.document())
     print("\n".join([*card.lines(), "", f"run {run_id}, kept in {args.output}"]))
-    _compare(scores, monitor, settings.monitor_url)
+    _compare(scores, monitor, settings.monitor)
     return int(bool(card.failed))
 
 

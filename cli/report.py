@@ -49,7 +49,7 @@ async def run(args: argparse.Namespace, settings: CliSettings) -> int:
     files = [args.output / f"{model}.json", args.output / f"{model}.html"]
     for file in files:
         make_room(file)
-    monitored = await _monitored(settings.monitor_url, model)
+    monitored = await _monitored(settings.monitor, model)
     async with opened(settings) as redis:
         document = await _document(redis, settings, model, args.since, monitored)
     write_metrics(files[0], document)

@@ -131,7 +131,7 @@ def make_room(path: Path) -> None:
 
 
 def write_metrics(path: Path, document: dict[str, Any]) -> None:
-    """Replace *path* by *document*, whole or not at all.
+    """Replace *path* by *document*, whole or not at all; what the trainer wrote there of its models stays.
 
     Raises:
         ObservaError: the place cannot be written to.
@@ -139,7 +139,16 @@ def write_metrics(path: Path, document: dict[str, Any]) -> None:
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        unfinished.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        models = orjson.loads(path.read_bytes()).get("models") if path.exists() else None
+    except (OSError, ValueError, AttributeError):
+        models = None
+    try:
+        unfinished.write_bytes(
+            orjson.dumps(
+                document | ({"models": models} if models else {}),
+                option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE,
+            )
+        )
         unfinished.replace(path)
     except OSError as error:
         raise ObservaError(f"{path}: {error.strerror}; choose another place with --output") from None

@@ -23,11 +23,27 @@ def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+Url = Annotated[str, AfterValidator(_http_url)]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
 class CliSettings(BrokerSettings):
     """The variables that the services read, so that a command finds what they use, and two addresses."""
 
-    gateway_url: Annotated[str, AfterValidator(_http_url)] = "http://127.0.0.1:8000"
+    gateway_url: Url | None = None  # unset: on this machine, at the port of `just up`
+    gateway_port: Port = 8000
     api_key_file: FilePath | None = None  # holds the key for a gateway that asks for one
-    monitor_url: Annotated[str, AfterValidator(_http_url)] = "http://127.0.0.1:8001"
+    monitor_url: Url | None = None  # as above
+    monitor_port: Port = 8001
     retrain_on: Annotated[tuple[Literal["accuracy", "drift"], ...], NoDecode, BeforeValidator(_split)] = ()
     gateway_timeout_s: Annotated[float, Field(gt=0, le=600)] = 60  # longer than the gateway itself waits
+
+    @property
+    def gateway(self) -> str:
+        """The gateway's address."""
+        return self.gateway_url or f"http://127.0.0.1:{self.gateway_port}"
+
+    @property
+    def monitor(self) -> str:
+        """The monitor's address."""
+        return self.monitor_url or f"http://127.0.0.1:{self.monitor_port}"

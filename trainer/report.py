@@ -1,4 +1,4 @@
-"""The metrics of every model, beside each other: reports/metrics.json."""
+"""The metrics of every model: models/metrics.json, and beside the last evaluation in reports/metrics.json."""
 
 import json
 from typing import Final
@@ -7,7 +7,8 @@ from trainer.data import DataError
 from trainer.settings import ROOT, TrainerSettings
 from trainer.stages import METRICS
 
-REPORT: Final = ROOT / "reports" / "metrics.json"
+SHIPPED: Final = ROOT / "models" / "metrics.json"
+REPORT: Final = ROOT / "reports" / "metrics.json"  # where `just evaluate` leaves what it found
 DECIMALS: Final = 6
 
 
@@ -25,5 +26,7 @@ def write(settings: TrainerSettings) -> None:
         name: {metric: round(value, DECIMALS) for metric, value in sorted(metrics.items())}
         for name, metrics in sorted(found.items())
     }
+    SHIPPED.write_text(json.dumps(rounded, indent=2) + "\n", encoding="utf-8")
+    evaluation = json.loads(REPORT.read_bytes()) if REPORT.exists() else {}
     REPORT.parent.mkdir(exist_ok=True)
-    REPORT.write_text(json.dumps(rounded, indent=2) + "\n", encoding="utf-8")
+    REPORT.write_text(json.dumps(evaluation | {"models": rounded}, indent=2) + "\n", encoding="utf-8")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cli.labelled import LabelledText
+from cli.scorecard import write_metrics
 from cli.sending import BYTES_PER_CALL, TEXTS_PER_CALL, calls_of
 from tests.cli.commands import Just
 from tests.cli.stub_gateway import StubGateway, right_answer
@@ -194,3 +195,13 @@ def test_the_example_file_can_be_evaluated(just: Just, tmp_path: Path) -> None:
     status, out, err = just("evaluate", "examples/test.json", "--output", str(tmp_path / "m.json"))
     assert (status, err) == (0, "")
     assert "60 of 60 texts answered" in out
+
+
+def test_what_the_trainer_wrote_of_its_models_stays(tmp_path):
+    file = tmp_path / "metrics.json"
+    file.write_text('{"run_id": "old", "models": {"sentiment": {"accuracy": 0.87}}}')
+    write_metrics(file, {"run_id": "new"})
+    assert json.loads(file.read_text()) == {"run_id": "new", "models": {"sentiment": {"accuracy": 0.87}}}
+    file.write_text("no JSON")
+    write_metrics(file, {"run_id": "new"})
+    assert json.loads(file.read_text()) == {"run_id": "new"}

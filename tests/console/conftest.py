@@ -184,11 +184,18 @@ def browser() -> Iterator[object]:
         browser.close()
 
 
-@pytest.fixture
-def page(browser, running):
-    """The console in a tab of its own; whatever the page complains of, or asks of another host, fails the test."""
+@pytest.fixture(scope="module")
+def visits(browser) -> Iterator[object]:
+    """What all tabs share: the scripts of the page are fetched once."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    page = context.new_page()
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(visits, running):
+    """The console in a tab of its own; whatever the page complains of, or asks of another host, fails the test."""
+    page = visits.new_page()
     page.set_default_timeout(20_000)
     complaints, asked = [], []
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -197,6 +204,6 @@ def page(browser, running):
     page.wait_for_selector("#model input")
     page.wait_for_function("document.querySelector('#model input').value !== ''")
     yield page
-    context.close()
+    page.close()
     assert complaints == []
     assert [url for url in asked if not url.startswith((running.console.url, "data:", "blob:"))] == []

@@ -231,6 +231,7 @@ def test_behind_a_login_and_with_keys_all_of_it_works(browser, running: Running,
     page.click("#logout")
     expect(page.locator("body")).to_contain_text("You are logged out")
     page.click("a")
+    wait_until(lambda: page.locator("#model input").count() and page.input_value("#model input"), "the page is back")
     tab(page, "Streams")
     send_again(page)
     expect(page.locator("#redriven")).to_contain_text("on the log again", timeout=SLOW_MS)

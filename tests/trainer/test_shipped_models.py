@@ -18,7 +18,7 @@ from trainer.verify import INVARIANCE_LIMIT
 
 MODELS = Path(__file__).parents[2] / "models"
 SHIPPED = ("sentiment", "sentiment-linear", "topics")
-REPORT = MODELS.parent / "reports" / "metrics.json"
+REPORT = MODELS / "metrics.json"
 TEXTS = st.lists(st.text(st.characters(codec="utf-8"), max_size=200), min_size=2, max_size=6)
 
 shipped = pytest.mark.parametrize("name", SHIPPED)

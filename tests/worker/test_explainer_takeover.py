@@ -30,9 +30,10 @@ def services(own_server: RedisServer, tmp_path: Path) -> Iterator[Services]:
 
 
 def test_what_an_explainer_left_when_it_was_killed_another_finishes(services: Services) -> None:
-    services.worker("worker")
+    services.worker("worker", wait=False)
+    gateway = services.gateway(ready=False)
     first = services.explainer()
-    gateway = services.gateway()
+    gateway.wait("/readyz")
     with httpx.Client(base_url=gateway.url, timeout=30) as client, Redis(port=services.server.port) as look:
         asked = client.post("/v1/explanations", json={"text": LONG, "model": MODEL, "version": "1"})
         assert asked.status_code == 202
