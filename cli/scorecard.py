@@ -142,13 +142,10 @@ def write_metrics(path: Path, document: dict[str, Any]) -> None:
         models = orjson.loads(path.read_bytes()).get("models") if path.exists() else None
     except (OSError, ValueError, AttributeError):
         models = None
+    kept = {"models": models} if models else {}
+    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     try:
-        unfinished.write_bytes(
-            orjson.dumps(
-                document | ({"models": models} if models else {}),
-                option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE,
-            )
-        )
+        unfinished.write_bytes(orjson.dumps(document | kept, option=options))
         unfinished.replace(path)
     except OSError as error:
         raise ObservaError(f"{path}: {error.strerror}; choose another place with --output") from None
