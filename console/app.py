@@ -81,6 +81,7 @@ def main() -> None:
         settings = load_settings(ConsoleSettings)
         settings.key()
         settings.key(admin=True)
+        settings.oidc_secret()
         listener = listen(settings)
         app = create_app(settings)
     except ObservaError as error:

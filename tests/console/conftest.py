@@ -11,12 +11,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+from redis import Redis
 
 from broker.manifest import Pointer, read_manifest
+from broker.streams import PredictionId, Tag
 from tests.live.services import ROOT, SHIPPED, Process, Services
 from tests.servers import RedisServer, free_port, wait_until
 
 MODEL = "sentiment-linear"
+TAG = Tag(MODEL)
 GOOD, BAD = "a wonderful, funny and charming film", "a dull, boring waste of time"
 BROWSER = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
@@ -56,6 +59,14 @@ class Running:
         """Return the number of labels that the monitor has counted."""
         report = httpx.get(f"{self.monitor.url}/report/{MODEL}").json()
         return int(report["versions"]["1"]["accuracy"]["all"]["count"]) if report.get("versions") else 0
+
+
+def bury(running: Running, why: str) -> None:
+    known = str(PredictionId.new(TAG))
+    letter = {"schema_version": "1", "id": known, "entry_id": "1-1", "reason": "crashed", "detail": why}
+    entry = f'["id","{known}","text","{GOOD}"]'
+    with Redis(port=running.services.server.port) as look:
+        look.xadd(TAG.dead, {**letter, "deliveries": "3", "worker": "w", "entry": entry})
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,10 @@ import re
 from playwright.sync_api import Page, expect
 from redis import Redis
 
-from broker.streams import PredictionId, Tag
-from tests.console.conftest import BAD, GOOD, MODEL, Locked, Running
+from broker.streams import PredictionId
+from tests.console.conftest import BAD, GOOD, MODEL, TAG, Locked, Running, bury
 from tests.servers import wait_until
 
-TAG = Tag(MODEL)
 SLOW_MS = 20_000
 
 
@@ -138,14 +137,6 @@ def test_without_gateway_or_monitor_the_page_says_so_and_recovers(page, running:
     running.gateway.wait("/readyz")
     predict(page, GOOD)
     expect(page.locator("#answer")).to_have_text("positive", timeout=SLOW_MS)
-
-
-def bury(running: Running, why: str) -> None:
-    known = str(PredictionId.new(TAG))
-    letter = {"schema_version": "1", "id": known, "entry_id": "1-1", "reason": "crashed", "detail": why}
-    entry = f'["id","{known}","text","{GOOD}"]'
-    with Redis(port=running.services.server.port) as look:
-        look.xadd(TAG.dead, {**letter, "deliveries": "3", "worker": "w", "entry": entry})
 
 
 def test_a_dead_letter_is_shown_and_sent_again(page, running: Running):
