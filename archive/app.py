@@ -23,6 +23,7 @@ from archive.settings import ArchiveSettings
 from broker.archiving import ArchiveWriter
 from broker.connection import check_server, connect
 from broker.errors import ObservaError, SettingsError
+from broker.listening import listen
 from broker.logs import log_to_stderr
 from broker.settings import load_settings
 
@@ -73,7 +74,7 @@ async def serve(settings: ArchiveSettings, archive: ArchiveWriter) -> None:
         ObservaError: what only a person can put right.
 
     """
-    listener = _listen(settings)
+    listener = listen(settings.archive_host, settings.archive_port, "OBSERVA_ARCHIVE")
     redis = connect(settings, "archive")
     stop = asyncio.Event()
     try:
@@ -112,17 +113,6 @@ def application(archiver: Archiver) -> Starlette:
 def _said(waiting: dict[str, str]) -> str:
     reasons = ", ".join(sorted(set(waiting.values())))
     return f"the archive waits ({reasons}); nothing is lost while the log is kept" if waiting else "archiving"
-
-
-def _listen(settings: ArchiveSettings) -> socket.socket:
-    where = (settings.archive_host, settings.archive_port)
-    try:
-        family, *_ = socket.getaddrinfo(*where, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(where, family=family)
-    except OSError as error:
-        raise SettingsError(
-            f"cannot listen on {where[0]}:{where[1]} ({error.strerror}); stop what does, or set OBSERVA_ARCHIVE_PORT"
-        ) from error
 
 
 async def _close(listener: socket.socket, redis: Redis) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import socket
 import sys
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,8 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from broker.errors import ObservaError, SettingsError
+from broker.errors import ObservaError
+from broker.listening import listen
 from broker.logs import log_to_stderr
 from broker.settings import load_settings
 from console.calls import Calls
@@ -82,7 +82,7 @@ def main() -> None:
         settings.key()
         settings.key(admin=True)
         settings.oidc_secret()
-        listener = listen(settings)
+        listener = listen(settings.console_host, settings.console_port, "OBSERVA_CONSOLE")
         app = create_app(settings)
     except ObservaError as error:
         print(f"observa console: {error}", file=sys.stderr)  # noqa: T201 - for a person
@@ -92,20 +92,3 @@ def main() -> None:
         app, log_config=None, access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=2
     )
     uvicorn.Server(config).run(sockets=[listener])
-
-
-def listen(settings: ConsoleSettings) -> socket.socket:
-    """Take the port before anything else happens.
-
-    Raises:
-        SettingsError: the address cannot be had.
-
-    """
-    where = (settings.console_host, settings.console_port)
-    try:
-        family, *_ = socket.getaddrinfo(*where, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(where, family=family)
-    except OSError as error:
-        raise SettingsError(
-            f"cannot listen on {where[0]}:{where[1]} ({error.strerror}); stop what does, or set OBSERVA_CONSOLE_PORT"
-        ) from error

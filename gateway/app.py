@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import logging
-import os
 import socket
 import sys
 import time
@@ -24,6 +23,7 @@ from broker.access import read_keys
 from broker.connection import check_server, connect
 from broker.errors import BrokerUnavailableError, ObservaError, SettingsError
 from broker.groups import ensure_groups
+from broker.listening import listen
 from broker.logs import log_to_stderr
 from broker.settings import load_settings
 from broker.streams import Tag
@@ -162,28 +162,10 @@ def listen_everywhere(settings: GatewaySettings) -> list[socket.socket]:
     """
     if settings.internal_port == settings.gateway_port:  # requests are told apart by their port
         raise SettingsError("OBSERVA_GATEWAY_INTERNAL_PORT and OBSERVA_GATEWAY_PORT must differ")
-    listeners = [listen(settings.gateway_host, settings.gateway_port)]
+    listeners = [listen(settings.gateway_host, settings.gateway_port, "OBSERVA_GATEWAY")]
     if settings.internal_port is not None:
         listeners.append(listen(settings.gateway_internal_host, settings.internal_port, "OBSERVA_GATEWAY_INTERNAL"))
     return listeners
-
-
-def listen(host: str, port: int, named: str = "OBSERVA_GATEWAY") -> socket.socket:
-    """Return a listening socket, so that a port in use is found before anything else begins.
-
-    Raises:
-        SettingsError: the address cannot be used.
-
-    """
-    try:
-        return socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024
-        )
-    except OSError as error:
-        raise SettingsError(
-            f"cannot listen on {host} port {port} ({os.strerror(error.errno or 0)}); stop what uses it, "
-            f"or set {named}_HOST and {named}_PORT"
-        ) from error
 
 
 async def prepare(settings: GatewaySettings) -> None:

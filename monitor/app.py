@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import signal
-import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, NoReturn
@@ -19,7 +18,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from broker.connection import check_server, connect
-from broker.errors import BrokerUnavailableError, ObservaError, SettingsError
+from broker.errors import BrokerUnavailableError, ObservaError
+from broker.listening import listen
 from broker.logs import log_to_stderr
 from broker.settings import load_settings
 from monitor.asking import MODEL, Refused, asked, compared
@@ -61,7 +61,7 @@ async def serve(settings: MonitorSettings) -> None:
         ObservaError, ExceptionGroup of them: what only a person can put right.
 
     """
-    listener = listen(settings)
+    listener = listen(settings.monitor_host, settings.monitor_port, "OBSERVA_MONITOR")
     redis = connect(settings, "monitor")
     stop = asyncio.Event()
     try:
@@ -89,23 +89,6 @@ async def _watch(monitor: Monitor, server: uvicorn.Server, stop: asyncio.Event) 
     finally:
         stop.set()
         server.should_exit = True
-
-
-def listen(settings: MonitorSettings) -> socket.socket:
-    """Take the port before anything else happens.
-
-    Raises:
-        SettingsError: the address cannot be had.
-
-    """
-    where = f"{settings.monitor_host}:{settings.monitor_port}"
-    try:
-        family, *_ = socket.getaddrinfo(settings.monitor_host, settings.monitor_port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server((settings.monitor_host, settings.monitor_port), family=family)
-    except OSError as error:
-        raise SettingsError(
-            f"cannot listen on {where} ({error.strerror}); stop what does, or set OBSERVA_MONITOR_PORT"
-        ) from error
 
 
 def application(monitor: Monitor, comparisons: Comparisons) -> Starlette:

@@ -29,6 +29,8 @@ class Archiving:
         return all(self.lag(kind) == 0 for kind in ("requests", "results", "feedback"))
 
     def lag(self, kind: str) -> int | None:
+        if not self.client.exists(TAG.key(kind)):
+            return None
         groups = {group["name"]: group for group in self.client.xinfo_groups(TAG.key(kind))}
         return groups[b"archive"]["lag"] if b"archive" in groups else None
 

@@ -212,7 +212,7 @@ def test_a_port_in_use_is_one_line_and_exit_code_2(server: RedisServer, models: 
     with running(server, models) as first:
         code, line = Process(server, models, monitor_port=first.port).start().end()
     assert code == 2
-    assert line.startswith(f"observa monitor: cannot listen on 127.0.0.1:{first.port}")
+    assert line.startswith(f"observa monitor: cannot listen on 127.0.0.1 port {first.port}")
 
 
 def test_a_server_that_is_not_there_is_one_line_and_exit_code_2(server: RedisServer, models: Path) -> None:

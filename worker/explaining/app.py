@@ -5,7 +5,6 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -16,7 +15,8 @@ import uvicorn
 from prometheus_client import make_asgi_app
 
 from broker.connection import check_server, connect
-from broker.errors import ModelRefusedError, ObservaError, SettingsError, StoreError
+from broker.errors import ModelRefusedError, ObservaError, StoreError
+from broker.listening import listen
 from broker.logs import log_to_stderr
 from broker.settings import load_settings
 from worker.explaining.explainer import Explainer
@@ -59,7 +59,7 @@ async def serve(settings: ExplainerSettings) -> None:
         ObservaError: the server or the port cannot be used.
 
     """
-    listener = listen(settings)
+    listener = listen(settings.explainer_host, settings.explainer_port, "OBSERVA_EXPLAINER")
     redis = connect(settings, "explainer")
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -88,23 +88,6 @@ def warm_up(versions: Versions) -> None:
     except (ModelRefusedError, StoreError) as error:
         log.warning("not warm: %s", error)
     log.info("explainer is warm", extra={"seconds": round(time.perf_counter() - began, 1)})
-
-
-def listen(settings: ExplainerSettings) -> socket.socket:
-    """Take the port before anything else happens.
-
-    Raises:
-        SettingsError: the address cannot be had.
-
-    """
-    where = (settings.explainer_host, settings.explainer_port)
-    try:
-        family, *_ = socket.getaddrinfo(*where, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(where, family=family)
-    except OSError as error:
-        raise SettingsError(
-            f"cannot listen on {where[0]}:{where[1]} ({error.strerror}); stop what does, or set OBSERVA_EXPLAINER_PORT"
-        ) from error
 
 
 def application(explainer: Explainer) -> Any:
