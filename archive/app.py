@@ -1,11 +1,9 @@
 """The archiver: /metrics for Prometheus, /healthz for whoever runs it."""
 
 import asyncio
-import contextlib
 import signal
 import socket
 import sys
-from collections.abc import Iterator
 
 import orjson
 import uvicorn
@@ -23,17 +21,9 @@ from archive.settings import ArchiveSettings
 from broker.archiving import ArchiveWriter
 from broker.connection import check_server, connect
 from broker.errors import ObservaError, SettingsError
-from broker.listening import listen
+from broker.listening import Server, listen
 from broker.logs import log_to_stderr
 from broker.settings import load_settings
-
-
-class _Server(uvicorn.Server):
-    """Leaves the signals to us: what is held is written after the last request, and the exit code is 0."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def main() -> None:
@@ -87,7 +77,7 @@ async def serve(settings: ArchiveSettings, archive: ArchiveWriter) -> None:
 async def _serve(archiver: Archiver, listener: socket.socket, stop: asyncio.Event) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    server = _Server(uvicorn.Config(application(archiver), log_config=None, access_log=False, lifespan="off"))
+    server = Server(uvicorn.Config(application(archiver), log_config=None, access_log=False, lifespan="off"))
     answering = asyncio.create_task(server.serve(sockets=[listener]), name="http")
     try:
         await archiver.run(stop)

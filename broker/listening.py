@@ -1,7 +1,11 @@
-"""Take a port before anything else happens, so that one in use is found at once."""
+"""How a service answers HTTP beside its own work: a port taken before anything else happens, and no say in its end."""
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
 
 from broker.errors import SettingsError
 
@@ -21,3 +25,12 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
             f"cannot listen on {host} port {port} ({os.strerror(error.errno or 0)}); stop what uses it, "
             f"or set {setting}_HOST and {setting}_PORT"
         ) from error
+
+
+class Server(uvicorn.Server):
+    """Leaves the signals to the service: its work ends after the last request, and the exit code is 0."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield

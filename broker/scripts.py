@@ -1,6 +1,7 @@
 """The scripts that touch several keys of one tag in one step, and what their errors mean."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,14 @@ PRELUDE = "prelude.lua"  # its functions stand before every script
 WRONG_KEY = "WRONGKEY"
 
 
-class Scripts:
-    """The files of ``broker/lua`` as methods: ``await scripts("accept", keys, arguments)``."""
+class Script:
+    """One Lua file with the prelude before it; it is loaded again by itself where the server has forgotten it."""
 
-    def __init__(self, redis: Redis) -> None:
-        prelude = (FOLDER / PRELUDE).read_text()
-        self._scripts = {
-            path.stem: redis.register_script(prelude + path.read_text())
-            for path in FOLDER.glob("*.lua")
-            if path.name != PRELUDE
-        }
+    def __init__(self, redis: Redis, file: Path) -> None:
+        self._run: Any = redis.register_script(_text(file))
 
-    async def __call__(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        """Run one script; it is loaded again by itself where the server has forgotten it.
+    async def __call__(self, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        """Run it.
 
         Raises:
             WrongKeyTypeError: one of the keys holds another type; nothing was written.
@@ -34,7 +30,7 @@ class Scripts:
 
         """
         try:
-            return await self._scripts[name](keys=keys, args=arguments)
+            return await self._run(keys=keys, args=arguments)
         except ResponseError as error:
             _, marker, rest = str(error).partition(f"{WRONG_KEY} ")
             if not marker:
@@ -44,3 +40,22 @@ class Scripts:
                 f"{key} holds a {found.split()[0]} that Observa did not write; "
                 f"look at it, then run: just redis DEL '{key}'"
             ) from error
+
+
+class Scripts:
+    """The files of ``broker/lua`` by name: ``await scripts("accept", keys, arguments)``."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._scripts: dict[str, Script] = {}  # those that were called
+
+    async def __call__(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        """Run one script; raises what `Script` raises."""
+        if name not in self._scripts:
+            self._scripts[name] = Script(self._redis, FOLDER / f"{name}.lua")
+        return await self._scripts[name](keys, arguments)
+
+
+@cache
+def _text(file: Path) -> str:
+    return (FOLDER / PRELUDE).read_text() + file.read_text()

@@ -29,10 +29,8 @@ async def mirror(redis: Redis, model: str, pointer: Pointer, *, over: bool = Fal
 async def wanted(redis: Redis, model: str) -> Pointer | None:
     """Return what Redis says is wanted of *model*, or None while it says nothing that can be read."""
     found: Any = await redis.hgetall(versions_key(model))
-    fields = {name.decode(): value.decode() for name, value in found.items()}
-    if "live" not in fields:
-        return None
     try:
+        fields = {name.decode(): value.decode() for name, value in found.items()}
         return Pointer(
             version=fields["live"],
             generation=int(fields.get("generation", "1")),

@@ -104,6 +104,11 @@ class Calls:
         """Return the monitor's report of *model* with the time since *since*, such as ``1h``, step by step."""
         return await self._shared_report(f"/report/{model}?since={since}")
 
+    async def versions(self, model: str) -> list[str]:
+        """Return the versions of *model* that the monitor has met, shadows included."""
+        report = (await self.reports()).get(model, {})
+        return sorted({*report.get("versions", {}), *report.get("shadows", {})})
+
     async def compare(self, model: str, first: str, second: str, since: str) -> Document:
         """Return what the monitor says of two versions side by side; a long log takes it some seconds."""
         query = urlencode({"model": model, "a": first, "b": second, "since": since})

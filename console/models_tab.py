@@ -62,10 +62,9 @@ def _choices(calls: Calls) -> Any:
     async def choices(model: str, first: str, second: str) -> tuple[Any, Any]:
         """Offer the versions that the monitor has met; what is chosen stays."""
         try:
-            report = (await calls.reports()).get(model, {})
+            known = await calls.versions(model)
         except TroubleError:
             return gr.skip(), gr.skip()
-        known = sorted({*report.get("versions", {}), *report.get("shadows", {})})
         return (
             gr.update(choices=[LIVE, *known], value=first if first in known else LIVE),
             gr.update(choices=[TRIED, *known], value=second if second in known else TRIED),

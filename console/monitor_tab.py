@@ -34,10 +34,9 @@ def _versions(calls: Calls) -> Any:
     async def versions(model: str, version: str, beside: str) -> tuple[Any, Any]:
         """Offer the versions that the monitor has met; what is chosen stays."""
         try:
-            report = (await calls.reports()).get(model, {})
+            known = await calls.versions(model)
         except TroubleError:
             return gr.skip(), gr.skip()
-        known = sorted({*report.get("versions", {}), *report.get("shadows", {})})
         return (
             gr.update(choices=[LIVE, *known], value=version if version in {LIVE, *known} else LIVE),
             gr.update(choices=[NONE, *known], value=beside if beside in {NONE, *known} else NONE),

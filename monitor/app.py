@@ -1,10 +1,9 @@
 """The monitor: /metrics for Prometheus, /report for people and programs, /healthz for whoever runs it."""
 
 import asyncio
-import contextlib
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
 import orjson
@@ -19,7 +18,7 @@ from starlette.routing import Route
 
 from broker.connection import check_server, connect
 from broker.errors import BrokerUnavailableError, ObservaError
-from broker.listening import listen
+from broker.listening import Server, listen
 from broker.logs import log_to_stderr
 from broker.settings import load_settings
 from monitor.asking import MODEL, Refused, asked, compared
@@ -27,14 +26,6 @@ from monitor.comparing import Comparisons, OccupiedError
 from monitor.metrics import registry
 from monitor.monitor import Monitor
 from monitor.settings import MonitorSettings
-
-
-class _Server(uvicorn.Server):
-    """Leaves the signals to us: the last snapshot is written after the last request, and the exit code is 0."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def main() -> None:
@@ -69,7 +60,7 @@ async def serve(settings: MonitorSettings) -> None:
         monitor = Monitor(redis, settings)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        server = _Server(
+        server = Server(
             uvicorn.Config(
                 application(monitor, Comparisons(settings)), log_config=None, access_log=False, lifespan="off"
             )

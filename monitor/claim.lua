@@ -1,23 +1,14 @@
 -- Become the only monitor of this tag and return what the last one left.
 -- KEYS: monitor hash, results, feedback
 -- ARGV: owner
-local function kind(key) return redis.call('TYPE', key)['ok'] end
-for i, wanted in ipairs({'hash', 'stream', 'stream'}) do
-  local found = kind(KEYS[i])
-  if found ~= 'none' and found ~= wanted then
-    return redis.error_reply('WRONGKEY ' .. KEYS[i] .. ' ' .. found)
-  end
-end
+local wrong = wrong_type({hash = {[KEYS[1]] = true}, stream = {[KEYS[2]] = true, [KEYS[3]] = true}})
+if wrong then return wrong end
 
 -- How many entries are gone from the front of a stream: the place of its first entry.
 local function before_first(key)
-  if kind(key) == 'none' then return 0 end
-  local info, added, length = redis.call('XINFO', 'STREAM', key), 0, 0
-  for i = 1, #info, 2 do
-    if info[i] == 'entries-added' then added = info[i + 1] end
-    if info[i] == 'length' then length = info[i + 1] end
-  end
-  return added - length
+  if redis.call('EXISTS', key) == 0 then return 0 end
+  local stream = described(redis.call('XINFO', 'STREAM', key))
+  return stream['entries-added'] - stream['length']
 end
 
 local time = redis.call('TIME')

@@ -3,13 +3,12 @@
 -- ARGV: epoch, owner, born, state, results position, entries read, feedback position, entries read, most alerts kept,
 --       name of a checkpoint of this state (kept unless there is one of that name; empty: none), most checkpoints kept,
 --       number of the last alert, count of alerts, then per alert: count of strings, field and value strings
-local function kind(key) return redis.call('TYPE', key)['ok'] end
-for i, wanted in ipairs({'hash', 'string', 'stream', 'stream', 'stream', 'hash'}) do
-  local found = kind(KEYS[i])
-  if found ~= 'none' and found ~= wanted then
-    return redis.error_reply('WRONGKEY ' .. KEYS[i] .. ' ' .. found)
-  end
-end
+local wrong = wrong_type({
+  hash = {[KEYS[1]] = true, [KEYS[6]] = true},
+  string = {[KEYS[2]] = true},
+  stream = {[KEYS[3]] = true, [KEYS[4]] = true, [KEYS[5]] = true},
+})
+if wrong then return wrong end
 local born = redis.call('GET', KEYS[2]) or ''
 if born ~= ARGV[3] then return {'born', born} end
 local stored = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'alerts')
@@ -25,19 +24,10 @@ for number = last - count + 1, last do
   at = at + size + 1
 end
 
-local function older(a, b)
-  local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)$')
-  local b_ms, b_seq = string.match(b, '^(%d+)-(%d+)$')
-  if a_ms ~= b_ms then return tonumber(a_ms) < tonumber(b_ms) end
-  return tonumber(a_seq) < tonumber(b_seq)
-end
-
 -- How many entries were added up to *position*, where that is certain: at the end, and before the first entry left.
 local function place(key, position, read)
-  if kind(key) == 'none' then return read end
-  local info = redis.call('XINFO', 'STREAM', key)
-  local of = {}
-  for i = 1, #info, 2 do of[info[i]] = info[i + 1] end
+  if redis.call('EXISTS', key) == 0 then return read end
+  local of = described(redis.call('XINFO', 'STREAM', key))
   if of['length'] == 0 or not older(position, of['last-generated-id']) then return of['entries-added'] end
   local first = of['first-entry']
   if first and older(position, first[1]) then return of['entries-added'] - of['length'] end

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
-from broker.errors import ObservaError, WrongKeyTypeError
+from broker.errors import ObservaError
 from broker.events import Alert
+from broker.scripts import Script
 from broker.streams import Tag
 from monitor.state import State
 
@@ -70,8 +70,8 @@ class Snapshots:
         self._period_ms = checkpoint_h * HOUR_MS
         self._checkpoint = ""  # the last one that was offered
         self._epoch = 0
-        self._claim: Any = redis.register_script((_HERE / "claim.lua").read_text())
-        self._write: Any = redis.register_script((_HERE / "snapshot.lua").read_text())
+        self._claim = Script(redis, _HERE / "claim.lua")
+        self._write = Script(redis, _HERE / "snapshot.lua")
 
     @property
     def key(self) -> str:
@@ -86,7 +86,7 @@ class Snapshots:
 
         """
         keys = [self.key, self._tag.results, self._tag.feedback]
-        epoch, born, state, *starts = await _call(self._claim, keys, [self._owner])
+        epoch, born, state, *starts = await self._claim(keys, [self._owner])
         self._epoch = int(epoch)
         return Claimed(self._epoch, born.decode() if born else None, state, (int(starts[0]), int(starts[1])))
 
@@ -111,7 +111,7 @@ class Snapshots:
             flat += [len(strings), *strings]
         arguments = [self._epoch, self._owner, born, state.encode(), *at, ALERTS_KEPT, *checkpoint]
         arguments += [state.alerts, len(alerts), *flat]
-        outcome, *rest = await _call(self._write, keys, arguments)
+        outcome, *rest = await self._write(keys, arguments)
         match outcome:
             case b"born":
                 raise OtherLogError
@@ -122,16 +122,3 @@ class Snapshots:
         for fold, place in zip(state.folds, rest, strict=True):
             fold.gap += max(0, int(place) - fold.entries_read)
             fold.entries_read = int(place)
-
-
-async def _call(script: Any, keys: Sequence[str], arguments: Sequence[Any]) -> list[Any]:
-    try:
-        return list(await script(keys=keys, args=arguments))
-    except ResponseError as error:
-        _, marker, rest = str(error).partition("WRONGKEY ")
-        if not marker:
-            raise
-        key, _, found = rest.partition(" ")
-        raise WrongKeyTypeError(
-            f"{key} holds a {found.split()[0]} that Observa did not write; look at it, then run: just redis DEL '{key}'"
-        ) from error

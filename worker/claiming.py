@@ -12,7 +12,7 @@ from worker.handler import sort_out
 from worker.metrics import REDELIVERIES
 from worker.serving import Serving
 from worker.speed import LOOK_MS
-from worker.trouble import PASSING, Trouble
+from worker.trouble import Trouble
 
 
 class Claimer:
@@ -31,12 +31,8 @@ class Claimer:
         while not self._stopping.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), most_s * random.uniform(0.5, 1))
-            try:
+            with self._trouble.waited_out():
                 await self._look()
-            except PASSING as error:
-                self._trouble.met(error)
-            else:
-                self._trouble.over()
 
     async def _look(self) -> None:
         after: str | None = None

@@ -11,7 +11,7 @@ from broker.errors import ModelRefusedError
 from worker.loading import Loading
 from worker.models import Served
 from worker.speed import Speed
-from worker.trouble import PASSING, Trouble
+from worker.trouble import Trouble
 
 LOOK_S: Final = 10.0  # between two looks at the store; a message on the control stream makes it sooner
 AGAIN_S: Final = 60.0  # before a model that was refused is tried again
@@ -34,12 +34,8 @@ class Discovery:
         """Look, over and over."""
         while True:
             self._hurry.clear()
-            try:
+            with self._trouble.waited_out():
                 await self._look()
-            except PASSING as error:
-                self._trouble.met(error)
-            else:
-                self._trouble.over()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), LOOK_S)
 

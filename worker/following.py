@@ -73,15 +73,11 @@ class Follower:
         """Look at the pointer, over and over, and do what it says."""
         while True:
             self._hurry.clear()
-            try:
+            with self._trouble.waited_out():
                 if self._released:
                     await self._loading.give_back()
                     self._released = False
                 await self.look()
-            except PASSING as error:
-                self._trouble.met(error)
-            else:
-                self._trouble.over()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), LOOK_S)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
 
 from redis.asyncio import Redis
 
@@ -11,11 +10,11 @@ from broker.connection import Clock
 from broker.janitor import keep_house
 from broker.manifest import Pointer
 from broker.settings import BrokerSettings
-from broker.streams import Tag, versions_key
-from broker.versions import mirror
+from broker.streams import Tag
+from broker.versions import mirror, wanted
 from worker.following import Follower
 from worker.models import Loaded
-from worker.trouble import PASSING, Trouble
+from worker.trouble import Trouble
 
 HOUSE_S = 2
 
@@ -34,13 +33,9 @@ class Announcer:
         """Announce, over and over."""
         trouble = Trouble("announcing", self.follower.served.name)
         while True:
-            try:
+            with trouble.waited_out():
                 await self.clock.sync(self.redis)
                 await self.announce()
-            except PASSING as error:
-                trouble.met(error)
-            else:
-                trouble.over()
             await asyncio.sleep(EVERY_S)
 
     async def announce(self, *, leaving: bool = False) -> None:
@@ -63,9 +58,9 @@ class Announcer:
         await announce(self.redis, served.name, announcement)
 
     async def _mirror(self, model: str, pointer: Pointer) -> None:
-        known: Any = await self.redis.hget(versions_key(model), "generation")
-        if known is None or int(known) < pointer.generation:
-            await mirror(self.redis, model, pointer)
+        known = await wanted(self.redis, model)
+        if known is None or known.generation < pointer.generation:
+            await mirror(self.redis, model, pointer, over=known is None)
 
 
 async def keep_house_often(redis: Redis, settings: BrokerSettings, tag: Tag, worker: str) -> None:
@@ -73,12 +68,8 @@ async def keep_house_often(redis: Redis, settings: BrokerSettings, tag: Tag, wor
     trouble = Trouble("housekeeping", tag.model)
     while True:
         await asyncio.sleep(HOUSE_S)
-        try:
+        with trouble.waited_out():
             await keep_house(redis, settings, tag, worker)
-        except PASSING as error:
-            trouble.met(error)
-        else:
-            trouble.over()
 
 
 def _described(loaded: Loaded) -> ServedVersion:

@@ -18,7 +18,7 @@ from worker.loading import Ready
 from worker.metrics import SHADOW_RUNNING
 from worker.serving import Means
 from worker.shadow import Shadow
-from worker.trouble import PASSING, Trouble
+from worker.trouble import Trouble
 
 AGAIN_S: Final = 60.0  # before a version that was refused is tried again
 
@@ -56,12 +56,8 @@ class Shadowing:
         trouble = Trouble("shadowing", self.model)
         try:
             while True:
-                try:
+                with trouble.waited_out():
                     await self.look()
-                except PASSING as error:
-                    trouble.met(error)
-                else:
-                    trouble.over()
                 await asyncio.sleep(EVERY_S)
         finally:
             for version in list(self._running):

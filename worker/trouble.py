@@ -2,6 +2,8 @@
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from redis.exceptions import RedisError
@@ -23,6 +25,16 @@ class Trouble:
         self._model = model
         self._kind = ""
         self._said_at = 0.0
+
+    @contextmanager
+    def waited_out(self) -> Iterator[None]:
+        """Let what may pass end the block, and no more than that; a block that ends well says that it is over."""
+        try:
+            yield
+        except PASSING as error:
+            self.met(error)
+        else:
+            self.over()
 
     def met(self, error: BaseException) -> None:
         """Count *error*; log it where it is another than before, or a minute has passed."""

@@ -8,19 +8,6 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 'lease' end
 if redis.call('GET', KEYS[2]) ~= ARGV[2] then return 'born' end
 if redis.call('EXISTS', KEYS[3]) == 0 then return 'group' end
 
-local function described(flat)
-  local of = {}
-  for position = 1, #flat, 2 do of[flat[position]] = flat[position + 1] end
-  return of
-end
-
-local function older(a, b)
-  local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)$')
-  local b_ms, b_seq = string.match(b, '^(%d+)-(%d+)$')
-  if a_ms ~= b_ms then return tonumber(a_ms) < tonumber(b_ms) end
-  return tonumber(a_seq) < tonumber(b_seq)
-end
-
 local group
 for _, info in ipairs(redis.call('XINFO', 'GROUPS', KEYS[3])) do
   local found = described(info)

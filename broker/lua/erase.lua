@@ -6,19 +6,6 @@
 local wrong = wrong_type({stream = {[KEYS[1]] = true}})
 if wrong then return wrong end
 
-local function older(a, b)
-  local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)$')
-  local b_ms, b_seq = string.match(b, '^(%d+)-(%d+)$')
-  if a_ms ~= b_ms then return tonumber(a_ms) < tonumber(b_ms) end
-  return tonumber(a_seq) < tonumber(b_seq)
-end
-
-local function described(flat)
-  local of = {}
-  for position = 1, #flat, 2 do of[flat[position]] = flat[position + 1] end
-  return of
-end
-
 -- Move the readers' group over a mark that nobody else has read; nothing else may be waiting before it.
 local function mark(entry)
   if described(redis.call('XINFO', 'STREAM', KEYS[1]))['last-generated-id'] ~= entry then return end

@@ -16,3 +16,17 @@ local function keep(key, seconds)
   if redis.call('EXPIRE', key, seconds, 'NX') == 0 then redis.call('EXPIRE', key, seconds, 'GT') end
 end
 
+-- Return the table of a flat reply of names and values, as XINFO gives one.
+local function described(flat)
+  local of = {}
+  for position = 1, #flat, 2 do of[flat[position]] = flat[position + 1] end
+  return of
+end
+
+-- Return whether entry id *a* came before *b*.
+local function older(a, b)
+  local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)$')
+  local b_ms, b_seq = string.match(b, '^(%d+)-(%d+)$')
+  if a_ms ~= b_ms then return tonumber(a_ms) < tonumber(b_ms) end
+  return tonumber(a_seq) < tonumber(b_seq)
+end

@@ -5,24 +5,6 @@ local PAGE = 100
 local wrong = wrong_type({stream = {[KEYS[1]] = true}, hash = {[KEYS[2]] = true}})
 if wrong then return wrong end
 
-local function described(flat)
-  local of = {}
-  for position = 1, #flat, 2 do of[flat[position]] = flat[position + 1] end
-  return of
-end
-
-local function parts(id)
-  local ms, sequence = string.match(id, '^(%d+)-(%d+)$')
-  return tonumber(ms), tonumber(sequence)
-end
-
-local function older(a, b)
-  local a_ms, a_sequence = parts(a)
-  local b_ms, b_sequence = parts(b)
-  if a_ms ~= b_ms then return a_ms < b_ms end
-  return a_sequence < b_sequence
-end
-
 local function count_between(after, before)
   local count, page = 0, nil
   repeat

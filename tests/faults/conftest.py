@@ -1,18 +1,14 @@
 """The tests of what Observa guarantees when parts fail. `just faults` runs their long form."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from redis import Redis
 
-from tests.live.services import Services, make_model
-from tests.servers import RedisServer
+from tests.live.conftest import look, services  # noqa: F401 fixtures
 
 LONG = os.environ.get("FAULTS_LONG") == "1"
-MODEL = "strange"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -48,20 +44,3 @@ def trial(request: pytest.FixtureRequest) -> Trial:
     chosen = Trial(request.node.name, int(os.environ.get("FAULTS_SEED", "1")))
     print(f"seed {chosen.seed}")
     return chosen
-
-
-@pytest.fixture
-def services(own_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    """A server and a store with one model; entries of a dead worker are taken over after a second."""
-    services = Services(own_server, tmp_path_factory.mktemp("services"), claim_ms=1000, model=MODEL)
-    make_model(services.models, MODEL)
-    yield services
-    services.stop()
-
-
-@pytest.fixture
-def look(own_server: RedisServer) -> Iterator[Redis]:
-    """What a person with redis-cli sees."""
-    client = Redis(port=own_server.port, protocol=2)
-    yield client
-    client.close()

@@ -1,7 +1,9 @@
+import pytest
+
 from broker.announcements import announcements
 from broker.manifest import Pointer
 from broker.streams import versions_key
-from broker.versions import mirror
+from broker.versions import mirror, wanted
 from tests.servers import eventually
 from tests.worker.builders import TAG, served, working, write_model
 
@@ -36,6 +38,25 @@ async def test_an_empty_redis_learns_what_the_pointer_wants_and_a_newer_one_keep
     async with working(server, models=tmp_path) as worker:
         await announced(redis, lambda each: each.worker == worker.name and each.generation == 1)
     assert await live() == b"7"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"live": "1", "generation": "many"},
+        {"live": "1", b"\xff": b"\xfe"},
+        {"live": "9", "generation": "99", "canary": "2"},  # of no share
+    ],
+)
+async def test_what_somebody_wrote_in_place_of_the_pointer_is_put_right(server, redis, tmp_path, written):
+    write_model(tmp_path)
+    await redis.hset(versions_key("toy"), mapping=written)
+
+    async def right():
+        return await wanted(redis, "toy") == Pointer(version="1", generation=1)
+
+    async with working(server, models=tmp_path):
+        await eventually(right, "the pointer is mirrored")
 
 
 async def test_the_worker_keeps_house(server, redis):

@@ -1,13 +1,11 @@
 """The shell around an explainer: it starts, says that it is there, and leaves when told to."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from typing import Any, Final
 
 import orjson
@@ -16,7 +14,7 @@ from prometheus_client import make_asgi_app
 
 from broker.connection import check_server, connect
 from broker.errors import ModelRefusedError, ObservaError, StoreError
-from broker.listening import listen
+from broker.listening import Server, listen
 from broker.logs import log_to_stderr
 from broker.settings import load_settings
 from worker.explaining.explainer import Explainer
@@ -28,14 +26,6 @@ SILENT_S: Final = 15.0  # without an answer from Redis
 WARM_UP: Final = "a first text, to have everything compiled before somebody waits"
 
 log = logging.getLogger(__name__)
-
-
-class _Server(uvicorn.Server):
-    """Leaves the signals to us."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def main() -> None:
@@ -68,7 +58,7 @@ async def serve(settings: ExplainerSettings) -> None:
         await check_server(redis, settings)
         await asyncio.to_thread(warm_up, Versions(settings))
         explainer = Explainer(redis, settings)
-        server = _Server(uvicorn.Config(application(explainer), log_config=None, access_log=False, lifespan="off"))
+        server = Server(uvicorn.Config(application(explainer), log_config=None, access_log=False, lifespan="off"))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await explainer.run(stop)
         server.should_exit = True
