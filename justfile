@@ -282,10 +282,15 @@ lint: _venv-dev
 types: _venv-dev
     {{ dev }}/mypy broker gateway worker monitor console archive trainer cli deploy examples
 
-# Run the tests: just test tests/broker -k settle
+# Run the tests, those of running services one after another, as each wants the processor: just test tests/broker -k settle
 [group('develop')]
 test *ARGS: _venv-dev
-    @{{ dev }}/python -m pytest "$@"
+    @if [ $# -gt 0 ]; then {{ dev }}/python -m pytest "$@"; else \
+        code=0; \
+        {{ dev }}/python -m pytest --numprocesses auto --dist loadfile -m "not live" || code=1; \
+        {{ dev }}/python -m pytest -m live || code=1; \
+        exit $code; \
+    fi
 
 # Run the tests that need the trainer's libraries
 [group('develop')]

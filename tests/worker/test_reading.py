@@ -229,6 +229,8 @@ async def test_what_is_held_while_the_server_restarts_is_answered_afterwards(own
     models = served()
     toy = models.versions["1"].model
     async with Redis(port=own_server.port) as redis, working(own_server, models) as worker:
+        # everysec puts a write off while the disk is busy with the fsync before it, and this kill comes at once.
+        await redis.config_set("appendfsync", "always")
         await redis.xadd(TAG.requests, fields("WAIT"))
         await asyncio.to_thread(toy.waits.wait, 10)
         own_server.kill()
