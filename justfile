@@ -46,6 +46,12 @@ doctor: _venv
 scale-workers N: _venv
     @{{ python }} -m deploy.local scale "$1"
 
+# Change the number of workers by what is asked of them, until Ctrl-C: just autoscale MIN MAX [--settle 60]
+[group('stack')]
+[no-exit-message]
+autoscale MIN MAX *ARGS: _venv
+    @{{ python }} -m deploy.local autoscale "$@"
+
 # Remove the log's data after asking (--yes: without)
 [group('stack')]
 [no-exit-message]
