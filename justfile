@@ -403,6 +403,11 @@ asyncapi: _venv
 dashboards: _venv-dev
     {{ dev }}/python -m deploy.grafana
 
+# Write the Prometheus operator's copy of the alert rules from deploy/prometheus/rules
+[group('develop')]
+kubernetes-rules: _venv-dev
+    {{ dev }}/python -m deploy.kubernetes
+
 # Take the pictures of docs/console.md anew, from a stack of its own with real traffic (five minutes)
 [group('develop')]
 [no-exit-message]

@@ -1,9 +1,11 @@
 """How many workers: the policy, its pace, and that Prometheus' rules say the same."""
 
+import itertools
 import math
 import random
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,12 +18,15 @@ TARGETS = Targets(utilisation=0.5, drain_s=2, oldest_s=5, growth=2)
 needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
 
 
-def demand(arrivals=0.0, lag=0.0, pending=0.0, oldest_s=0.0, workers=2, texts_per_second=200.0):
-    return Demand(arrivals, lag, pending, oldest_s, workers, texts_per_second)
+QUIET = Demand(arrivals_per_second=0, lag=0, pending=0, oldest_s=0, workers=2, texts_per_second=200)
+
+
+def demand(**asked):
+    return replace(QUIET, **asked)
 
 
 def test_what_arrives_keeps_the_number_up_while_nothing_waits():
-    wanted = workers_wanted([demand(arrivals=250)], TARGETS)
+    wanted = workers_wanted([demand(arrivals_per_second=250)], TARGETS)
     assert wanted.workers == wanted.rate == 5
 
 
@@ -45,7 +50,7 @@ def test_where_the_lag_is_unknown_the_age_speaks():
 
 
 def test_models_share_the_workers_so_their_wants_add_up():
-    one, other = demand(arrivals=100), demand(arrivals=100, texts_per_second=50)
+    one, other = demand(arrivals_per_second=100), demand(arrivals_per_second=100, texts_per_second=50)
     assert workers_wanted([one, other], TARGETS).rate == 2 + 8
 
 
@@ -90,7 +95,7 @@ def test_it_does_not_swing_when_the_wants_do():
     draw = random.Random(2)
     wants = [6 + draw.uniform(-2, 2) for _ in range(300)]
     numbers = run(Governor(1, 64, KUBERNETES), 6, wants, every_s=15)
-    assert sum(a != b for a, b in zip(numbers, numbers[1:], strict=False)) <= 8
+    assert sum(a != b for a, b in itertools.pairwise(numbers)) <= 8
 
 
 @needs_promtool
@@ -110,7 +115,7 @@ def test_the_recording_rules_say_what_the_policy_says(tmp_path):
         if asked.lag == 0:
             del expected["by_age"]  # no sample, which is less than any
         tests.append({"name": str(case), "interval": "5s", "input_series": series(asked), **expectation(expected)})
-    unseen = demand(arrivals=5, lag=3, workers=0, texts_per_second=0)
+    unseen = demand(arrivals_per_second=5, lag=3, workers=0, texts_per_second=0)
     tests.append({"name": "no worker", "interval": "5s", "input_series": series(unseen), **expectation({})})
     blind = [
         *series(demand(lag=3)),
