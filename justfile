@@ -388,6 +388,17 @@ bench-joins *ARGS: _venv-dev
 bench *ARGS: _venv-dev _demo-texts
     @{{ dev }}/python -m bench.serving "$@"
 
+# How the autoscaling policy does on a day, a spike and a lost node, simulated; four minutes: just bench-scaling [measure]
+[group('develop')]
+bench-scaling *ARGS: _venv-dev _demo-texts
+    @{{ dev }}/python -m bench.scaling "$@"
+
+# Workers, gateways, primaries, shards, memory and cells for a load: just capacity --per-minute 1000000
+[group('develop')]
+[no-exit-message]
+capacity *ARGS: _venv-dev
+    @{{ dev }}/python -m bench.scaling.capacity "$@"
+
 # How early the monitor finds changes, and how often it is wrong: tables, about ten minutes
 [group('develop')]
 bench-drift: _venv-dev
