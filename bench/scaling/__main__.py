@@ -70,8 +70,10 @@ def _validated(found: Mapping[str, Any]) -> list[str]:
         ]
         lines.append(f"| {' | '.join(values)} |")
     return [
-        "## The simulation beside the real stack\n\n"
-        "The same arrivals; milliseconds from entry to result, measured / simulated.",
+        (
+            "## The simulation beside the real stack\n\n"
+            "The same arrivals; milliseconds from entry to result, measured / simulated."
+        ),
         "| texts | workers | load | mean | p50 | p95 |\n|---|---|---|---|---|---|\n" + "\n".join(lines),
     ]
 

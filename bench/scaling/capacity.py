@@ -1,4 +1,4 @@
-"""What a load takes: ``just capacity --per-minute 1000000``; every figure a formula of inputs, the measured ones included.
+"""What a load takes: ``just capacity --per-minute 1000000``; every figure a formula of inputs, some of them measured.
 
 ``just capacity --help`` lists the inputs. What one machine measured is a beginning: put in what yours does.
 """
@@ -107,12 +107,12 @@ def _kept(given: Inputs) -> list[tuple[str, float, float]]:
 
 def measured_inputs(found: Mapping[str, Any]) -> dict[str, float]:
     """Return the inputs that were measured."""
-    used = found["cpu_us_sentiment"]
+    used = found["cpu_us_echo"]  # at the rate at which one gateway is busy, as each will be
     return {
         "worker_per_second": round(service_of(found).texts_per_second, 1),
         "gateway_us": used["gateway"],
         "redis_us": used["log"],
-        "monitor_us": used["monitor"],
+        "monitor_us": found["monitor_us"],
         "request_bytes": found["bytes"]["request"],
         "result_bytes": found["bytes"]["result"],
         "answer_bytes": found["bytes"]["answers"],

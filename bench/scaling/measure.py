@@ -5,9 +5,12 @@ processor time of each process.
 """
 
 import json
+import os
 import platform
 import random
 import re
+import subprocess
+import sys
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -25,7 +28,7 @@ from bench.serving.load import Plan
 from bench.serving.observa import observa
 from bench.serving.rivals import own_folder
 from bench.serving.runs import texts
-from bench.serving.systems import measure
+from bench.serving.systems import ROOT, measure
 from broker.streams import PredictionId, Tag
 from tests.live.services import Services
 from tests.servers import RedisServer, wait_until
@@ -50,7 +53,7 @@ def main() -> None:
         found["worker_start_s"] = round(start_s, 2)
         print(f"batches of {size}: {np.mean(cycles) * 1000:.1f} ms, {size / np.mean(cycles):.0f} texts/s", flush=True)
     found["traces"] = [_trace(workers, share, words, found) for workers, share in LOADS]
-    found |= _costs(words)
+    found |= _costs(words) | {"monitor_us": _monitor_us()}
     print(json.dumps({name: value for name, value in found.items() if name not in {"cycles_s", "traces"}}, indent=1))
     MEASURED.write_text(json.dumps(found, separators=(",", ":")) + "\n")
 
@@ -123,6 +126,20 @@ def _costs(words: list[str]) -> dict[str, Any]:
                 }
     found["mean_text_bytes"] = round(float(np.mean([len(text.encode()) for text in words])), 1)
     return found
+
+
+def _monitor_us() -> float:
+    """Return the monitor's processor time for one result, read in bulk."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.monitor.speed", "100000"],
+        cwd=ROOT,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    per_cpu_s = float(done.stdout.splitlines()[-1].split()[2].replace(",", ""))
+    return round(1e6 / per_cpu_s, 1)
 
 
 def _bytes(redis: Redis) -> dict[str, float]:
