@@ -56,14 +56,14 @@ def plan(given: Inputs) -> list[Figure]:
     """Return what *given* takes: of one cell, and how many cells."""
     total = given.per_minute / 60
     most_cell = given.cell_share / (given.monitor_us / 1e6)
-    cells = math.ceil(total / most_cell)
+    cells = _up(total / most_cell)
     rate = total / cells
-    workers = math.ceil(rate / (given.utilisation * given.worker_per_second) * (1 + given.spare))
-    gateways = math.ceil(rate * given.gateway_us / 1e6 / given.utilisation) + 1
-    by_cpu = math.ceil(rate * given.redis_us / 1e6 / given.redis_utilisation)
+    workers = _up(rate / (given.utilisation * given.worker_per_second) * (1 + given.spare))
+    gateways = _up(rate * given.gateway_us / 1e6 / given.utilisation) + 1
+    by_cpu = _up(rate * given.redis_us / 1e6 / given.redis_utilisation)
     memory = memory_bytes(given, rate)
     usable = 0.5 * 0.7 * given.primary_gb * GB
-    by_memory = math.ceil(sum(memory.values()) / usable)
+    by_memory = _up(sum(memory.values()) / usable)
     primaries = max(by_cpu, by_memory)
     shards = 1 << math.ceil(math.log2(given.shards_per_primary * primaries)) if primaries > 1 else 1
     more = shards - 1  # each shard beyond the first is one more blocking read
@@ -89,6 +89,11 @@ def plan(given: Inputs) -> list[Figure]:
             f"{connections / primaries:,.0f} of {given.max_clients:,}",
         ),
     ]
+
+
+def _up(number: float) -> int:
+    """Round up what is more than a whole number by more than arithmetic's own error."""
+    return math.ceil(round(number, 6))
 
 
 def memory_bytes(given: Inputs, rate: float) -> dict[str, float]:

@@ -43,7 +43,7 @@ DAY: Final = Scenario("a day squeezed into an hour", ((0, 8), (3600, 8)), waves=
 SPIKE: Final = Scenario(
     "five times the load for five minutes", ((0, 1.5), (300, 1.5), (302, 7.5), (600, 7.5), (602, 1.5), (1500, 1.5))
 )
-LOSS: Final = Scenario("a node with a third of the workers is lost", ((0, 4), (1200, 4)), losses=((600.5, 3),))
+LOSS: Final = Scenario("a node with half of the workers is lost", ((0, 6), (1500, 6)), losses=((600.5, 5),))
 SCENARIOS: Final = {"day": DAY, "spike": SPIKE, "loss": LOSS}
 
 

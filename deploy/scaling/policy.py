@@ -34,16 +34,16 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """How many workers each reason asks for; the largest counts."""
+    """How many workers each reason asks for."""
 
-    rate: float = 0.0
-    backlog: float = 0.0
-    age: float = 0.0
+    rate: float = 0.0  # to keep up with what arrives
+    backlog: float = 0.0  # beside these, to be done with what waits
+    age: float = 0.0  # in place of both, if it is more
 
     @property
     def workers(self) -> float:
-        """The largest, not rounded."""
-        return max(self.rate, self.backlog, self.age)
+        """How many that is together, not rounded."""
+        return max(self.rate + self.backlog, self.age)
 
 
 def workers_wanted(demands: Sequence[Demand], targets: Targets) -> Wanted | None:

@@ -211,4 +211,4 @@ def test_triggers_read_recorded_series_count_in_workers_and_take_no_answer_for_n
         assert trigger["metadata"]["threshold"] == "1"
         assert trigger["metadata"]["ignoreNullValues"] == "false"
         assert trigger["metricType"] == "AverageValue"  # the only one for which KEDA knows a fallback
-    assert {trigger["name"] for trigger in scaled["triggers"]} == {"rate", "backlog", "age"}
+    assert {trigger["name"] for trigger in scaled["triggers"]} == {"load", "age"}
