@@ -39,7 +39,7 @@ class Scenario:
         return kept
 
 
-DAY: Final = Scenario("a day squeezed into an hour", ((0, 8), (3600, 8)), waves=3600)
+DAY: Final = Scenario("a day squeezed into an hour", ((0, 6), (3600, 6)), waves=3600)
 SPIKE: Final = Scenario(
     "five times the load for five minutes", ((0, 1.5), (300, 1.5), (302, 7.5), (600, 7.5), (602, 1.5), (1500, 1.5))
 )
@@ -61,12 +61,14 @@ BASE: Final = Policy(least=2, most=64, pace=KUBERNETES)
 POLICIES: Final[Mapping[str, Policy | int]] = {
     RECOMMENDED: BASE,
     "lag alone": replace(BASE, choose=_lag_alone),
-    "lag and pending": replace(BASE, choose=_only(lambda wanted: wanted.backlog)),
-    "rate alone": replace(BASE, choose=_only(lambda wanted: wanted.rate)),
-    "without the age": replace(BASE, choose=_only(lambda wanted: max(wanted.rate, wanted.backlog))),
+    "what waits alone": replace(BASE, choose=_only(lambda wanted: wanted.backlog)),
+    "what arrives alone": replace(BASE, choose=_only(lambda wanted: wanted.rate)),
+    "without the age": replace(BASE, choose=_only(lambda wanted: wanted.rate + wanted.backlog)),
+    "age of 5 s, doubling": replace(BASE, targets=Targets(oldest_s=5.0, growth=2.0)),
     "80 % utilised": replace(BASE, targets=Targets(utilisation=0.8)),
     "40 % utilised": replace(BASE, targets=Targets(utilisation=0.4)),
-    "drained in 10 s": replace(BASE, targets=Targets(drain_s=10.0)),
+    "done in 2 s": replace(BASE, targets=Targets(drain_s=2.0)),
+    "done in 60 s": replace(BASE, targets=Targets(drain_s=60.0)),
     "settled after 30 s": replace(BASE, pace=replace(KUBERNETES, settle_s=30.0)),
     "down at once": replace(BASE, pace=Pace(down_share=1.0, down_period_s=15.0, settle_s=0.0)),
     "up by a quarter a minute": replace(BASE, pace=replace(KUBERNETES, up_factor=1.25, up_step=1, up_period_s=60.0)),

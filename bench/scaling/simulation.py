@@ -1,5 +1,6 @@
 """Workers that take batches from one queue, and an autoscaler that changes their number; simpy keeps the time."""
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
@@ -85,6 +86,7 @@ class Fleet:
         self.lost = 0  # workers that are still counted and work no more
         self.workers: list[Worker] = []
         self.outcome = Outcome(arrivals, np.full(len(arrivals), np.inf))
+        self._times: list[float] = arrivals.tolist()
 
     @property
     def count(self) -> int:
@@ -149,7 +151,7 @@ class Fleet:
         self._paid_since = self._env.now
 
     def _arrived(self) -> int:
-        return int(self.outcome.arrivals.searchsorted(self._env.now, "right"))
+        return bisect_right(self._times, self._env.now, self._next)
 
     def _run(self, worker: Worker, start_s: float) -> Generator[simpy.Event, None, None]:
         try:
@@ -177,19 +179,18 @@ class Fleet:
 
     def _wait(self, worker: Worker) -> Generator[simpy.Event, None, None]:
         """One idle worker watches for the next arrival, and calls another to watch when it comes; the others sleep."""
-        arrivals = self.outcome.arrivals
-        worker.idle = self._env.event()
-        if self._watching or self._next >= len(arrivals):
+        if self._watching or self._next >= len(self._times):
+            worker.idle = self._env.event()
             self._idle.append(worker)
             yield worker.idle
-        else:
-            self._watching = True
-            try:
-                yield self._env.timeout(float(arrivals[self._next]) - self._env.now) | worker.idle
-            finally:
-                self._watching = False
-                self._wake_one()
-        worker.idle = None
+            worker.idle = None
+            return
+        self._watching = True
+        try:
+            yield self._env.timeout(self._times[self._next] - self._env.now)
+        finally:
+            self._watching = False
+            self._wake_one()
 
     def _wake_one(self) -> None:
         if self._idle:

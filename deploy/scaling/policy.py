@@ -27,9 +27,9 @@ class Targets:
     """What the number of workers is chosen for."""
 
     utilisation: float = 0.6  # of the workers, by what arrives
-    drain_s: float = 2.0  # within which what waits should be done
-    oldest_s: float = 5.0  # age of the oldest text
-    growth: float = 2.0  # the most that the age alone may ask for, times the workers there are
+    drain_s: float = 15.0  # within which what waits should be done
+    oldest_s: float = 15.0  # age of the oldest text: half of what a caller waits
+    growth: float = 1.5  # the most that the age alone may ask for, times the workers there are
 
 
 @dataclass(frozen=True, slots=True)
