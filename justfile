@@ -46,6 +46,12 @@ doctor: _venv
 scale-workers N: _venv
     @{{ python }} -m deploy.local scale "$1"
 
+# Change the number of workers by what is asked of them, until Ctrl-C: just autoscale MIN MAX [--settle 60]
+[group('stack')]
+[no-exit-message]
+autoscale MIN MAX *ARGS: _venv
+    @{{ python }} -m deploy.local autoscale "$@"
+
 # Remove the log's data after asking (--yes: without)
 [group('stack')]
 [no-exit-message]
@@ -387,6 +393,17 @@ bench-joins *ARGS: _venv-dev
 bench *ARGS: _venv-dev _demo-texts
     @{{ dev }}/python -m bench.serving "$@"
 
+# How the autoscaling policy does on a day, a spike and a lost node, simulated; four minutes: just bench-scaling [measure]
+[group('develop')]
+bench-scaling *ARGS: _venv-dev _demo-texts
+    @{{ dev }}/python -m bench.scaling "$@"
+
+# Workers, gateways, primaries, shards, memory and cells for a load: just capacity --per-minute 1000000
+[group('develop')]
+[no-exit-message]
+capacity *ARGS: _venv-dev
+    @{{ dev }}/python -m bench.scaling.capacity "$@"
+
 # How early the monitor finds changes, and how often it is wrong: tables, about ten minutes
 [group('develop')]
 bench-drift: _venv-dev
@@ -401,6 +418,11 @@ asyncapi: _venv
 [group('develop')]
 dashboards: _venv-dev
     {{ dev }}/python -m deploy.grafana
+
+# Write the Prometheus operator's copy of the alert rules from deploy/prometheus/rules
+[group('develop')]
+kubernetes-rules: _venv-dev
+    {{ dev }}/python -m deploy.kubernetes
 
 # Take the pictures of docs/console.md anew, from a stack of its own with real traffic (five minutes)
 [group('develop')]
