@@ -325,11 +325,13 @@ lock:
     }
     everything="--extra gateway --extra worker --extra monitor --extra archive --extra cli --extra local"
     export_extras local $everything
-    for room in gateway worker monitor archive; do export_extras "$room" --extra "$room" --constraints requirements/local.txt; done
+    for room in gateway worker monitor archive cli; do export_extras "$room" --extra "$room" --constraints requirements/local.txt; done
     export_extras console --extra console --constraints requirements/local.txt
     export_extras explainer --extra worker --extra explainer --constraints requirements/local.txt
     export_extras dev $everything --extra console --extra explainer --group dev --constraints requirements/local.txt
     export_extras trainer --extra trainer --excludes trainer/installed-apart.txt
+    export_extras mlflow --extra mlflow --constraints requirements/trainer.txt
+    uv pip compile --group installer --universal --generate-hashes --no-header --python-version 3.11 --quiet --output-file requirements/installer.txt
     for peer in bench/serving/peers/requirements/*.in; do
         uv pip compile "$peer" --universal --generate-hashes --no-header --python-version 3.11 --quiet --output-file "${peer%.in}.txt"
     done
