@@ -98,7 +98,7 @@ FROM service AS archive
 COPY --from=archive-libraries /venv /venv
 COPY models models
 COPY archive archive
-USER root
+USER 0:0
 RUN install -d -m 0700 -o 10001 -g 10001 /archive
 USER 10001:10001
 ENV OBSERVA_ARCHIVE_HOST=0.0.0.0 OBSERVA_ARCHIVE=/archive
@@ -116,7 +116,7 @@ CMD ["python3", "-m", "console"]
 
 FROM service AS mlflow
 COPY --from=mlflow-libraries /venv /venv
-USER root
+USER 0:0
 RUN install -d -m 0700 -o 10001 -g 10001 /mlflow
 USER 10001:10001
 ENV HOME=/tmp MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false
@@ -130,7 +130,7 @@ FROM service AS cli
 COPY --from=cli-libraries /venv /venv
 COPY cli cli
 COPY deploy deploy
-USER root
+USER 0:0
 RUN for owner in setup redis gateway worker explainer monitor archive trainer operator prometheus alertmanager; do \
         install -d -m 0755 -o 10001 -g 10001 "/run/observa/$owner" || exit 1; \
     done
@@ -142,7 +142,7 @@ FROM service AS trainer
 COPY --from=trainer-libraries /venv /venv
 COPY worker worker
 COPY trainer trainer
-USER root
+USER 0:0
 RUN install -d -m 1777 /cache
 USER 10001:10001
 ENV HOME=/tmp OBSERVA_TRAINER_CACHE=/cache OBSERVA_TRAINER_BUILD=/cache/build

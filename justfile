@@ -276,6 +276,7 @@ check: lint types test
 lint: _venv-dev
     {{ dev }}/ruff format --check .
     {{ dev }}/ruff check .
+    {{ dev }}/hadolint Dockerfile
 
 # Check the types, strictly
 [group('develop')]
@@ -362,11 +363,18 @@ fuzz MINUTES='10' SEED='': _venv-dev
     FUZZ_SECONDS=$(( $1 * 60 )) FUZZ_SEED="${2:-$(date +%s)}" FUZZ_EXAMPLES=$(( $1 * 20 )) FUZZ_CONNECTIONS=1000 \
         {{ dev }}/python -m pytest tests/hostile -s --timeout $(( $1 * 120 + 300 ))
 
-# Build every container image
+# Build every container image, the trainer's with torch last (5 GB of disk in all)
 [group('develop')]
+[no-exit-message]
 build:
     @docker info >/dev/null 2>&1 || { echo "observa: no container engine answers; start Docker (or install it), then: just build" >&2; exit 2; }
-    @for service in gateway worker explainer monitor archive console; do docker build --target "$service" --tag "observa-$service" . || exit 1; done
+    @docker compose --profile '*' build
+
+# Start compose.yaml for real, use it, scale it under load, kill parts of it, take it down: just compose-test [--quick]
+[group('develop')]
+[no-exit-message]
+compose-test *ARGS: _venv-dev
+    @tests/compose/run "$@"
 
 # Events a second from Redis to metrics, and memory: just bench-monitor 10000000 shows that it stays flat
 [group('develop')]

@@ -189,5 +189,5 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    assert ROOT == Path.cwd(), f"run it from {ROOT}"
+    assert Path.cwd() == ROOT, f"run it from {ROOT}"
     sys.exit(main())

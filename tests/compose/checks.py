@@ -39,9 +39,9 @@ def said(*words, by=redis):
         return str(by.execute_command(*words))
     except RedisError as error:
         return type(error).__name__
-keys = Redis.from_url(BrokerSettings().redis_url)
-print(said("PING"), said("FLUSHALL"), said("CONFIG", "GET", "*"), said("XTRIM", "observa:{sentiment}:requests", "MAXLEN", 0),
-      said("PING", by=keys))
+nobody = Redis.from_url(BrokerSettings().redis_url)
+trim = ("XTRIM", "observa:{sentiment}:requests", "MAXLEN", 0)
+print(said("PING"), said("FLUSHALL"), said("CONFIG", "GET", "*"), said(*trim), said("PING", by=nobody))
 """
 
 

@@ -41,7 +41,9 @@ class Engine:
             ["docker", *words], env=self.environment, cwd=ROOT, input=given, capture_output=True, check=False
         )
         if check and done.returncode:
-            raise RuntimeError(f"docker {' '.join(words)}: {done.stderr.decode()[-3000:]}{done.stdout.decode()[-1000:]}")
+            raise RuntimeError(
+                f"docker {' '.join(words)}: {done.stderr.decode()[-3000:]}{done.stdout.decode()[-1000:]}"
+            )
         return done.stdout.decode()
 
 
@@ -98,7 +100,7 @@ def _running(folder: Path) -> Iterator[Engine]:
 
 
 def _configuration(folder: Path) -> Path:
-    """No rule of this machine's firewall and no forwarding: ports are published by a process, builds use its network."""
+    """No firewall rule and no forwarding: ports are published by a process, and builds use this machine's network."""
     settings = {
         "data-root": str(CACHE / "data"),
         "exec-root": str(folder / "exec"),
@@ -156,7 +158,9 @@ def _programs() -> Path:
         for package in (folder / "debs").iterdir():
             subprocess.run(["dpkg", "-x", str(package), str(unpacked)], check=True)
         for plugin in (unpacked / "usr/libexec/docker/cli-plugins").iterdir():
-            (unpacked / "config/cli-plugins" / plugin.name).symlink_to(f"../../usr/libexec/docker/cli-plugins/{plugin.name}")
+            (unpacked / "config/cli-plugins" / plugin.name).symlink_to(
+                f"../../usr/libexec/docker/cli-plugins/{plugin.name}"
+            )
         for command in ("iptables", "ip6tables"):  # names that Debian's package leaves to its installation
             (unpacked / "bin" / command).symlink_to("../usr/sbin/xtables-nft-multi")
         (unpacked / "bin" / "docker-init").symlink_to("../usr/bin/tini-static")

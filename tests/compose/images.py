@@ -77,7 +77,7 @@ def _make_base(engine: Engine) -> None:
         made = subprocess.run(
             [
                 *("mmdebstrap", "--quiet", "--variant=minbase", "--mode=root", *left_out),
-                *("--include=ca-certificates,python3,python3-venv", "--aptopt=Acquire::Languages \"none\""),
+                *("--include=ca-certificates,python3,python3-venv", '--aptopt=Acquire::Languages "none"'),
                 f"--customize-hook=copy-in {CERTIFICATES} {CERTIFICATES.parent}",
                 *("bookworm", archive, debian_mirror()),
             ],

@@ -6,12 +6,12 @@ import threading
 import time
 import uuid
 from collections import Counter
-from contextlib import suppress
+from typing import Self
 
 import httpx
 
 GOOD, BAD = "a wonderful film, moving and clever, number {}", "a terrible film, dull and clumsy, number {}"
-RETRIED = {502, 503, 504}
+PATIENCE_S = 90
 
 
 class Load:
@@ -27,7 +27,7 @@ class Load:
         self._ending = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._call()))
 
-    def __enter__(self) -> "Load":
+    def __enter__(self) -> Self:
         self._began = time.monotonic()
         self._thread.start()
         return self
@@ -65,21 +65,19 @@ class Load:
             template, label = ((GOOD, "positive"), (BAD, "negative"))[number % 2]
             self.wanted[key] = (template.format(number), label)
             began = time.monotonic()
-            while not await self._answered(client, key) and self.again and time.monotonic() - began < 90:
-                await asyncio.sleep(0.3)
+            await self._ask(client, key)
+            while self.again and key not in self.answers and time.monotonic() - began < PATIENCE_S:
+                await asyncio.sleep(0.3)  # as any caller would, and not a condition that somebody could tell us of
+                await self._ask(client, key)
             self.slowest_s = max(self.slowest_s, time.monotonic() - began)
 
-    async def _answered(self, client: httpx.AsyncClient, key: str) -> bool:
+    async def _ask(self, client: httpx.AsyncClient, key: str) -> None:
         try:
-            answer = await client.post(
-                self.url, json={"text": self.wanted[key][0]}, headers={"Idempotency-Key": key}
-            )
+            answer = await client.post(self.url, json={"text": self.wanted[key][0]}, headers={"Idempotency-Key": key})
         except httpx.HTTPError as error:
             self.failed[type(error).__name__] += 1
-            return False
+            return
         if answer.status_code == 200:
-            with suppress(ValueError):
-                self.answers[key] = answer.json()
-            return True
-        self.failed[str(answer.status_code)] += 1
-        return answer.status_code not in RETRIED
+            self.answers[key] = answer.json()
+        else:
+            self.failed[str(answer.status_code)] += 1

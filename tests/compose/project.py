@@ -33,7 +33,7 @@ class Project:
             "COMPOSE_PROJECT_NAME": NAME,
             "COMPOSE_FILE": f"compose.yaml:{override}",
             "COMPOSE_ANSI": "never",
-            "OBSERVA_RUN_DIR": str(folder / "run"),  # whatever stack runs here is none of `just scale-workers`' business
+            "OBSERVA_RUN_DIR": str(folder / "run"),  # or `just scale-workers` means a stack that runs here
             **{f"OBSERVA_{name}_PORT": str(port) for name, port in self.ports.items()},
         }
 

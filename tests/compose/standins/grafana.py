@@ -1,7 +1,7 @@
-"""In place of Grafana: reads what it would read, as the same user at the same places, and asks the source each question.
+"""In place of Grafana: reads its files as the same user at the same places, and asks the source what the panels ask.
 
-``/api/health`` answers once every file is there. ``/panels`` gives the dashboard's expressions with the number of series
-that the provisioned source has for each. How Grafana itself shows them is not tried.
+``/api/health`` answers once every file is there. ``/panels`` gives each expression of the dashboard with the number of
+series that the provisioned source has for it. How Grafana itself shows them is not tried.
 """
 
 import configparser
