@@ -11,8 +11,9 @@ from broker.errors import ObservaError
 from broker.settings import load_settings
 from deploy.local.alerting import with_runbooks, with_webhooks
 from deploy.local.settings import ROOT, StackSettings
-from deploy.redis.__main__ import ROLES, make_users
+from deploy.redis.__main__ import make_users
 
+USERS = ("gateway", "worker", "explainer", "monitor", "archive", "trainer", "operator")  # who comes to Redis by itself
 READABLE = 0o444  # by whoever the one container that mounts it runs as
 PROBE = "exporter"  # reads no entry: Redis' own health check is this user
 
@@ -25,11 +26,10 @@ def prepare(folder: Path, settings: StackSettings) -> None:
 
     """
     users = make_users(folder / "setup")
-    passwords = {role: users.with_name(f"{role}.password").read_text() for role in ROLES}
     try:
-        for role in set(ROLES) - {PROBE}:
-            _give(folder / role / "redis.password", passwords[role])
-        _give(folder / "redis" / "probe.password", passwords[PROBE])
+        for user in USERS:
+            _give(folder / user / "redis.password", users.with_name(f"{user}.password").read_text())
+        _give(folder / "redis" / "probe.password", users.with_name(f"{PROBE}.password").read_text())
         _give(folder / "redis" / users.name, users.read_text())
         routes = (ROOT / "deploy" / "alertmanager" / "alertmanager.yml").read_text()
         _give(folder / "alertmanager" / "alertmanager.yml", with_webhooks(settings, routes))

@@ -76,7 +76,7 @@ def _make_base(engine: Engine) -> None:
         archive = f"{folder}/base.tar"
         made = subprocess.run(
             [
-                *("mmdebstrap", "--quiet", "--variant=minbase", "--mode=root", *left_out),
+                *("mmdebstrap", "--quiet", "--variant=minbase", "--mode=root", "--dpkgopt=force-unsafe-io", *left_out),
                 *("--include=ca-certificates,python3,python3-venv", '--aptopt=Acquire::Languages "none"'),
                 f"--customize-hook=copy-in {CERTIFICATES} {CERTIFICATES.parent}",
                 *("bookworm", archive, debian_mirror()),
