@@ -26,7 +26,9 @@ class Project:
         self.engine = engine
         self.ports = {name: free_port() for name in PORTS}
         services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
-        self.images = {name: f"{NAME}-{name}" for name, service in services.items() if "build" in service}
+        self.images = {
+            name: service["image"].replace("observa", NAME) for name, service in services.items() if "build" in service
+        }
         override = folder / "override.yaml"
         override.write_text(_override(services, self.images, ours=engine.ours))
         self.environment = engine.environment | {
