@@ -2,6 +2,7 @@
 
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -14,14 +15,14 @@ CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")  # this machine's: a p
 LIMITS_MB = {"gateway": 200, "monitor": 350, "worker": 450}  # over the base
 
 
-def have_bases(engine: Engine) -> str:
-    """Make sure that every image of others is there, and say which they are.
+def have_those_of_others(engine: Engine, services: Sequence[str]) -> str:
+    """Make sure that every image is there that *services* do not build here, and say which they are.
 
     Raises:
         SkippedError: they can neither be pulled nor, in somebody else's engine, be replaced.
 
     """
-    others = _of_others()
+    others = _of_others(services)
     missing = [image for image in others if not there(engine, image)]
     if not missing:
         return "the images of others were there"
@@ -43,9 +44,9 @@ def sizes(engine: Engine, names: dict[str, str]) -> dict[str, int]:
     return {service: round((_bytes(engine, image) - base) / 1e6) for service, image in names.items()}
 
 
-def _of_others() -> list[str]:
-    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"].values()
-    images = [service["image"].removeprefix("${OBSERVA_REDIS_IMAGE:-").removesuffix("}") for service in services]
+def _of_others(services: Sequence[str]) -> list[str]:
+    known = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    images = [known[name]["image"].removeprefix("${OBSERVA_REDIS_IMAGE:-").removesuffix("}") for name in services]
     return [BASE, *(image for image in images if not image.startswith("observa-"))]
 
 

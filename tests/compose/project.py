@@ -25,12 +25,14 @@ class Project:
     def __init__(self, engine: Engine, folder: Path) -> None:
         self.engine = engine
         self.ports = {name: free_port() for name in PORTS}
-        services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+        self.services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
         self.images = {
-            name: service["image"].replace("observa", NAME) for name, service in services.items() if "build" in service
+            name: service["image"].replace("observa", NAME)
+            for name, service in self.services.items()
+            if "build" in service
         }
         override = folder / "override.yaml"
-        override.write_text(_override(services, self.images, ours=engine.ours))
+        override.write_text(_override(self.services, self.images, ours=engine.ours))
         self.environment = engine.environment | {
             "COMPOSE_PROJECT_NAME": NAME,
             "COMPOSE_FILE": f"compose.yaml:{override}",
