@@ -1,6 +1,7 @@
 """The project of compose.yaml under a name, ports and images of its own."""
 
 import json
+import os
 import subprocess
 import time
 import urllib.error
@@ -16,7 +17,6 @@ from tests.servers import free_port
 
 NAME = "observa-trial"
 PORTS = ("GATEWAY", "GATEWAY_INTERNAL", "MONITOR", "CONSOLE", "TRAINER_MLFLOW", "PROMETHEUS", "ALERTMANAGER", "GRAFANA")
-WHEELS = Path("/opt/wheels")
 
 
 class Project:
@@ -125,6 +125,6 @@ def _override(services: dict[str, Any], images: dict[str, str], *, ours: bool) -
             lines.append("    env_file: !reset []")
         if name in images:
             lines += [f"    image: {images[name]}", "    build:", f"      network: {'host' if ours else 'default'}"]
-            if name == "trainer" and WHEELS.is_dir():
-                lines.append(f"      additional_contexts: {{wheels: {WHEELS}}}")
+            if name == "trainer" and Path(wheels := os.environ.get("PIP_FIND_LINKS", "")).is_absolute():
+                lines.append(f"      additional_contexts: {{wheels: {wheels}}}")
     return "\n".join(lines) + "\n"
