@@ -282,6 +282,7 @@ check: lint types test
 lint: _venv-dev
     {{ dev }}/ruff format --check .
     {{ dev }}/ruff check .
+    {{ dev }}/hadolint Dockerfile
 
 # Check the types, strictly
 [group('develop')]
@@ -336,11 +337,13 @@ lock:
     }
     everything="--extra gateway --extra worker --extra monitor --extra archive --extra cli --extra local"
     export_extras local $everything
-    for room in gateway worker monitor archive; do export_extras "$room" --extra "$room" --constraints requirements/local.txt; done
+    for room in gateway worker monitor archive cli; do export_extras "$room" --extra "$room" --constraints requirements/local.txt; done
     export_extras console --extra console --constraints requirements/local.txt
     export_extras explainer --extra worker --extra explainer --constraints requirements/local.txt
     export_extras dev $everything --extra console --extra explainer --group dev --constraints requirements/local.txt
     export_extras trainer --extra trainer --excludes trainer/installed-apart.txt
+    export_extras mlflow --extra mlflow --constraints requirements/trainer.txt
+    uv pip compile --group installer --universal --generate-hashes --no-header --python-version 3.11 --quiet --output-file requirements/installer.txt
     for peer in bench/serving/peers/requirements/*.in; do
         uv pip compile "$peer" --universal --generate-hashes --no-header --python-version 3.11 --quiet --output-file "${peer%.in}.txt"
     done
@@ -371,11 +374,18 @@ fuzz MINUTES='10' SEED='': _venv-dev
     FUZZ_SECONDS=$(( $1 * 60 )) FUZZ_SEED="${2:-$(date +%s)}" FUZZ_EXAMPLES=$(( $1 * 20 )) FUZZ_CONNECTIONS=1000 \
         {{ dev }}/python -m pytest tests/hostile -s --timeout $(( $1 * 120 + 300 ))
 
-# Build every container image
+# Build every container image, the trainer's with torch last (5 GB of disk in all)
 [group('develop')]
+[no-exit-message]
 build:
     @docker info >/dev/null 2>&1 || { echo "observa: no container engine answers; start Docker (or install it), then: just build" >&2; exit 2; }
-    @for service in gateway worker explainer monitor archive console; do docker build --target "$service" --tag "observa-$service" . || exit 1; done
+    @docker compose --profile '*' build
+
+# Start compose.yaml for real, use it, scale it under load, kill parts of it, take it down: just compose-test [--quick]
+[group('develop')]
+[no-exit-message]
+compose-test *ARGS: _venv-dev
+    @tests/compose/run "$@"
 
 # Events a second from Redis to metrics, and memory: just bench-monitor 10000000 shows that it stays flat
 [group('develop')]
