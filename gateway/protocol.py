@@ -8,15 +8,22 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from gateway.problems import CODES, Problem
 
 MOST_HEADER_BYTES: Final = 32 << 10  # the guard refuses 16 KiB with an answer of its own
+LINGER_S: Final = 1.0  # for a caller who is still sending to read why it is refused
 
 
 class Corked:
-    """A transport that sends head and body of an answer in one piece: a write is a system call of 10 us or more."""
+    """A transport that sends head and body of an answer in one piece: a write is a system call of 10 us or more.
+
+    Closed in the midst of a request it only stops sending, and goes on reading for `LINGER_S` or until the caller
+    hangs up: whatever arrives at a closed socket makes the system reset it, and a reset takes the answer away.
+    """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
         self._waiting: list[bytes] = []
+        self._closing = False
+        self.midway = False  # a request has begun to arrive and not ended
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -27,10 +34,20 @@ class Corked:
             self._loop.call_soon(self._flush)
         self._waiting.append(data)
 
+    def is_closing(self) -> bool:
+        """Tell whether nothing more is sent or understood."""
+        return self._closing or self._transport.is_closing()
+
     def close(self) -> None:
         """Send what waits and close."""
         self._flush()
-        self._transport.close()
+        if not self.midway:
+            self._transport.close()
+        elif not self.is_closing():
+            self._closing = True
+            self._transport.write_eof()
+            self._transport.resume_reading()
+            self._loop.call_later(LINGER_S, self._transport.abort)
 
     def _flush(self) -> None:
         if self._waiting:
@@ -44,6 +61,7 @@ class PatientProtocol(HttpToolsProtocol):
     header_timeout_s = 10.0
     _in_headers = False
     _in_body = False
+    transport: Corked  # type: ignore[assignment]
     _ended = False  # headers or a body ended in the bytes just read
     _received = 0  # bytes of headers that have not ended
     _timer: asyncio.TimerHandle | None = None
@@ -60,6 +78,8 @@ class PatientProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, and go on waiting where no headers have ended."""
+        if self.transport.is_closing():
+            return
         self._ended = False
         super().data_received(data)
         if self._in_body or self.transport.is_closing():
@@ -74,7 +94,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """The first byte of a request was read."""
-        self._in_headers = True
+        self._in_headers = self.transport.midway = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -85,7 +105,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The next bytes are another request's."""
-        self._in_body, self._ended = False, True
+        self._in_body, self._ended, self.transport.midway = False, True, False
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text; ours is a problem
@@ -111,6 +131,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _refuse(self, code: str) -> None:
         if not self.transport.is_closing():
+            self.transport.midway = True
             self.transport.write(_raw_response(Problem(code)))
             self.transport.close()
 
