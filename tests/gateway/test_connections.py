@@ -73,11 +73,15 @@ async def test_a_refused_caller_who_never_hangs_up_is_cut_off(hasty):
     writer.write(HEAD + b"content-length: 99999999\r\n\r\n")
     assert await reader.read()  # the answer, and the end of what is sent
     with pytest.raises(ConnectionError):
-        async with asyncio.timeout(5):
-            while True:
-                writer.write(b"a" * 1000)
-                await writer.drain()
-                await asyncio.sleep(0.02)
+        await _send_for(5, writer)
+
+
+async def _send_for(seconds: float, writer: asyncio.StreamWriter) -> None:
+    async with asyncio.timeout(seconds):
+        while True:
+            writer.write(b"a" * 1000)
+            await writer.drain()
+            await asyncio.sleep(0.02)
 
 
 async def test_slow_headers_are_not_waited_for(hasty):
