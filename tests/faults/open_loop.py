@@ -20,6 +20,7 @@ class OpenLoop:
 
     port: int
     headers: str = ""
+    call: str = "POST /predict"
     _idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(default_factory=list)
 
     async def run(self, per_second: float, seconds: float, text: str) -> list[Answer]:
@@ -39,7 +40,7 @@ class OpenLoop:
         try:
             reader, writer = self._kept() or await asyncio.open_connection("127.0.0.1", self.port)
             writer.write(
-                f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{self.headers}"
+                f"{self.call} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{self.headers}"
                 f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
             )
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
