@@ -67,7 +67,7 @@ async def run_gateway(settings: GatewaySettings, metrics: Metrics, access: Acces
         for duty in (fleet.refresh_forever(), replies.look_up_forever(), callers.look_forever())
     ]
     if access.required:
-        duties.append(asyncio.create_task(access.refresh_forever(redis)))
+        duties.append(asyncio.create_task(access.refresh_forever(redis, clock)))
     try:
         explanations, door = Explanations(redis, settings), Door(fleet, serving, metrics)
         yield Gateway(settings, redis, clock, log, explanations, fleet, serving, callers, door, metrics)
