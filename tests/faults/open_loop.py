@@ -1,7 +1,8 @@
 """Load that does not wait for answers, from a client light enough not to be the slowest part."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 
@@ -63,6 +64,22 @@ class OpenLoop:
     def close(self) -> None:
         for _, writer in self._idle:
             writer.close()
+
+
+@asynccontextmanager
+async def cheapest(port: int) -> AsyncIterator[list[float]]:
+    """Give the waits of calls that cost the gateway nothing, made 20 times a second meanwhile."""
+    client, waits_s = OpenLoop(port, call="GET /healthz"), []
+
+    async def ask() -> None:
+        while True:
+            waits_s.append((await client.ask("{}")).wait_s)
+            await asyncio.sleep(0.05)
+
+    asking = asyncio.create_task(ask())
+    yield waits_s
+    asking.cancel()
+    client.close()
 
 
 def quantile(waits: Sequence[float], share: float) -> float:

@@ -3,12 +3,10 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from broker.streams import Tag
 from tests.faults.fleet import cpu_s, resident_mb
-from tests.faults.open_loop import Answer, OpenLoop, quantile
+from tests.faults.open_loop import Answer, OpenLoop, cheapest, quantile
 from tests.servers import eventually
 
 TEXT = "a text that takes its time"
@@ -58,22 +56,6 @@ async def test_load_beyond_capacity_is_refused_at_once_and_costs_no_goodput(serv
         assert quantile(refused_s(answers[10]), share) < 0.05 + quantile(floor[10], share)
     assert quantile(accepted_s(answers[10]), 0.99) < 2 * max(quantile(accepted_s(answers[1]), 0.99), QUEUE_S)
     assert resident_mb(gateway) - before_mb < 50
-
-
-@asynccontextmanager
-async def cheapest(port: int) -> AsyncIterator[list[float]]:
-    """Give the waits of calls that cost the gateway nothing, made 20 times a second meanwhile."""
-    client, waits_s = OpenLoop(port, call="GET /healthz"), []
-
-    async def ask() -> None:
-        while True:
-            waits_s.append((await client.ask("{}")).wait_s)
-            await asyncio.sleep(0.05)
-
-    asking = asyncio.create_task(ask())
-    yield waits_s
-    asking.cancel()
-    client.close()
 
 
 def accepted_s(answers: list[Answer]) -> list[float]:
