@@ -29,8 +29,8 @@ class GatewaySettings(BrokerSettings):
     gateway_drain_s: Annotated[float, Field(ge=0, le=300)] = 1.0  # from "not ready" to "no new connections"
 
     gateway_auth: Literal["none", "keys"] | None = None  # unset: none on loopback, keys elsewhere
-    gateway_key_requests_per_second: Annotated[int, Field(ge=1)] = 500  # of one caller at one gateway process
-    gateway_key_open_requests: Annotated[int, Field(ge=1)] = 512  # of one caller at one gateway process
+    gateway_key_requests_per_second: Annotated[int, Field(ge=1)] = 500  # of one caller at all gateways together
+    gateway_key_open_requests: Annotated[int, Field(ge=1)] = 512  # of one caller at all gateways together
     gateway_internal_host: str = "127.0.0.1"
     # Metrics, admin and details; unset: the same port on loopback, 9000 elsewhere
     gateway_internal_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
