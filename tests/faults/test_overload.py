@@ -10,6 +10,7 @@ from tests.faults.open_loop import Answer, OpenLoop, cheapest, quantile
 from tests.servers import eventually
 
 TEXT = "a text that takes its time"
+ONE_QUESTION = "/v1/predictions/strange.0.01890a5d-ac96-774b-bcce-b302099a8057"  # to the log, of something unknown
 QUEUE_S = 1.0  # that a text may queue, unless OBSERVA_GATEWAY_QUEUE_MS says otherwise
 
 
@@ -34,13 +35,13 @@ async def test_load_beyond_capacity_is_refused_at_once_and_costs_no_goodput(serv
     before_mb, goodput, answers, floor = resident_mb(gateway), {}, {}, {}
     for factor in (1, 2, 5, 10) if trial.scale(0, 1) else (1, 10):
         start, used_s = time.monotonic(), cpu_s(gateway)
-        async with cheapest(gateway.port) as floor[factor]:
+        async with cheapest(gateway.port, ONE_QUESTION) as floor[factor]:
             answers[factor] = await client.run(factor * most, trial.scale(5, 30), TEXT)
         good = [answer for answer in answers[factor] if answer.status == 200]
         goodput[factor] = len(good) / (time.monotonic() - start)
         trial.figure(
             load=factor, capacity=most, goodput=goodput[factor], **waits(answers[factor]),
-            healthz_p50_s=quantile(floor[factor], 0.5), healthz_p99_s=quantile(floor[factor], 0.99),
+            floor_p50_s=quantile(floor[factor], 0.5), floor_p99_s=quantile(floor[factor], 0.99),
             growth_mb=resident_mb(gateway) - before_mb, cpu_ms=(cpu_s(gateway) - used_s) * 1000 / len(answers[factor]),
         )  # fmt: skip
         await eventually(lambda: asyncio.to_thread(lambda: int(look.get(Tag("strange").backlog)) == 0), "drained")

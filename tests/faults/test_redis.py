@@ -94,7 +94,7 @@ async def test_a_paused_redis_is_refused_quickly_and_serving_returns_quickly(ser
         before_mb = resident_mb(gateway)
         server.signal(signal.SIGSTOP)
         try:
-            async with cheapest(gateway.port) as floor, asyncio.TaskGroup() as group:
+            async with cheapest(gateway.port, "/healthz") as floor, asyncio.TaskGroup() as group:
                 asked = []
                 for _ in range(int(paused_s * 20)):
                     asked.append(group.create_task(timed_refusal(client, gateway.url)))
