@@ -80,9 +80,8 @@ async def suspect(redis: Redis, tag: Tag, worker: str, entry_id: str) -> int:
     pipeline.scard(key)
     pipeline.sadd(key, worker)
     pipeline.expire(key, SUSPECTED_S)
-    _, deaths, *_ = await pipeline.execute(
-        raise_on_error=False
-    )  # a full server takes no mark, and is served all the same
+    # A full server takes no mark, and its entries are taken over all the same.
+    _, deaths, *_ = await pipeline.execute(raise_on_error=False)
     if isinstance(deaths, Exception):
         raise deaths
     return int(deaths)

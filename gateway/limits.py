@@ -107,15 +107,14 @@ class Limits:
         return others, forgotten
 
     def _take(self, caller: str, mine: Asked, others: Asked) -> None:
-        before = self._parts.get(caller, self._whole)
-        part = Asked(
-            _part(self._whole.requests, mine.requests, others.requests), _part(self._whole.open, mine.open, others.open)
-        )
-        if abs(part.requests - before.requests) > CHANGED * self._whole.requests:
+        before, whole = self._parts.get(caller, self._whole), self._whole
+        requests = _part(whole.requests, mine.requests, others.requests)
+        if requests != whole.requests and abs(requests - before.requests) <= CHANGED * whole.requests:
+            requests = before.requests
+        if requests != before.requests:
             self._buckets.pop(caller, None)
-        else:
-            part = Asked(before.requests, part.open)
-        if part == self._whole and mine == Asked(0, 0):
+        part = Asked(requests, _part(whole.open, mine.open, others.open))
+        if part == whole and mine == Asked(0, 0):
             self._parts.pop(caller, None)
         else:
             self._parts[caller] = part

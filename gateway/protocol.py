@@ -69,9 +69,9 @@ class PatientProtocol(HttpToolsProtocol):
 
     header_timeout_s = 10.0
     refusal: Refusal  # of a call, by its method, target and headers
+    transport: Corked  # type: ignore[assignment]
     _in_headers = False
     _in_body = False
-    transport: Corked  # type: ignore[assignment]
     _turned_away = False  # the request whose body is coming was answered at its headers
     _ended = False  # headers or a body ended in the bytes just read
     _received = 0  # bytes of headers that have not ended

@@ -25,7 +25,7 @@ from gateway.problems import Problem
 from gateway.replies import Replies
 from gateway.settings import GatewaySettings
 
-LEAST_BACKLOG: Final = 256  # entries that may wait however slow the workers are, of callers who do not
+LEAST_BACKLOG: Final = 256  # entries that may wait however slow the workers are, for callers who do not
 LEAST_QUEUE: Final = 16  # the same where callers wait: enough to keep workers busy
 BACKLOG_RATIO: Final = 0.5  # of what the workers can serve within the deadline
 _NAME: Final = re.compile(NAME_PATTERN)
@@ -190,6 +190,8 @@ class Serving:
 
     def _queue_limit(self, view: ModelView, most_ms: float) -> int:
         """Return how many texts may be before a caller's who waits, so that it waits no longer than wanted."""
+        if not view.texts_per_second:  # between a worker and the next nobody knows
+            return LEAST_BACKLOG
         wait_ms = min(self._settings.gateway_queue_ms, most_ms)
         return max(LEAST_QUEUE, int(view.texts_per_second * wait_ms / 1000))
 
@@ -199,7 +201,7 @@ class Serving:
             self._replies.listen(tag)
         most_ms = manner.deadline_ms * BACKLOG_RATIO
         if manner.waits:
-            limit = self._queue_limit(view, most_ms) + len(unit.requests) - 1  # a call of many is let in or not as one
+            limit = self._queue_limit(view, most_ms) + len(unit.requests) - 1  # by what is before its first
         else:
             limit = max(LEAST_BACKLOG, int(view.texts_per_second * most_ms / 1000))
         acceptance = await self._accepting.accept(tag, unit, limit)
