@@ -99,6 +99,10 @@ class Tag:
         """Hash: ``stream/group`` to the number of entries that were trimmed before that group had read them."""
         return self.key("gaps")
 
+    def suspects(self, entry_id: str) -> str:
+        """Set: workers that took over this one entry of the requests, and did not survive it; expires."""
+        return self.key(f"suspects:{entry_id}")
+
     @property
     def joined(self) -> str:
         """Hash: hour to the number of join rows written for predictions of that hour."""
