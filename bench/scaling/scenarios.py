@@ -39,11 +39,11 @@ class Scenario:
         return kept
 
 
-DAY: Final = Scenario("a day squeezed into an hour", ((0, 6), (3600, 6)), waves=3600)
+DAY: Final = Scenario("a day squeezed into an hour", ((0, 4), (3600, 4)), waves=3600)
 SPIKE: Final = Scenario(
-    "five times the load for five minutes", ((0, 1.5), (300, 1.5), (302, 7.5), (600, 7.5), (602, 1.5), (1500, 1.5))
+    "five times the load for five minutes", ((0, 1), (300, 1), (302, 5), (600, 5), (602, 1), (1500, 1))
 )
-LOSS: Final = Scenario("a node with half of the workers is lost", ((0, 6), (1500, 6)), losses=((600.5, 5),))
+LOSS: Final = Scenario("a node with half of the workers is lost", ((0, 4), (1200, 4)), losses=((300.5, 4),))
 SCENARIOS: Final = {"day": DAY, "spike": SPIKE, "loss": LOSS}
 
 

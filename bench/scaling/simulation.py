@@ -41,7 +41,7 @@ class Policy:
     first: int = 0  # workers at the beginning; 0: the least
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Worker:
     """One worker: what it works on, and whether it shall end."""
 
