@@ -112,7 +112,7 @@ def _table(first: str, rows: Mapping[str, Sequence[Row]]) -> str:
         middle = Row(name, *(median(getattr(one, field) for one in each) for field in Row.__slots__[1:]))
         lines.append(
             f"| {name} | {middle.p50_s:.3f} | {middle.p99_s:.2f} | {middle.late:.2%} | {middle.expired:.2%} "
-            f"| {middle.most_waiting:,} | {middle.workers:.1f} | {middle.changes:.0f} |"
+            f"| {middle.most_waiting:,.0f} | {middle.workers:.1f} | {middle.changes:.0f} |"
         )
     return "\n".join(lines)
 

@@ -144,11 +144,11 @@ class Arrivals:
 
 
 def _look(settings: StackSettings) -> dict[str, Seen] | None:
-    """Return what the monitor shows of each model that has workers; None while it does not answer."""
+    """Return what the monitor shows of each model; None while it does not answer, or has not looked yet."""
     url = f"http://127.0.0.1:{settings.monitor_port}/metrics"
     try:
         with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
-            return read(answer.read().decode())
+            return read(answer.read().decode()) or None
     except (OSError, urllib.error.URLError):
         return None
 
