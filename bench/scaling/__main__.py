@@ -59,10 +59,7 @@ def _validated(found: Mapping[str, Any]) -> list[str]:
     for trace in found["traces"]:
         arrived = np.array(trace["arrived_ms"]) / 1000
         real = np.array(trace["answered_ms"]) / 1000 - arrived
-        simulated = [
-            simulate(arrived, service := service_of(found, seed), trace["workers"], batch=service.batch).latencies
-            for seed in SEEDS
-        ]
+        simulated = [simulate(arrived, service_of(found, seed), trace["workers"]).latencies for seed in SEEDS]
         values = [f"{len(real)}", f"{trace['workers']}", f"{trace['share']:.0%}"]
         values += [
             f"{of(real) * 1000:.1f} / {median(of(waits) for waits in simulated) * 1000:.1f}"

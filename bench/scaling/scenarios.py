@@ -113,7 +113,7 @@ def run(scenario: Scenario, policy: Policy | int, service: Service, seed: int = 
         # Both begin where the policy would have settled before.
         first = int(np.ceil(scenario.corners[0][1] * (0.2 if scenario.waves else 1.0) / policy.targets.utilisation))
         policy = replace(policy, first=max(policy.least, first))
-    return simulate(arrivals, service, policy, batch=service.batch, where=scenario.where, losses=scenario.losses)
+    return simulate(arrivals, service, policy, where=scenario.where, losses=scenario.losses)
 
 
 def compare(

@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import simpy
@@ -41,6 +41,19 @@ class Policy:
     first: int = 0  # workers at the beginning; 0: the least
 
 
+class Work(Protocol):
+    """What one worker can do; `bench.scaling.service.Service` is what a real one was measured to do."""
+
+    batch: int  # the most texts at once
+
+    @property
+    def texts_per_second(self) -> float:
+        """As a busy worker announces it."""
+
+    def __call__(self, texts: int) -> float:
+        """Draw the seconds that a batch of *texts* takes."""
+
+
 @dataclass(slots=True, eq=False)
 class Worker:
     """One worker: what it works on, and whether it shall end."""
@@ -70,12 +83,9 @@ class Outcome:
 class Fleet:
     """The queue and those who work on it. Texts are numbers, their arrivals sorted times."""
 
-    def __init__(
-        self, env: simpy.Environment, arrivals: Times, service: Callable[[int], float], batch: int, where: Surroundings
-    ) -> None:
+    def __init__(self, env: simpy.Environment, arrivals: Times, work: "Work", where: Surroundings) -> None:
         self._env = env
-        self._service = service
-        self._batch = batch
+        self._work = work
         self._where = where
         self._next = 0  # the first text that no worker was given
         self._again: deque[range] = deque()  # what dead workers had, and others may take over
@@ -133,13 +143,8 @@ class Fleet:
             pending=sum(len(batch) for batch in held),
             oldest_s=0.0 if first is None else self._env.now - float(self.outcome.arrivals[first]),
             workers=ready,
-            texts_per_second=ready * self._batch / self._full_s,
+            texts_per_second=ready * self._work.texts_per_second,
         )
-
-    @property
-    def _full_s(self) -> float:
-        mean = getattr(self._service, "mean", None)
-        return float(mean[self._batch]) if mean else 1.0
 
     def finish(self) -> Outcome:
         """Return what came of it."""
@@ -160,7 +165,7 @@ class Fleet:
             while not worker.leaving:
                 worker.batch = self._take()
                 if worker.batch:
-                    yield self._env.timeout(self._service(len(worker.batch)))
+                    yield self._env.timeout(self._work(len(worker.batch)))
                     self.outcome.finished[worker.batch.start : worker.batch.stop] = self._env.now
                     worker.batch = range(0)
                 else:
@@ -173,7 +178,7 @@ class Fleet:
     def _take(self) -> range:
         if self._again:
             return self._again.popleft()
-        stop = min(self._arrived(), self._next + self._batch)
+        stop = min(self._arrived(), self._next + self._work.batch)
         taken, self._next = range(self._next, stop), stop
         return taken
 
@@ -218,10 +223,9 @@ class Fleet:
 
 def simulate(  # noqa: PLR0913 each is a dimension of what is tried
     arrivals: Times,
-    service: Callable[[int], float],
+    work: Work,
     policy: Policy | int,
     *,
-    batch: int,
     where: Surroundings = Surroundings(),
     losses: Sequence[tuple[float, int]] = (),
     patience_s: float = 120.0,
@@ -231,7 +235,7 @@ def simulate(  # noqa: PLR0913 each is a dimension of what is tried
     Ends *patience_s* after the last arrival, or when all is finished.
     """
     env = simpy.Environment()
-    fleet = Fleet(env, arrivals, service, batch, where)
+    fleet = Fleet(env, arrivals, work, where)
     if isinstance(policy, int):
         fleet.resize(policy, at_once=True)
     else:

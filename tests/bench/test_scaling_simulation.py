@@ -1,5 +1,6 @@
 """The simulation is right where theory knows the answer, loses nothing, and tells policies apart."""
 
+import itertools
 import math
 
 import numpy as np
@@ -18,13 +19,25 @@ def poisson(rate, seed):
     return np.cumsum(np.random.default_rng(seed).exponential(1 / rate, TEXTS))
 
 
+class OneByOne:
+    """Takes one text at a time, for as long as the next of *times*."""
+
+    batch = 1
+    texts_per_second = 1.0
+
+    def __init__(self, times):
+        self._times = iter(times)
+
+    def __call__(self, _texts):
+        return next(self._times)
+
+
 def exponential(seed):
-    times = iter(np.random.default_rng(seed).exponential(1.0, TEXTS).tolist())
-    return lambda _texts: next(times)
+    return OneByOne(np.random.default_rng(seed).exponential(1.0, TEXTS).tolist())
 
 
-def waits(arrivals, service, workers):
-    return simulate(arrivals, service, workers, batch=1).latencies
+def waits(arrivals, work, workers):
+    return simulate(arrivals, work, workers).latencies
 
 
 def erlang_c(load, workers):
@@ -40,21 +53,21 @@ def test_random_service_waits_as_erlang_says(workers):
 
 
 def test_constant_service_waits_as_pollaczek_and_khinchine_say():
-    found = waits(poisson(0.7, 3), lambda _texts: 1.0, 1).mean() - 1
+    found = waits(poisson(0.7, 3), OneByOne(itertools.repeat(1.0)), 1).mean() - 1
     assert found == pytest.approx(0.7 / (2 * (1 - 0.7)), rel=0.05)
 
 
 def test_a_text_alone_takes_its_service_and_a_crowd_shares_batches():
-    alone = simulate(np.array([1.0]), SLOW, 1, batch=32).latencies
+    alone = simulate(np.array([1.0]), SLOW, 1).latencies
     assert 0.05 <= alone[0] <= 0.08
-    crowd = simulate(np.full(64, 1.0), SLOW, 1, batch=32).latencies
+    crowd = simulate(np.full(64, 1.0), SLOW, 1).latencies
     assert len(np.unique(crowd)) == 2
 
 
 def test_texts_of_killed_workers_are_finished_by_others_after_the_claim_time():
     where = Surroundings(claim_s=6.0, replace_s=60.0)
     arrivals = np.arange(0, 60, 0.04)
-    outcome = simulate(arrivals, SLOW, 4, batch=32, where=where, losses=[(20.0, 2)])
+    outcome = simulate(arrivals, SLOW, 4, where=where, losses=[(20.0, 2)])
     assert np.isfinite(outcome.finished).all()
     assert 6.0 < outcome.latencies.max() < 10.0
     assert outcome.worker_s == pytest.approx(4 * outcome.arrivals[-1], rel=0.05)
