@@ -18,7 +18,7 @@ HOW_TO_INSTALL: Final = "apt-get install --no-install-recommends prometheus prom
 _PROGRAMS: Final = {"prometheus": ("prometheus",), "alertmanager": ("prometheus-alertmanager", "alertmanager")}
 _CONFIGURATION: Final = ROOT / "deploy"
 _LOOPBACK: Final = {"127.0.0.1", "::1", "localhost"}
-_EXPOSED_INTERNAL_PORT: Final = 9000  # the gateway's default
+EXPOSED_INTERNAL_PORT: Final = 9000  # the gateway's default
 _NO_WEBHOOK: Final = "  - name: {}\n    webhook_configs: []\n"
 
 
@@ -107,7 +107,7 @@ def internal_address(settings: StackSettings) -> str:
     """Return where the gateway shows its metrics: on a port of their own, unless only this machine reaches it."""
     host, port = settings.gateway_host, settings.gateway_port
     if settings.gateway_internal_port or host not in _LOOPBACK:
-        host, port = settings.gateway_internal_host, settings.gateway_internal_port or _EXPOSED_INTERNAL_PORT
+        host, port = settings.gateway_internal_host, settings.gateway_internal_port or EXPOSED_INTERNAL_PORT
     host = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

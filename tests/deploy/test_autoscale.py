@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from deploy.local import autoscale, scale
-from deploy.local.autoscale import Arrivals, Bounds, Seen, read
+from deploy.local.autoscale import Arrivals, Bounds, Calls, Seen, read, read_calls
 from deploy.local.settings import StackSettings
 from deploy.scaling.policy import LOCAL, Governor
 from tests.deploy.conftest import ROOT, Stack
@@ -52,7 +52,7 @@ def test_it_reads_the_requests_of_the_group_that_answers():
 def test_arrivals_are_the_slope_of_a_count_over_twenty_seconds():
     arrivals = Arrivals()
     rates = [
-        arrivals.demands(5.0 * turn, {"m": SEEN._replace(added=added)})[0].arrivals_per_second
+        arrivals.demands(5.0 * turn, {"m": SEEN._replace(added=added)}, Calls())[0].arrivals_per_second
         for turn, added in enumerate([1000, 1100, 1200, 1200, 1200, 1200, 1200, 1200])
     ]
     assert rates == [0, 20, 20, pytest.approx(200 / 15), 10, 5, 0, 0]
@@ -60,9 +60,22 @@ def test_arrivals_are_the_slope_of_a_count_over_twenty_seconds():
 
 def test_another_log_begins_a_new_count():
     arrivals = Arrivals()
-    arrivals.demands(0, {"m": SEEN})
-    assert arrivals.demands(5, {"m": SEEN._replace(added=10)})[0].arrivals_per_second == 0
-    assert arrivals.demands(10, {"m": SEEN._replace(added=60)})[0].arrivals_per_second == 10
+    arrivals.demands(0, {"m": SEEN}, Calls())
+    assert arrivals.demands(5, {"m": SEEN._replace(added=10)}, Calls())[0].arrivals_per_second == 0
+    assert arrivals.demands(10, {"m": SEEN._replace(added=60)}, Calls())[0].arrivals_per_second == 10
+
+
+def test_who_is_turned_away_is_a_share_of_all_calls():
+    arrivals = Arrivals()
+    arrivals.demands(0, {"m": SEEN}, Calls(100, 40))
+    assert arrivals.demands(5, {"m": SEEN}, Calls(200, 65))[0].refused == 0.25
+    shown = """
+# TYPE observa_requests_total counter
+observa_requests_total{model="a",status="200"} 60
+observa_requests_total{model="other",status="503"} 5
+observa_requests_total{model="a",status="503"} 35
+"""
+    assert read_calls(shown) == Calls(ended=100, refused=40)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +89,7 @@ def test_another_log_begins_a_new_count():
 def test_what_is_not_known_changes_nothing(monkeypatch, looks, why):
     seen = iter(looks)
     monkeypatch.setattr(autoscale, "_look", lambda _settings: next(seen))
+    monkeypatch.setattr(autoscale, "_calls", lambda _settings: Calls())
     governor, arrivals = Governor(1, 8, LOCAL), Arrivals()
     for _ in looks:
         number, line = autoscale._decide(StackSettings(), governor, arrivals, 4, Bounds(1, 8))
@@ -119,6 +133,7 @@ def slow(tmp_path: Path) -> Iterator[Stack]:
         "OBSERVA_MODELS": str(tmp_path / "models"),
         "OBSERVA_MODEL": "slow",
         "OBSERVA_WORKERS": "1",
+        "OBSERVA_GATEWAY_QUEUE_MS": "30000",  # callers wait while a worker starts, instead of being told to come again
     }
     stack.ok("up")
     yield stack
