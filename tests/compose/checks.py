@@ -138,7 +138,12 @@ def mlflow(project: Project) -> None:
 
 
 def grafana(project: Project) -> str:
-    """How many of the dashboard's questions the provisioned source answers with data."""
+    """The dashboard is there for whoever looks, and its source has data."""
+    if project.ask("GRAFANA", "/api/health")[1].get("database") != "a stand-in":
+        assert project.ask("GRAFANA", "/api/dashboards/uid/observa")[0] == 200
+        asked = project.ask("GRAFANA", "/api/datasources/proxy/uid/observa-prometheus/api/v1/query?query=up")
+        assert asked[1]["data"]["result"], asked
+        return "Grafana itself"
     asked = project.ask("GRAFANA", "/panels")[1]
     with_data = [title for title, _, count in asked if count]
     assert len(with_data) > len(asked) / 3, asked
