@@ -1,7 +1,6 @@
 """The steps of the trial, in order; each says how long it took."""
 
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -120,17 +119,17 @@ def archive(project: Project) -> None:
 def trainer(project: Project) -> None:
     """A model trained in its container, into a folder of its own, and seen by MLflow."""
     project.run("just", "_demo-texts")  # its texts, since a container of our own engine reaches no package index
-    project.environment["OBSERVA_TRAINER_USER"] = f"{os.getuid()}:{os.getgid()}"
-    with tempfile.TemporaryDirectory(prefix="observa-trained-") as folder:
-        shutil.copytree(ROOT / ".cache" / "trainer", f"{folder}/cache")
-        Path(folder, "models").mkdir()
-        places = [
-            word for place in ("cache:/cache", "models:/app/models") for word in ("--volume", f"{folder}/{place}")
-        ]
+    with tempfile.TemporaryDirectory(prefix="observa-trained-", ignore_cleanup_errors=True) as folder:
+        cache, models = Path(folder, "cache"), Path(folder, "models")
+        shutil.copytree(ROOT / ".cache" / "trainer", cache)
+        models.mkdir()
+        for place in (cache, models):
+            place.chmod(0o777)  # the container's user is another
+        places = ("--volume", f"{cache}:/cache", "--volume", f"{models}:/app/models")
         words = ("run", "--rm", "-T", *places, "trainer", "train", "sentiment-linear")
         said = step("the trainer trains", lambda: project.compose("--profile", "trainer", *words))
         say(said.strip().splitlines()[-1])
-        assert Path(folder, "models/sentiment-linear/live.json").exists()
+        assert (models / "sentiment-linear" / "live.json").exists()
     found = project.ask("TRAINER_MLFLOW", "/api/2.0/mlflow/registered-models/search")[1]
     assert "sentiment-linear" in json.dumps(found), found
 
