@@ -20,7 +20,7 @@ COUNT = """
 import collections, json, sys
 from redis import Redis
 from broker.settings import BrokerSettings
-redis = Redis.from_url(BrokerSettings().url_with_password, decode_responses=True)
+redis = Redis.from_url(BrokerSettings().url_with_password, decode_responses=True, protocol=2)
 wanted, found, start = set(json.load(sys.stdin)), collections.Counter(), "-"
 while page := redis.xrange("observa:{sentiment}:results", start, "+", 5000):
     found.update(f["id"] for _, f in page if f.get("role", "live") == "live" and f["id"] in wanted)
@@ -33,13 +33,13 @@ REFUSED = """
 from redis import Redis
 from redis.exceptions import RedisError
 from broker.settings import BrokerSettings
-redis = Redis.from_url(BrokerSettings().url_with_password)
+redis = Redis.from_url(BrokerSettings().url_with_password, protocol=2)
 def said(*words, by=redis):
     try:
         return str(by.execute_command(*words))
     except RedisError as error:
         return type(error).__name__
-nobody = Redis.from_url(BrokerSettings().redis_url)
+nobody = Redis.from_url(BrokerSettings().redis_url, protocol=2)
 trim = ("XTRIM", "observa:{sentiment}:requests", "MAXLEN", 0)
 print(said("PING"), said("FLUSHALL"), said("CONFIG", "GET", "*"), said(*trim), said("PING", by=nobody))
 """
