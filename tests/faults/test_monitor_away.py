@@ -21,6 +21,7 @@ async def test_a_monitor_that_was_away_catches_up_exactly(services, look, trial,
         pytest.skip("only in the long form: just faults")
     gateway, _, monitor = services.gateway(wait=False), services.worker(wait=False), services.monitor(wait=False)
     services.wait()
+    gateway.wait("/readyz")
     async with Ledger([gateway.url], "strange", trial.seed) as ledger:
         await ledger.load(100, 50)
         with_monitor_s = ledger.wait_s()
