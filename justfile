@@ -335,9 +335,10 @@ lock:
         uv pip compile pyproject.toml "$@" --universal --generate-hashes --no-header --python-version 3.11 --quiet --output-file "$file"
         echo "$file: $(grep -c '^[a-z0-9]' "$file") packages"
     }
-    everything="--extra gateway --extra worker --extra monitor --extra archive --extra cli --extra local"
+    everything="--extra gateway --extra worker --extra tracing --extra monitor --extra archive --extra cli --extra local"
     export_extras local $everything
-    for room in gateway worker monitor archive cli; do export_extras "$room" --extra "$room" --constraints requirements/local.txt; done
+    for room in gateway worker; do export_extras "$room" --extra "$room" --extra tracing --constraints requirements/local.txt; done
+    for room in monitor archive cli; do export_extras "$room" --extra "$room" --constraints requirements/local.txt; done
     export_extras console --extra console --constraints requirements/local.txt
     export_extras explainer --extra worker --extra explainer --constraints requirements/local.txt
     export_extras dev $everything --extra console --extra explainer --group dev --constraints requirements/local.txt

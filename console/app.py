@@ -75,7 +75,7 @@ def create_app(settings: ConsoleSettings) -> "ASGIApp":
 
 def main() -> None:
     """Run the console until a signal; a mistake of the person who started it is one line and exit code 2."""
-    log_to_stderr()
+    log_to_stderr("console")
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_SHARE": "False", "HF_HUB_OFFLINE": "1"}
     try:
         settings = load_settings(ConsoleSettings)

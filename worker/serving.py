@@ -71,15 +71,19 @@ class Serving:
             settlements += handled.settlements
         return settlements
 
-    async def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Acknowledge and publish; as long as Redis does not take it, try again and keep holding."""
+    async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        """Acknowledge and publish; return for each whether nobody had published before.
+
+        As long as Redis does not take it, try again and keep holding.
+        """
         if not settlements:
-            return
+            return []
         published = await self._insist(partial(self.means.log.settle, self.tag, settlements))
         self.held.difference_update(settlement.entry_id for settlement in settlements)
         for settlement, first in zip(settlements, published, strict=True):
             if first:
                 self._count(settlement)
+        return published
 
     async def keep_held(self) -> None:
         """Keep what is held from being taken over, for as long as this runs."""

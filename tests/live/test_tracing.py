@@ -1,0 +1,216 @@
+"""One request's spans, from real processes to a real receiver."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+
+from broker.streams import WORKERS, Tag
+from tests.live.collector import Collector, Seen
+from tests.live.services import ROOT, Services
+from tests.servers import free_port, wait_until
+
+TAG = Tag("strange")
+CANARY = "c4n4ry"
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+PARENT = "00f067aa0ba902b7"
+SAMPLED = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    collector = Collector()
+    yield collector
+    collector.stop()
+
+
+@pytest.fixture
+def traced(services: Services, collector: Collector, monkeypatch: pytest.MonkeyPatch) -> Services:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    return services
+
+
+def kinds(spans: list[Seen]) -> list[str]:
+    return [span.kind for span in spans]
+
+
+def test_a_call_is_one_trace_from_http_over_the_log_to_its_result(traced, collector):
+    gateway = traced.gateway(ready=False)
+    traced.worker()
+    answer = httpx.post(f"{gateway.url}/predict", json={"text": f"good {CANARY}"}, headers=SAMPLED)
+    assert answer.status_code == 200
+    wait_until(lambda: len(collector.trace(TRACE)) == 6, "all spans arrive")
+    spans = collector.trace(TRACE)
+    call, send, receive, process, infer, result = spans
+    assert [span.name for span in spans] == [
+        "POST /predict",
+        "send observa:{strange}:requests",
+        "receive observa:{strange}:requests",
+        "process observa:{strange}:requests",
+        "infer strange",
+        "send observa:{strange}:results",
+    ]
+    parents = [span.parent_id for span in spans]
+    assert parents == [PARENT, call.span_id, send.span_id, receive.span_id, process.span_id, process.span_id]
+    assert {span.service for span in spans} == {"observa-gateway", "observa-worker"}
+    assert infer.began_ns <= infer.ended_ns <= result.began_ns <= result.ended_ns <= process.ended_ns
+    assert call.attributes["http.response.status_code"] == 200
+    assert send.attributes["observa.ids"] == [answer.json()["id"]]
+    assert process.attributes["messaging.message.id"] == answer.json()["id"]
+    assert (process.attributes["observa.deliveries"], process.attributes["observa.published"]) == (1, True)
+    assert CANARY.encode() not in collector.raw
+
+
+def test_a_batch_has_a_trace_of_its_own_linked_to_each_request_and_back(traced, collector, look):
+    gateway = traced.gateway(ready=False)
+    calls = {f"{number:032x}": f"good {CANARY} {number}" for number in range(1, 6)}
+    for trace, text in calls.items():
+        headers = {"traceparent": f"00-{trace}-{PARENT}-01", "Prefer": "respond-async"}
+        assert httpx.post(f"{gateway.url}/predict", json={"text": text}, headers=headers).status_code == 202
+    unsampled = {"traceparent": f"00-{'9' * 32}-{PARENT}-00", "Prefer": "respond-async"}
+    assert httpx.post(f"{gateway.url}/predict", json={"text": "bad"}, headers=unsampled).status_code == 202
+    traced.worker()
+    wait_until(lambda: all(len(collector.trace(trace)) == 6 for trace in calls), "all spans arrive")
+    [batch] = [span for span in collector.spans if span.kind == "batch"]
+    processing = {trace: next(span for span in collector.trace(trace) if span.kind == "process") for trace in calls}
+    assert set(batch.links) == {(trace, span.span_id) for trace, span in processing.items()}
+    assert batch.attributes["observa.batch.size"] == 6
+    for trace in calls:
+        [infer] = [span for span in collector.trace(trace) if span.kind == "infer"]
+        assert infer.links == ((batch.trace_id, batch.span_id),)
+        assert (infer.began_ns, infer.ended_ns) == (batch.began_ns, batch.ended_ns)
+    assert not collector.trace("9" * 32), "what its caller does not record is not recorded"
+    assert CANARY.encode() not in collector.raw
+
+
+def test_a_killed_workers_delivery_is_seen_and_the_next_one_is_linked_to_it(traced, collector, look):
+    gateway = traced.gateway(ready=False)
+    first = traced.worker()
+    asked = {"text": f"good {CANARY} SLEEP-3000"}
+    answer = httpx.post(f"{gateway.url}/predict", json=asked, headers=SAMPLED | {"Prefer": "respond-async"})
+    wait_until(lambda: "receive" in kinds(collector.trace(TRACE)), "the first delivery is seen")
+    first.kill()
+    traced.worker()
+    location = gateway.url + answer.headers["Location"]
+    wait_until(lambda: httpx.get(location).status_code == 200, "another worker answers")
+    wait_until(lambda: len(collector.trace(TRACE)) == 7, "all spans arrive")
+    spans = collector.trace(TRACE)
+    assert kinds(spans) == ["POST", "send", "receive", "receive", "process", "infer", "send"]
+    lost, taken, process = spans[2:5]
+    assert lost.attributes["messaging.client.id"] != taken.attributes["messaging.client.id"]
+    assert lost.parent_id == taken.parent_id == spans[1].span_id
+    assert taken.links == process.links == ((TRACE, lost.span_id),)
+    assert process.attributes["observa.deliveries"] == 2
+    assert look.xpending(TAG.requests, WORKERS)["pending"] == 0
+    assert CANARY.encode() not in collector.raw
+
+
+def test_a_text_that_kills_its_worker_is_traced_to_the_dead_letters(traced, collector, look):
+    gateway = traced.gateway(ready=False)
+    asked = {"text": f"KILL {CANARY}"}
+    httpx.post(f"{gateway.url}/predict", json=asked, headers=SAMPLED | {"Prefer": "respond-async"})
+    worker = traced.worker(wait=False)
+
+    def buried() -> bool:
+        nonlocal worker
+        if not worker.alive:
+            worker = traced.worker(wait=False)
+        return bool(look.xlen(TAG.dead))
+
+    wait_until(buried, "it is buried", 60)
+    wait_until(lambda: "process" in kinds(collector.trace(TRACE)), "its end is seen")
+    [process] = [span for span in collector.trace(TRACE) if span.kind == "process"]
+    assert process.attributes["observa.dead_letter"] == "crashed"
+    assert process.attributes["observa.status"] == "inference_failed"
+    assert len(process.links) == process.attributes["observa.deliveries"] - 1 == 2
+    assert CANARY.encode() not in collector.raw
+
+
+def test_what_was_sampled_out_is_never_sent(traced, collector, monkeypatch):
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0")
+    gateway = traced.gateway(ready=False)
+    worker = traced.worker()
+    for number in range(20):
+        assert httpx.post(f"{gateway.url}/predict", json={"text": f"good {number}"}).status_code == 200
+    assert httpx.post(f"{gateway.url}/predict", json={"text": "good"}, headers=SAMPLED).status_code == 200
+    wait_until(lambda: len(collector.trace(TRACE)) == 6, "the one that its caller records arrives")
+    assert {span.trace_id for span in collector.spans if span.kind != "batch"} == {TRACE}
+    assert 'observa_trace_spans_total{outcome="exported"}' in httpx.get(f"{worker.url}/metrics").text
+
+
+@pytest.mark.parametrize("collector_is", ["away", "deaf"])
+def test_without_a_collector_answers_come_as_fast_and_it_is_said_once(services, monkeypatch, collector_is, look):
+    deaf = Deaf() if collector_is == "deaf" else None
+    port = deaf.port if deaf else free_port()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "20")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")
+    gateway, worker = services.gateway(ready=False), services.worker()
+    with httpx.Client(base_url=gateway.url) as client:
+        for number in range(100):
+            assert client.post("/predict", json={"text": f"good {number}"}).status_code == 200
+
+        def counted(outcome: str) -> bool:
+            return f'observa_trace_spans_total{{outcome="{outcome}"}}' in client.get("/metrics").text
+
+        wait_until(lambda: counted("dropped"), "what there is no room for is dropped")
+        wait_until(lambda: counted("refused"), "what the collector does not take is counted")
+    ended = time.monotonic()
+    assert (gateway.terminate(), worker.terminate()) == (-15, 0)
+    assert time.monotonic() - ended < 12, "nobody waits for the collector"
+    for process in (gateway, worker):
+        assert process.log.read_text().count("takes no spans") <= 1
+        assert "Traceback" not in process.log.read_text()
+    assert "takes no spans" in services.logs()
+    if deaf:
+        deaf.close()
+
+
+class Deaf:
+    """A port where connections are made and nothing is answered."""
+
+    def __init__(self) -> None:
+        import socket
+
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+def test_nothing_of_opentelemetry_is_imported_unless_it_is_asked_for():
+    code = """
+import sys
+import gateway.app, worker.app, worker.replay, worker.explaining.app
+from broker.tracing import start_tracing
+from gateway.settings import GatewaySettings
+gateway.app.create_app(GatewaySettings())
+assert start_tracing("worker", None) is None
+print([name for name in sys.modules if name.startswith("opentelemetry")])
+"""
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"OTEL_TRACES_EXPORTER": "zipkin"}, "set otlp, or none"),
+        ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "port 4318"),
+    ],
+)
+def test_spans_that_cannot_be_sent_are_one_line_at_the_start(services, monkeypatch, variables, said):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    process = services.worker("worker", wait=False)
+    assert process.popen.wait(30) == 2
+    assert said in process.log.read_text().splitlines()[-1]
