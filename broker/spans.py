@@ -13,7 +13,7 @@ from typing import Final
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, RandomIdGenerator, TracerProvider
+from opentelemetry.sdk.trace import RandomIdGenerator, ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler, SamplingResult
 from opentelemetry.trace import (
@@ -73,7 +73,9 @@ class Spans:
             set_status_on_exception=False,
         )
 
-    def delivery(self, name: str, parent: Context, delivery: "Delivery", attributes: Mapping[str, AttributeValue]) -> Span:
+    def delivery(
+        self, name: str, parent: Context, delivery: "Delivery", attributes: Mapping[str, AttributeValue]
+    ) -> Span:
         """Return the span of one *delivery* of an entry, linked to those before it, whoever received them."""
         self._ids.next_span_id = delivery.span_id
         return self.begin(name, SpanKind.CONSUMER, parent=parent, attributes=attributes, links=delivery.earlier())
@@ -134,7 +136,9 @@ def traceparent_of(span: Span) -> str:
 def _resource(service: str) -> Resource:
     attributes = {"service.instance.id": f"{socket.gethostname()}-{os.getpid()}"}
     # As the SDK has it, what is said here wins over the variables.
-    if not os.environ.get("OTEL_SERVICE_NAME") and "service.name=" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
+    if not os.environ.get("OTEL_SERVICE_NAME") and "service.name=" not in os.environ.get(
+        "OTEL_RESOURCE_ATTRIBUTES", ""
+    ):
         attributes["service.name"] = f"observa-{service}"
     return Resource.create(attributes)
 
@@ -164,7 +168,9 @@ class _FollowsLinks(Sampler):
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
         begins = not get_current_span(parent_context).get_span_context().is_valid
-        chosen = ALWAYS_ON if begins and any(link.context.trace_flags.sampled for link in links or ()) else self._sampler
+        chosen = (
+            ALWAYS_ON if begins and any(link.context.trace_flags.sampled for link in links or ()) else self._sampler
+        )
         return chosen.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
 
     def get_description(self) -> str:

@@ -39,7 +39,12 @@ def create_app(settings: ConsoleSettings) -> "ASGIApp":
     from console import page  # noqa: PLC0415 - the same
 
     downloads = Downloads()
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
 
     @app.get("/healthz")
     async def healthz() -> Response:

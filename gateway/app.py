@@ -85,6 +85,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # it would show paths
     )
     for room in (predicting, predictions, explaining, catalog, looking, redriving, inference, health, reference):
         # As the application's own routes: an included router is matched twice, 12 to 35 us a request.

@@ -1,12 +1,11 @@
 """The gateway with spans: one for each call, and one for its way on to the log. Imported only where they are wanted."""
 
-from collections.abc import Collection
+from collections.abc import Container
 from dataclasses import replace
-from typing import Any
 
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from redis.asyncio import Redis
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.log import Acceptance, Log, Unit
 from broker.spans import Spans, context_of, traceparent_of
@@ -14,6 +13,7 @@ from broker.streams import Tag
 from gateway.accepting import Accepting
 from gateway.guard import UNCOUNTED
 from gateway.metrics import Metrics
+from gateway.routing import route_of
 
 SERVER_ERROR = 500
 
@@ -21,13 +21,13 @@ SERVER_ERROR = 500
 class Traced:
     """ASGI middleware around everything: the call's span, which from then on is what `traceparent` says.
 
-    Its name is the route, never the path: paths hold what callers write. The paths of *fixed* are routes.
+    Its name is the route, never the path, which may hold what a caller wrote.
     """
 
-    def __init__(self, app: ASGIApp, spans: Spans, fixed: Collection[tuple[str, str]]) -> None:
+    def __init__(self, app: ASGIApp, spans: Spans, direct: Container[tuple[str, str]]) -> None:
         self._app = app
         self._spans = spans
-        self._fixed = frozenset(fixed)
+        self._direct = direct
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the call on within a span."""
@@ -40,36 +40,25 @@ class Traced:
         scope["headers"] = [header for header in headers if header[0] != b"traceparent"]
         scope["headers"].append((b"traceparent", traceparent_of(span).encode()))
         scope.setdefault("state", {})
-        answer = _Answer(send)
         try:
-            await self._app(scope, receive, answer.send)
+            await self._app(scope, receive, send)
         finally:
-            if route := self._route(scope):
-                span.update_name(f"{method} {route}")
-                span.set_attribute("http.route", route)
-            if model := scope["state"].get("model"):
-                span.set_attribute("observa.model", model)
-            span.set_attribute("http.response.status_code", answer.status or 499)
-            if answer.status >= SERVER_ERROR:
-                span.set_status(Status(StatusCode.ERROR))
-            span.end()
+            self._finish(span, scope)
 
-    def _route(self, scope: Scope) -> str | None:
-        if (scope["method"], scope["path"]) in self._fixed:
-            return str(scope["path"])
-        route: Any = scope.get("route")
-        return getattr(route, "path", None)
-
-
-class _Answer:
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.status = 0  # of an answer that nobody was there to read
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-        await self._send(message)
+    def _finish(self, span: Span, scope: Scope) -> None:
+        state = scope["state"]
+        if route := route_of(scope, self._direct):
+            span.update_name(f"{scope['method']} {route}")
+            span.set_attribute("http.route", route)
+        if model := state.get("model"):
+            span.set_attribute("observa.model", model)
+        if ids := state.get("ids"):
+            span.set_attribute("observa.ids", ids)
+        status = state.get("status", 0)  # the guard's; there is none of a call that was cancelled
+        span.set_attribute("http.response.status_code", status)
+        if status >= SERVER_ERROR:
+            span.set_status(Status(StatusCode.ERROR))
+        span.end()
 
 
 class TracedAccepting(Accepting):

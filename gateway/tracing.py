@@ -1,6 +1,6 @@
 """Where spans come in, if they are wanted at all: what makes them is imported then, and not before."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Container
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def traced(
-    guard: Callable[[ASGIApp], ASGIApp], spans: "Spans", fixed: Collection[tuple[str, str]]
+    guard: Callable[[ASGIApp], ASGIApp], spans: "Spans", direct: Container[tuple[str, str]]
 ) -> Callable[[ASGIApp], ASGIApp]:
-    """Return *guard* within a span for each call; *fixed* are the methods and paths without parameters."""
+    """Return *guard* within a span for each call; *direct* are the methods and paths that need no router."""
     from gateway.traced import Traced  # noqa: PLC0415 - see above
 
-    return lambda app: Traced(guard(app), spans, fixed)
+    return lambda app: Traced(guard(app), spans, direct)
 
 
 def accepting_with(spans: "Spans | None") -> Callable[..., Accepting]:

@@ -1,7 +1,7 @@
 """A stream of requests with spans: each delivery, its processing, the batch, the result. Imported where wanted."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue

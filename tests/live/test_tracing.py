@@ -1,5 +1,7 @@
 """One request's spans, from real processes to a real receiver."""
 
+import json
+import socket
 import subprocess
 import sys
 import time
@@ -8,10 +10,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-
 from broker.streams import WORKERS, Tag
 from tests.live.collector import Collector, Seen
-from tests.live.services import ROOT, Services
+from tests.live.services import ROOT, Process, Services
 from tests.servers import free_port, wait_until
 
 TAG = Tag("strange")
@@ -32,7 +33,16 @@ def collector() -> Iterator[Collector]:
 def traced(services: Services, collector: Collector, monkeypatch: pytest.MonkeyPatch) -> Services:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    services.settings["OBSERVA_GATEWAY_ACCESS_LOG"] = "true"
     return services
+
+
+def said(process: Process, event: str) -> list[dict[str, object]]:
+    """The lines of a log that say *event*; all lines are checked to be what they should."""
+    lines = [json.loads(line) for line in process.log.read_text().splitlines()]
+    assert all({"at", "level", "service", "logger", "event"} <= line.keys() for line in lines)
+    assert CANARY not in process.log.read_text()
+    return [line for line in lines if line["event"] == event]
 
 
 def kinds(spans: list[Seen]) -> list[str]:
@@ -64,9 +74,12 @@ def test_a_call_is_one_trace_from_http_over_the_log_to_its_result(traced, collec
     assert process.attributes["messaging.message.id"] == answer.json()["id"]
     assert (process.attributes["observa.deliveries"], process.attributes["observa.published"]) == (1, True)
     assert CANARY.encode() not in collector.raw
+    [line] = said(gateway, "answered")
+    assert line["ids"] == [answer.json()["id"]]
+    assert (line["service"], line["trace_id"], line["route"], line["status"]) == ("gateway", TRACE, "/predict", 200)
 
 
-def test_a_batch_has_a_trace_of_its_own_linked_to_each_request_and_back(traced, collector, look):
+def test_a_batch_has_a_trace_of_its_own_linked_to_each_request_and_back(traced, collector):
     gateway = traced.gateway(ready=False)
     calls = {f"{number:032x}": f"good {CANARY} {number}" for number in range(1, 6)}
     for trace, text in calls.items():
@@ -95,7 +108,7 @@ def test_a_killed_workers_delivery_is_seen_and_the_next_one_is_linked_to_it(trac
     answer = httpx.post(f"{gateway.url}/predict", json=asked, headers=SAMPLED | {"Prefer": "respond-async"})
     wait_until(lambda: "receive" in kinds(collector.trace(TRACE)), "the first delivery is seen")
     first.kill()
-    traced.worker()
+    second = traced.worker()
     location = gateway.url + answer.headers["Location"]
     wait_until(lambda: httpx.get(location).status_code == 200, "another worker answers")
     wait_until(lambda: len(collector.trace(TRACE)) == 7, "all spans arrive")
@@ -108,6 +121,8 @@ def test_a_killed_workers_delivery_is_seen_and_the_next_one_is_linked_to_it(trac
     assert process.attributes["observa.deliveries"] == 2
     assert look.xpending(TAG.requests, WORKERS)["pending"] == 0
     assert CANARY.encode() not in collector.raw
+    [line] = said(second, "nobody finished it, so it is tried again")
+    assert (line["id"], line["trace_id"], line["deliveries"]) == (answer.json()["id"], TRACE, 2)
 
 
 def test_a_text_that_kills_its_worker_is_traced_to_the_dead_letters(traced, collector, look):
@@ -129,6 +144,9 @@ def test_a_text_that_kills_its_worker_is_traced_to_the_dead_letters(traced, coll
     assert process.attributes["observa.status"] == "inference_failed"
     assert len(process.links) == process.attributes["observa.deliveries"] - 1 == 2
     assert CANARY.encode() not in collector.raw
+    wait_until(lambda: said(worker, "put aside"), "it is logged")
+    [line] = said(worker, "put aside")
+    assert (line["trace_id"], line["reason"]) == (TRACE, "crashed")
 
 
 def test_what_was_sampled_out_is_never_sent(traced, collector, monkeypatch):
@@ -145,7 +163,7 @@ def test_what_was_sampled_out_is_never_sent(traced, collector, monkeypatch):
 
 
 @pytest.mark.parametrize("collector_is", ["away", "deaf"])
-def test_without_a_collector_answers_come_as_fast_and_it_is_said_once(services, monkeypatch, collector_is, look):
+def test_without_a_collector_answers_come_as_fast_and_it_is_said_once(services, monkeypatch, collector_is):
     deaf = Deaf() if collector_is == "deaf" else None
     port = deaf.port if deaf else free_port()
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
@@ -178,8 +196,6 @@ class Deaf:
     """A port where connections are made and nothing is answered."""
 
     def __init__(self) -> None:
-        import socket
-
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
 
@@ -187,30 +203,31 @@ class Deaf:
         self._listener.close()
 
 
-def test_nothing_of_opentelemetry_is_imported_unless_it_is_asked_for():
+def test_nothing_that_makes_or_sends_spans_is_imported_unless_they_are_asked_for():
     code = """
 import sys
-import gateway.app, worker.app, worker.replay, worker.explaining.app
+import gateway.app, worker.app
 from broker.tracing import start_tracing
 from gateway.settings import GatewaySettings
 gateway.app.create_app(GatewaySettings())
 assert start_tracing("worker", None) is None
-print([name for name in sys.modules if name.startswith("opentelemetry")])
+makers = ("broker.spans", "gateway.traced", "worker.traced", "opentelemetry.sdk.trace", "opentelemetry.exporter")
+print([name for name in sys.modules if name.startswith(makers)])
 """
-    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == "[]"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(
-    ("variables", "said"),
+    ("variables", "line"),
     [
         ({"OTEL_TRACES_EXPORTER": "zipkin"}, "set otlp, or none"),
         ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "port 4318"),
     ],
 )
-def test_spans_that_cannot_be_sent_are_one_line_at_the_start(services, monkeypatch, variables, said):
+def test_spans_that_cannot_be_sent_are_one_line_at_the_start(services, monkeypatch, variables, line):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     process = services.worker("worker", wait=False)
     assert process.popen.wait(30) == 2
-    assert said in process.log.read_text().splitlines()[-1]
+    assert line in process.log.read_text().splitlines()[-1]
