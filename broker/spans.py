@@ -13,8 +13,9 @@ from typing import Final
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import RandomIdGenerator, ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler, SamplingResult
 from opentelemetry.trace import (
     Link,
@@ -183,7 +184,7 @@ class _Waiting(BatchSpanProcessor):
     def __init__(self, outcomes: Counter) -> None:
         self._outcomes = outcomes
         self._ended = 0  # counted here by whoever ends a span, and there by the thread: no lock is needed
-        self._most = self._default_max_queue_size()
+        self._most = self._default_max_queue_size()  # type: ignore[no-untyped-call]  # the SDK has not annotated it
         self._export = _Export(outcomes)
         super().__init__(self._export)
 
@@ -218,4 +219,4 @@ class _Export(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        self._collector.shutdown()
+        self._collector.shutdown()  # type: ignore[no-untyped-call]  # likewise

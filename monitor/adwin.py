@@ -10,7 +10,7 @@ GRACE = 10  # labels before the first look
 SHORTEST = 5  # labels of a part
 BOTH = 2  # buckets that are merged into one of the next size
 
-Bucket = tuple[float, float]  # sum, and sum of squared deviations
+Bucket = tuple[float, float, int]  # sum, sum of squared deviations, and the time of its first value
 
 
 class Adwin:
@@ -28,15 +28,20 @@ class Adwin:
         self.tick = 0
 
     @property
+    def since_ms(self) -> int:
+        """The time of the window's first value: after a change, about when it came."""
+        return self.rows[-1][0][2] if self.width else 0
+
+    @property
     def mean(self) -> float:
         """The mean of the window; 0 while it is empty."""
         return self.total / self.width if self.width else 0.0
 
-    def update(self, value: float) -> bool:
-        """Take the next value; tell whether older ones were dropped because the mean had changed."""
+    def update(self, value: float, at_ms: int = 0) -> bool:
+        """Take the next value, of *at_ms*; tell whether older ones were dropped because the mean had changed."""
         if self.width:
             self.deviation += self.width * (value - self.mean) ** 2 / (self.width + 1)
-        self.rows[0].append((value, 0.0))
+        self.rows[0].append((value, 0.0, at_ms))
         self.width += 1
         self.total += value
         self._merge()
@@ -52,19 +57,19 @@ class Adwin:
         for size, row in enumerate(self.rows):
             if len(row) <= BUCKETS:
                 return
-            (first, spread), (second, other) = row[:BOTH]
+            (first, spread, at_ms), (second, other, _) = row[:BOTH]
             n = 2**size
             between = n * n * (first / n - second / n) ** 2 / (n + n)
             if size + 1 == len(self.rows):
                 self.rows.append([])
-            self.rows[size + 1].append((first + second, spread + other + between))
+            self.rows[size + 1].append((first + second, spread + other + between, at_ms))
             del row[:BOTH]
 
     def _cut(self) -> bool:
         """Tell whether at some bucket's end the two parts' means differ by more than chance allows."""
         n0, u0 = 0, 0.0
         for size in range(len(self.rows) - 1, -1, -1):
-            for total, _ in self.rows[size]:
+            for total, _, _ in self.rows[size]:
                 n0, u0 = n0 + 2**size, u0 + total
                 n1, u1 = self.width - n0, self.total - u0
                 if min(n0, n1) >= SHORTEST and abs(u0 / n0 - u1 / n1) > self._bound(n0, n1):
@@ -79,7 +84,7 @@ class Adwin:
 
     def _drop(self) -> None:
         """Drop the oldest bucket."""
-        total, spread = self.rows[-1].pop(0)
+        total, spread, _ = self.rows[-1].pop(0)
         n = 2 ** (len(self.rows) - 1)
         self.width -= n
         self.total -= total
@@ -94,5 +99,5 @@ class Adwin:
     def load(self, state: list[Any]) -> None:
         """Take the state back."""
         rows, self.total, self.deviation, self.tick = state
-        self.rows = [[(bucket[0], bucket[1]) for bucket in row] for row in rows]
+        self.rows = [[(bucket[0], bucket[1], bucket[2]) for bucket in row] for row in rows]
         self.width = sum(len(row) << size for size, row in enumerate(self.rows))
