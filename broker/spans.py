@@ -137,9 +137,8 @@ def traceparent_of(span: Span) -> str:
 def _resource(service: str) -> Resource:
     attributes = {"service.instance.id": f"{socket.gethostname()}-{os.getpid()}"}
     # As the SDK has it, what is said here wins over the variables.
-    if not os.environ.get("OTEL_SERVICE_NAME") and "service.name=" not in os.environ.get(
-        "OTEL_RESOURCE_ATTRIBUTES", ""
-    ):
+    named = os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    if not os.environ.get("OTEL_SERVICE_NAME") and "service.name=" not in named:
         attributes["service.name"] = f"observa-{service}"
     return Resource.create(attributes)
 
@@ -169,9 +168,8 @@ class _FollowsLinks(Sampler):
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
         begins = not get_current_span(parent_context).get_span_context().is_valid
-        chosen = (
-            ALWAYS_ON if begins and any(link.context.trace_flags.sampled for link in links or ()) else self._sampler
-        )
+        wanted = begins and any(link.context.trace_flags.sampled for link in links or ())
+        chosen = ALWAYS_ON if wanted else self._sampler
         return chosen.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
 
     def get_description(self) -> str:
@@ -208,7 +206,10 @@ class _Export(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         self.taken += len(spans)
-        result = self._collector.export(spans)
+        try:
+            result = self._collector.export(spans)
+        except Exception:  # noqa: BLE001 - such as an address that is none: the spans are lost either way
+            result = SpanExportResult.FAILURE
         well = result is SpanExportResult.SUCCESS
         self._outcomes.labels("exported" if well else "refused").inc(len(spans))
         if self._well and not well:

@@ -38,7 +38,10 @@ def start_tracing(service: str, outcomes: Counter) -> "Spans | None":
             f"the OTEL_ variables ask for spans, and {error.name} is not installed; "
             f"install requirements/{service}.txt again, or set OTEL_SDK_DISABLED=true"
         ) from error
-    return Spans(service, outcomes)
+    try:
+        return Spans(service, outcomes)
+    except ValueError as error:
+        raise SettingsError(f"the OTEL_ variables contradict each other: {error}") from error
 
 
 def _wanted() -> bool:

@@ -223,6 +223,7 @@ print([name for name in sys.modules if name.startswith(makers)])
     [
         ({"OTEL_TRACES_EXPORTER": "zipkin"}, "set otlp, or none"),
         ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "port 4318"),
+        ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_BSP_MAX_QUEUE_SIZE": "20"}, "contradict each other"),
     ],
 )
 def test_spans_that_cannot_be_sent_are_one_line_at_the_start(services, monkeypatch, variables, line):
