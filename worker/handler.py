@@ -60,11 +60,6 @@ class Batch:
     seconds: float
     waits_s: tuple[float, ...]  # of each text, from its entry's time to the start
 
-    @property
-    def size(self) -> int:
-        """How many texts it had."""
-        return len(self.entry_ids)
-
 
 @dataclass(frozen=True, slots=True)
 class Handled:

@@ -146,11 +146,11 @@ class Serving:
     def _measure(self, handled: Handled) -> None:
         model = self.tag.model
         for batch in handled.batches:
-            BATCH_SIZE.labels(model).observe(batch.size)
+            BATCH_SIZE.labels(model).observe(len(batch.entry_ids))
             INFERENCE_DURATION.labels(model, batch.version).observe(batch.seconds)
             for wait_s in batch.waits_s:
                 QUEUE_WAIT.labels(model).observe(wait_s)
-            self.speed.learn(batch.size, batch.seconds)
+            self.speed.learn(len(batch.entry_ids), batch.seconds)
 
     def _count(self, settlement: Settlement) -> None:
         if result := settlement.result:

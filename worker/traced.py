@@ -74,7 +74,7 @@ class TracedServing(Serving):
         attributes: dict[str, AttributeValue] = {
             "observa.model": self.tag.model,
             "observa.version": batch.version,
-            "observa.batch.size": batch.size,
+            "observa.batch.size": len(batch.entry_ids),
             "messaging.client.id": self.means.worker,
         }
         links = [Link(span.get_span_context()) for span in processing]
