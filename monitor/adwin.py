@@ -26,11 +26,7 @@ class Adwin:
         self.total = 0.0
         self.deviation = 0.0
         self.tick = 0
-
-    @property
-    def since_ms(self) -> int:
-        """The time of the window's first value: after a change, about when it came."""
-        return self.rows[-1][0][2] if self.width else 0
+        self.onset_ms = 0  # when the mean last changed, as far as buckets tell
 
     @property
     def mean(self) -> float:
@@ -49,6 +45,7 @@ class Adwin:
         changed = False
         if self.tick % CLOCK == 0 and self.width > GRACE:
             while self._cut():
+                self.onset_ms = self.onset_ms if changed else self._split_ms()
                 changed = True
                 self._drop()
         return changed
@@ -76,6 +73,19 @@ class Adwin:
                     return True
         return False
 
+    def _split_ms(self) -> int:
+        """Return the time of the first value after the split that leaves the least squares within both parts."""
+        oldest_first = [(2**size, bucket) for size in range(len(self.rows) - 1, -1, -1) for bucket in self.rows[size]]
+        n0, u0, best, found = 0, 0.0, -1.0, 0
+        for count, (total, _, at_ms) in oldest_first:
+            if (
+                n0
+                and (between := (u0 / n0 - (self.total - u0) / (self.width - n0)) ** 2 * n0 * (self.width - n0)) > best
+            ):
+                best, found = between, at_ms
+            n0, u0 = n0 + count, u0 + total
+        return found
+
     def _bound(self, n0: int, n1: int) -> float:
         odds = math.log(2 * math.log(self.width) / DELTA)
         share = 1 / (n0 - SHORTEST + 1) + 1 / (n1 - SHORTEST + 1)
@@ -94,10 +104,10 @@ class Adwin:
 
     def dump(self) -> list[Any]:
         """Return the state as plain values."""
-        return [self.rows, self.total, self.deviation, self.tick]
+        return [self.rows, self.total, self.deviation, self.tick, self.onset_ms]
 
     def load(self, state: list[Any]) -> None:
         """Take the state back."""
-        rows, self.total, self.deviation, self.tick = state
+        rows, self.total, self.deviation, self.tick, self.onset_ms = state
         self.rows = [[(bucket[0], bucket[1], bucket[2]) for bucket in row] for row in rows]
         self.width = sum(len(row) << size for size, row in enumerate(self.rows))

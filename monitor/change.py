@@ -36,7 +36,7 @@ class ChangeWatch:
                 evidence={
                     "window": f"last {self._adwin.width} labels",
                     "n": self._adwin.width,
-                    ONSET: self._adwin.since_ms,
+                    ONSET: self._adwin.onset_ms,
                     **at_target(before, round(self._adwin.mean * self._adwin.width), self._adwin.width),
                     "sample_ids": wrong,
                 },

@@ -230,8 +230,8 @@ def test_a_cusum_and_bets_on_ranks_say_about_when_the_shift_began() -> None:
         ranks.update_many(channel.stakes, stream(rng), 1_000_000 / CHUNK, TIMES)
         return ranks.onset_ms - change if ranks.active else None
 
-    assert np.median(onsets(of_cusum)) <= 15
-    assert np.median(onsets(of_ranks)) <= 2 * CHUNK
+    assert np.median(onsets(of_cusum)) <= 40
+    assert np.median(onsets(of_ranks)) <= CHUNK
 
 
 def test_the_page_and_adwin_say_about_when_the_accuracy_fell() -> None:
@@ -252,9 +252,9 @@ def test_the_page_and_adwin_say_about_when_the_accuracy_fell() -> None:
         adwin = Adwin()
         for at, right in enumerate(answers(rng), 1):
             before = adwin.mean
-            if adwin.update(float(right), at) and adwin.mean < before - 0.05:
-                return adwin.since_ms - change
+            if adwin.update(float(right), at) and adwin.mean < before:
+                return adwin.onset_ms - change
         return None
 
-    assert np.median(onsets(of_page)) <= 30
-    assert np.median(onsets(of_adwin)) <= 100
+    assert np.median(onsets(of_page)) <= 15
+    assert np.median(onsets(of_adwin)) <= 64

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -73,7 +74,7 @@ def test_runs_versions_and_aliases_are_on_the_server_and_its_death_costs_no_trai
     assert (run.info.status, run.info.artifact_uri.partition(":")[0]) == ("FINISHED", "mlflow-artifacts")
     assert run.data.metrics["accuracy"] > 0.9
     copied = client.download_artifacts(listed.run_id, "model", str(tmp_path))
-    assert read_manifest(copied).version == "1"
+    assert read_manifest(Path(copied)).version == "1"
 
     assert not asyncio.run(move_aliases("made", Pointer(version="2", generation=2)))
     assert client.get_model_version_by_alias("made", "live").tags["version"] == "2"
