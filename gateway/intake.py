@@ -7,13 +7,13 @@ from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 
+from broker.tracing import TRACEPARENT
 from gateway.problems import Problem
 from gateway.settings import GatewaySettings
 
 JSON: Final = frozenset({"application/json"})
 _CLOSE: Final = {"Connection": "close"}  # what is left of the body is not read
 _KEY: Final = re.compile(r"[\x20-\x7e]{1,255}")
-_TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 async def read(request: Request, settings: GatewaySettings, media_types: frozenset[str] = JSON) -> bytes:
@@ -90,7 +90,7 @@ def read_manner(request: Request, settings: GatewaySettings) -> Manner:
         waits=waits,
         deadline_ms=_deadline_ms(headers.get("x-deadline-ms"), settings, waits=waits),
         idempotency_key=key,
-        traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else None,
+        traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else None,
     )
 
 

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import orjson
 from faststream.asgi import AsgiFastStream, AsgiResponse, get
@@ -24,19 +24,23 @@ from broker.errors import ObservaError
 from broker.logs import log_to_stderr
 from broker.settings import load_settings
 from broker.streams import CHANGES
+from broker.tracing import start_tracing
 from worker.loading import Loading
-from worker.metrics import REGISTRY
+from worker.metrics import REGISTRY, SPANS
 from worker.models import Served
 from worker.settings import WorkerSettings
 from worker.speed import Speed, check_claim_time
 from worker.worker import Worker
+
+if TYPE_CHECKING:
+    from broker.spans import Spans
 
 logger = logging.getLogger(__name__)
 
 
 def main() -> None:
     """Run one worker until SIGTERM; a mistake of the person who started it is one line and exit code 2."""
-    log_to_stderr()
+    log_to_stderr("worker")
     signal.signal(signal.SIGTERM, _leave)
     # One process is one core's worth of work: more workers, not more threads, use the others.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -46,14 +50,17 @@ def main() -> None:
     try:
         settings = load_settings(WorkerSettings)
         check_claim_time(settings)
-        failure = asyncio.run(serve(settings, Loading(settings).first()))  # nothing is reachable or read before
+        spans = start_tracing("worker", SPANS)
+        failure = asyncio.run(serve(settings, Loading(settings).first(), spans))  # nothing is reachable or read before
     except ObservaError as error:
         print(f"observa worker: {error}", file=sys.stderr)  # noqa: T201 for a person
         sys.exit(2)
     sys.exit(1 if failure else 0)
 
 
-async def serve(settings: WorkerSettings, prepared: list[tuple[Served, Speed]]) -> BaseException | None:
+async def serve(
+    settings: WorkerSettings, prepared: list[tuple[Served, Speed]], spans: "Spans | None" = None
+) -> BaseException | None:
     """Serve until told to stop; return what made the worker stop by itself, if that happened.
 
     Raises:
@@ -63,7 +70,7 @@ async def serve(settings: WorkerSettings, prepared: list[tuple[Served, Speed]]) 
     redis = connect(settings, f"worker-{settings.worker_slot}")
     try:
         await check_server(redis, settings)
-        worker = Worker(redis, settings, prepared, discovers=not settings.worker_models)
+        worker = Worker(redis, settings, prepared, discovers=not settings.worker_models, spans=spans)
         prepared.clear()  # or the first version would stay in memory after a swap
         await shell(settings, worker).run(
             log_level=logging.WARNING,
@@ -77,6 +84,8 @@ async def serve(settings: WorkerSettings, prepared: list[tuple[Served, Speed]]) 
         )
     finally:
         await _close(redis)
+        if spans:
+            spans.stop()
     return worker.failure
 
 
