@@ -419,6 +419,12 @@ bench-scaling *ARGS: _venv-dev _demo-texts
 capacity *ARGS: _venv-dev
     @{{ dev }}/python -m bench.scaling.capacity "$@"
 
+# What the encoder alone takes on one thread, in single precision and in eight bits, by length and by operator
+[group('develop')]
+[no-exit-message]
+bench-model: _trainer _demo-texts
+    @.venv-trainer/bin/python -m bench.model
+
 # How early the monitor finds changes, and how often it is wrong: tables, about ten minutes
 [group('develop')]
 bench-drift: _venv-dev
