@@ -42,8 +42,7 @@ def slot_of(command: Sequence[Any]) -> int | None:
         case "EVAL" | "EVALSHA":
             key = command[3] if int(command[2]) else None
         case "XREAD" | "XREADGROUP":
-            words = [str(word).upper() for word in command]
-            key = command[words.index("STREAMS") + 1]
+            key = command[next(at for at, word in enumerate(command, 1) if word in {"STREAMS", b"STREAMS"})]
         case _ if name in _CONTAINERS and not rest:
             key = command[2]
         case _:
@@ -121,7 +120,8 @@ class ClusterPool(ConnectionPool):
             for address in dict.fromkeys([*known, *self._seeds]):
                 try:
                     async with asyncio.timeout(ASK_S):
-                        found: Any = await Redis(connection_pool=self.of(address)).execute_command("CLUSTER SLOTS")
+                        server: Any = Redis(connection_pool=self.of(address))
+                        found = await server.execute_command("CLUSTER SLOTS")
                 except (RedisError, OSError) as failure:
                     error = failure
                     continue
@@ -157,7 +157,7 @@ class ClusterRedis(Redis):
             return await self._everywhere(*args, **options)
         slot = slot_of(args)
 
-        async def send(server: Redis, *, asking: bool) -> Any:
+        async def send(server: Any, *, asking: bool) -> Any:
             if not asking:
                 return await server.execute_command(*args, **options)
             pipeline = server.pipeline(transaction=False)
@@ -171,10 +171,12 @@ class ClusterRedis(Redis):
         """Return a pipeline whose commands find their servers when it is executed."""
         return ClusterPipeline(self, transaction)
 
-    async def scan_iter(self, match: Any = None, count: int | None = None, **options: Any) -> AsyncIterator[Any]:
+    async def scan_iter(  # type: ignore[override]  # redis-py's own base classes contradict each other
+        self, match: Any = None, count: int | None = None, _type: str | None = None, **options: Any
+    ) -> AsyncIterator[Any]:
         """Walk the keys of every primary, one after the other."""
         for server in await self.primaries():
-            async for key in server.scan_iter(match=match, count=count, **options):
+            async for key in server.scan_iter(match, count, _type, **options):
                 yield key
 
     async def primaries(self) -> list[Redis]:
@@ -213,7 +215,8 @@ class ClusterRedis(Redis):
 
     async def _everywhere(self, *args: Any, **options: Any) -> Any:
         """Send to every primary; one that fails is asked again when its turn comes, unless all do."""
-        sent = [server.execute_command(*args, **options) for server in await self.primaries()]
+        servers: list[Any] = await self.primaries()
+        sent = [server.execute_command(*args, **options) for server in servers]
         answers = await asyncio.gather(*sent, return_exceptions=True)
         failed = [answer for answer in answers if isinstance(answer, BaseException)]
         if failed:

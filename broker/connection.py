@@ -40,7 +40,7 @@ def connect(settings: BrokerSettings, name: str) -> Redis:
         "client_name": f"observa-{name}",
         "protocol": 2,
     }
-    servers = [parse_url(url) for url in settings.urls]
+    servers: list[dict[str, Any]] = [dict(parse_url(url)) for url in settings.urls]
     match settings.kind:
         case "cluster":
             seeds = [(server["host"], server.get("port", 6379)) for server in servers]
@@ -55,7 +55,7 @@ class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
     """A bounded pool of connections to whichever server the Sentinels call primary at the time of connecting."""
 
 
-def _sentinel_pool(settings: BrokerSettings, servers: list[Any], options: dict[str, Any]) -> _SentinelPool:
+def _sentinel_pool(settings: BrokerSettings, servers: list[Any], options: dict[str, Any]) -> BlockingConnectionPool:
     primary = {name: value for name, value in servers[0].items() if name not in {"host", "port"}}
     encrypted = primary.get("connection_class") is SSLConnection
     asked = {
@@ -65,7 +65,7 @@ def _sentinel_pool(settings: BrokerSettings, servers: list[Any], options: dict[s
         "socket_connect_timeout": SENTINEL_TIMEOUT_S,
         "retry": options["retry"],
     } | {name: value for name, value in primary.items() if name.startswith("ssl_")}
-    sentinel = Sentinel([(one["host"], one.get("port", 26379)) for one in servers], sentinel_kwargs=asked)
+    sentinel: Any = Sentinel(  # type: ignore[no-untyped-call][(one["host"], one.get("port", 26379)) for one in servers], sentinel_kwargs=asked)
     connection = SentinelManagedSSLConnection if encrypted else SentinelManagedConnection
     return _SentinelPool(settings.sentinel_service, sentinel, **primary | options | {"connection_class": connection})
 

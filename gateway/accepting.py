@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,7 +14,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from broker.backoff import Backoff
 from broker.errors import WrongKeyTypeError
 from broker.groups import ensure_groups
-from broker.log import Acceptance, Log, Unit
+from broker.log import Acceptance, Idempotency, Log, Unit
 from broker.streams import Tag
 from gateway.metrics import Metrics
 from gateway.problems import Problem
@@ -83,6 +84,21 @@ class Accepting:
         if queue.sender is None:  # it begins in the loop's next turn: all of this turn goes with it
             queue.sender = asyncio.create_task(self._send(tag, backlog_limit, queue))
         return await future
+
+    async def find(self, tags: Sequence[Tag], idempotency: Idempotency) -> Acceptance | None:
+        """Return what became of an earlier call with the same key on one of *tags*.
+
+        Raises:
+            Problem: the log cannot be reached in time.
+
+        """
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._log.find(tags, idempotency)
+        except (RedisError, OSError) as error:
+            log.warning("a key could not be looked up on the log: %s", type(error).__name__)
+        self._metrics.broker_failures.labels("accept").inc()
+        raise Problem("broker_unavailable")
 
     async def _send(self, tag: Tag, backlog_limit: int, queue: _Queue) -> None:
         try:

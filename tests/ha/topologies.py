@@ -47,7 +47,11 @@ class Node:
 
     def start(self) -> None:
         self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_until(self.answers, f"the server on port {self.port} answers")
+        try:
+            wait_until(self.answers, f"the server on port {self.port} answers")
+        except BaseException:
+            self.kill()
+            raise
 
     def client(self) -> Redis:
         return Redis(port=self.port, socket_timeout=2, decode_responses=True)
@@ -91,9 +95,14 @@ class Cluster:
     """Three primaries with a replica each."""
 
     def __init__(self, engine: str, folder: Path) -> None:
-        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS))
-        self.nodes = [Node(program(engine), folder / f"node-{number}", *options) for number in range(6)]
+        self.nodes: list[Node] = []
+        self._buses: list[int] = []
         try:
+            for number in range(6):
+                self._buses.append(free_port())  # by default it is the port and 10000, which may be past the last one
+                options = ("--cluster-node-timeout", str(NODE_TIMEOUT_MS), "--cluster-port", str(self._buses[-1]))
+                node = Node(program(engine), folder / f"node-{number}", "--cluster-enabled", "yes", *options)
+                self.nodes.append(node)
             self._join()
         except BaseException:
             self.stop()
@@ -105,7 +114,7 @@ class Cluster:
         for primary, (first, last) in zip(primaries, ((0, 5460), (5461, 10922), (10923, 16383)), strict=True):
             primary.ask("CLUSTER ADDSLOTSRANGE", first, last)
         for node in self.nodes[1:]:
-            node.ask("CLUSTER MEET", "127.0.0.1", self.nodes[0].port)
+            node.ask("CLUSTER MEET", "127.0.0.1", self.nodes[0].port, self._buses[0])
         wait_until(lambda: all(len(self._known(node)) == len(self.nodes) for node in self.nodes), "all know all")
         for primary, replica in zip(primaries, replicas, strict=True):
             replica.ask("CLUSTER REPLICATE", primary.ask("CLUSTER MYID"))
@@ -131,7 +140,7 @@ class Cluster:
 
     def look(self) -> RedisCluster:
         alive = next(node for node in self.nodes if node.answers())
-        return RedisCluster(host="127.0.0.1", port=alive.port, decode_responses=True)
+        return RedisCluster(host="127.0.0.1", port=alive.port, protocol=2)
 
     def stop(self) -> None:
         for node in self.nodes:
@@ -144,18 +153,21 @@ class SentinelTrio:
     SERVICE = "observa"
 
     def __init__(self, engine: str, folder: Path) -> None:
-        first = Node(program(engine), folder / "server-0")
-        replicaof = ("--replicaof", f"127.0.0.1 {first.port}")
-        self.nodes = [first, *(Node(program(engine), folder / f"server-{n}", *replicaof) for n in (1, 2))]
-        watch = (
-            f"sentinel monitor {self.SERVICE} 127.0.0.1 {first.port} 2",
-            f"sentinel down-after-milliseconds {self.SERVICE} {NODE_TIMEOUT_MS}",
-            f"sentinel failover-timeout {self.SERVICE} 5000",
-        )
-        self.sentinels = [Node(program(engine), folder / f"sentinel-{n}", *watch, sentinel=True) for n in range(3)]
-        hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
-        self.url = f"redis+sentinel://{hosts}/{self.SERVICE}/0"
+        self.nodes: list[Node] = []
+        self.sentinels: list[Node] = []
         try:
+            for number in range(3):
+                replicaof = ("--replicaof", f"127.0.0.1 {self.nodes[0].port}") if number else ()
+                self.nodes.append(Node(program(engine), folder / f"server-{number}", *replicaof))
+            watch = (
+                f"sentinel monitor {self.SERVICE} 127.0.0.1 {self.nodes[0].port} 2",
+                f"sentinel down-after-milliseconds {self.SERVICE} {NODE_TIMEOUT_MS}",
+                f"sentinel failover-timeout {self.SERVICE} 5000",
+            )
+            for number in range(3):
+                self.sentinels.append(Node(program(engine), folder / f"sentinel-{number}", *watch, sentinel=True))
+            hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
+            self.url = f"redis+sentinel://{hosts}/{self.SERVICE}/0"
             wait_until(self.in_sync, "every replica is in sync, and every Sentinel knows", 30)
         except BaseException:
             self.stop()
@@ -183,7 +195,7 @@ class SentinelTrio:
         )
 
     def look(self) -> Redis:
-        return self.primary().client()
+        return Redis(port=self.primary().port, protocol=2)
 
     def stop(self) -> None:
         for node in (*self.nodes, *self.sentinels):
