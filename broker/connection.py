@@ -65,9 +65,11 @@ def _sentinel_pool(settings: BrokerSettings, servers: list[Any], options: dict[s
         "socket_connect_timeout": SENTINEL_TIMEOUT_S,
         "retry": options["retry"],
     } | {name: value for name, value in primary.items() if name.startswith("ssl_")}
-    sentinel: Any = Sentinel(  # type: ignore[no-untyped-call][(one["host"], one.get("port", 26379)) for one in servers], sentinel_kwargs=asked)
-    connection = SentinelManagedSSLConnection if encrypted else SentinelManagedConnection
-    return _SentinelPool(settings.sentinel_service, sentinel, **primary | options | {"connection_class": connection})
+    hosts = [(one["host"], one.get("port", 26379)) for one in servers]
+    sentinel = Sentinel(hosts, sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
+    chosen = primary | options
+    chosen["connection_class"] = SentinelManagedSSLConnection if encrypted else SentinelManagedConnection
+    return _SentinelPool(settings.sentinel_service, sentinel, **chosen)  # type: ignore[no-untyped-call]
 
 
 async def check_server(redis: Redis, settings: BrokerSettings) -> None:
