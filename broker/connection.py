@@ -54,6 +54,13 @@ def connect(settings: BrokerSettings, name: str) -> Redis:
 class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
     """A bounded pool of connections to whichever server the Sentinels call primary at the time of connecting."""
 
+    async def disconnect(self, inuse_connections: bool = True) -> None:  # noqa: FBT001, FBT002 as in redis-py
+        """Close the connections, those to the Sentinels too unless only idle ones are meant."""
+        await super().disconnect(inuse_connections)
+        if inuse_connections:
+            for sentinel in self.sentinel_manager.sentinels:
+                await sentinel.aclose()
+
 
 def _sentinel_pool(settings: BrokerSettings, servers: list[Any], options: dict[str, Any]) -> BlockingConnectionPool:
     primary = {name: value for name, value in servers[0].items() if name not in {"host", "port"}}
