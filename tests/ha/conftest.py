@@ -4,11 +4,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.faults.conftest import trial  # noqa: F401 fixture
 from tests.ha.topologies import TOPOLOGIES, Cluster, Topology
-from tests.live.services import Services, make_model
+from tests.live.services import Process, Services, make_model
 
 MODEL = "strange"
 LONG = os.environ.get("FAULTS_LONG") == "1"
@@ -48,3 +49,10 @@ def services(topology: Topology, tmp_path_factory: pytest.TempPathFactory) -> It
     make_model(services.models, MODEL)
     yield services
     services.stop()
+
+
+async def counted(monitor: Process) -> int:
+    """Return how many results of all shards the monitor has counted, also before it was restarted."""
+    async with httpx.AsyncClient() as client:
+        report = (await client.get(f"{monitor.url}/report", params={"model": MODEL})).json()
+    return sum(sum(version["totals"].values()) for version in report["versions"].values())

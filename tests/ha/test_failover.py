@@ -7,7 +7,7 @@ from contextlib import suppress
 import httpx
 
 from broker.streams import PredictionId, Tag
-from tests.ha.conftest import MODEL
+from tests.ha.conftest import MODEL, counted
 from tests.live.ledger import Ledger
 from tests.live.services import Process
 from tests.servers import eventually
@@ -44,12 +44,6 @@ class Callers:
             else:
                 assert sent.status_code == 503, sent.text
                 self.refused += 1
-
-
-async def counted(monitor: Process) -> int:
-    async with httpx.AsyncClient() as client:
-        report = (await client.get(f"{monitor.url}/report", params={"model": MODEL})).json()
-    return int(report["monitor"]["entries_folded"])
 
 
 def published(topology, shards: int) -> int:
@@ -93,14 +87,14 @@ async def test_a_failover_under_load_loses_nothing_that_was_accepted(topology, s
     assert max(back_s) < AGAIN_S
     assert shards == {0, 1, 2, 3}
     assert all(process.alive for process in services.processes)
-    await eventually(
-        lambda: _equal(counted(monitor), published(topology, 4)), "the monitor has counted every result of every shard"
-    )
+    total = published(topology, 4)
+
+    async def all_are_counted() -> bool:
+        # A result that the monitor read in the moment before the primary died, and no replica had, comes once more.
+        return total <= await counted(monitor) <= total + 64 * len(back_s)
+
+    await eventually(all_are_counted, "the monitor has counted every result of every shard")
 
 
 async def _none(callers: Callers) -> bool:
     return await callers.unanswered() == []
-
-
-async def _equal(found, expected: int) -> bool:
-    return await found == expected
