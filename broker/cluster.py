@@ -141,8 +141,8 @@ class ClusterPool(ConnectionPool):
 class ClusterRedis(Redis):
     """A client of every primary at once.
 
-    A command without a key goes to the owner of slot 0, SCRIPT LOAD and SCAN to all. A pipeline may hold commands of
-    several slots, a transaction of one; a command without a key in it goes where the one before it went.
+    A command without a key goes to the owner of slot 0, PING to any, SCRIPT LOAD and SCAN to all. A pipeline may hold
+    commands of several slots, a transaction of one; a command without a key in it goes where the one before it went.
     """
 
     connection_pool: ClusterPool
@@ -156,6 +156,8 @@ class ClusterRedis(Redis):
         if args[0] == "SCRIPT LOAD":
             return await self._everywhere(*args, **options)
         slot = slot_of(args)
+        if slot is None:
+            slot = random.randrange(SLOTS) if args[0] == "PING" else 0
 
         async def send(server: Any, *, asking: bool) -> Any:
             if not asking:
@@ -165,7 +167,7 @@ class ClusterRedis(Redis):
             pipeline.execute_command(*args, **options)
             return (await pipeline.execute())[1]
 
-        return await self.follow(slot or 0, send)
+        return await self.follow(slot, send)
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> "ClusterPipeline":  # noqa: ARG002, FBT001, FBT002 as in redis-py
         """Return a pipeline whose commands find their servers when it is executed."""

@@ -154,6 +154,14 @@ def _bury_and_redrive(client: httpx.Client, look) -> None:
 
 RARE = [  # what the flow above does not come by
     ("gateway", "XADD", TAG.requests, "*", "text", "x"),
+    ("gateway", "WAIT", "1", "1000"),  # where a replica must have what is accepted
+    ("gateway", "INCRBY", TAG.backlog, "0"),
+    ("gateway", "CLUSTER", "SLOTS"),
+    ("worker", "WAIT", "1", "1000"),
+    ("worker", "INCRBY", TAG.backlog, "0"),
+    ("operator", "WAIT", "1", "1000"),
+    ("monitor", "ASKING"),
+    ("archive", "CLUSTER", "SLOTS"),
     ("worker", "UNLINK", TAG.joins(1), TAG.joins(2)),
     ("worker", "HDEL", TAG.joined, "1"),
     ("worker", "XDEL", TAG.requests, "1-1"),  # where texts are not stored
