@@ -36,7 +36,7 @@ def topology(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Topolog
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster that is whole again after each test."""
-    cluster = Cluster("valkey", tmp_path_factory.mktemp("cluster"))
+    cluster = Cluster("valkey", tmp_path_factory.mktemp("cluster"), replicas=1)
     yield cluster
     cluster.stop()
 

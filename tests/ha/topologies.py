@@ -92,13 +92,14 @@ class Topology(Protocol):
 
 
 class Cluster:
-    """Three primaries with a replica each."""
+    """Three primaries with so many replicas each; with two, a primary that takes over still has one."""
 
-    def __init__(self, engine: str, folder: Path) -> None:
+    def __init__(self, engine: str, folder: Path, replicas: int = 2) -> None:
+        self._replicas = replicas
         self.nodes: list[Node] = []
         self._buses: list[int] = []
         try:
-            for number in range(6):
+            for number in range(3 + 3 * replicas):
                 self._buses.append(free_port())  # by default it is the port and 10000, which may be past the last one
                 options = ("--cluster-node-timeout", str(NODE_TIMEOUT_MS), "--cluster-port", str(self._buses[-1]))
                 node = Node(program(engine), folder / f"node-{number}", "--cluster-enabled", "yes", *options)
@@ -116,8 +117,8 @@ class Cluster:
         for node in self.nodes[1:]:
             node.ask("CLUSTER MEET", "127.0.0.1", self.nodes[0].port, self._buses[0])
         wait_until(lambda: all(len(self._known(node)) == len(self.nodes) for node in self.nodes), "all know all")
-        for primary, replica in zip(primaries, replicas, strict=True):
-            replica.ask("CLUSTER REPLICATE", primary.ask("CLUSTER MYID"))
+        for number, replica in enumerate(replicas):
+            replica.ask("CLUSTER REPLICATE", primaries[number % 3].ask("CLUSTER MYID"))
         wait_until(self.in_sync, "every replica is in sync", 30)
 
     @staticmethod
@@ -131,12 +132,13 @@ class Cluster:
             return next(node for node in self.nodes if node.port == owner.port)
 
     def in_sync(self) -> bool:
-        """Tell whether the cluster serves, and every primary has a replica that is up to date."""
+        """Tell whether the cluster serves, and every primary has its replicas, up to date."""
         states = [node.replication() for node in self.nodes if node.answers()]
         primaries = [state for state in states if state["role"] == "master"]
         linked = [state for state in states if state["role"] == "slave" and state["master_link_status"] == "up"]
         ok = [node.ask("CLUSTER INFO")["cluster_state"] == "ok" for node in self.nodes if node.answers()]  # type: ignore[index]
-        return all(ok) and len(primaries) == 3 and len(linked) == 3
+        whole = [state for state in primaries if state["connected_slaves"] == self._replicas]
+        return all(ok) and len(primaries) == len(whole) == 3 and len(linked) == 3 * self._replicas
 
     def look(self) -> RedisCluster:
         alive = next(node for node in self.nodes if node.answers())
