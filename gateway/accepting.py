@@ -92,13 +92,14 @@ class Accepting:
             Problem: the log cannot be reached in time.
 
         """
+        if self._probing:
+            raise Problem("broker_unavailable")
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._log.find(tags, idempotency)
         except (RedisError, OSError) as error:
-            log.warning("a key could not be looked up on the log: %s", type(error).__name__)
-        self._metrics.broker_failures.labels("accept").inc()
-        raise Problem("broker_unavailable")
+            self._metrics.broker_failures.labels("accept").inc()
+            raise Problem("broker_unavailable") from error
 
     async def _send(self, tag: Tag, backlog_limit: int, queue: _Queue) -> None:
         try:
