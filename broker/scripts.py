@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
 from broker.errors import WrongKeyTypeError
 
@@ -55,10 +55,11 @@ class Script:
             if not isinstance(answer, NoScriptError):
                 break
             await self._redis.script_load(self._run.script)
-        for error in (answer, written, replicas):
+        full = isinstance(written, OutOfMemoryError)  # the script was let through, the counter was not
+        for error in (answer, None if full else written, replicas):
             if isinstance(error, ResponseError):
                 raise _explained(error) from error
-        return answer, replicas > 0
+        return answer, replicas > 0 and not full
 
 
 class Scripts:

@@ -185,9 +185,10 @@ class Serving:
         shards = self._shards(view)
         if shards == 1:
             return Tag(question.model)
-        sticky = manner.idempotency_key or question.subject
-        shard = shard_of(sticky, shards) if sticky else random.randrange(shards)
-        return Tag(question.model, shard)
+        tags = [Tag(question.model, shard) for shard in range(shards)]
+        if sticky := manner.idempotency_key or question.subject:
+            return tags[shard_of(sticky, shards)]
+        return random.choice([tag for tag in tags if self._accepting.works(tag)] or tags)
 
     def _queue_limit(self, view: ModelView, most_ms: float) -> int:
         """Return how many texts may be before a caller's who waits, so that it waits no longer than wanted."""

@@ -9,15 +9,16 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
+from broker.answers import encode_error
 from broker.cluster import primaries, slot_of
 from broker.connection import check_replicas, check_server, connect
 from broker.errors import BrokerUnavailableError, UnsafeServerError, WrongKeyTypeError
-from broker.events import Request
+from broker.events import Request, Result
 from broker.forgetting import forget
 from broker.groups import ensure_groups
-from broker.log import Idempotency, Log, NotReplicatedError, Unit
+from broker.log import Idempotency, Log, NotReplicatedError, Settlement, Unit
 from broker.settings import BrokerSettings
-from broker.streams import PredictionId, Tag
+from broker.streams import WORKERS, PredictionId, Tag
 from tests.ha.topologies import Cluster, Node
 from tests.servers import RedisServer, eventually, wait_until
 
@@ -146,6 +147,22 @@ async def _accepted(log: Log, tag: Tag, sent: Unit) -> bool:
     except RedisError:
         return False
     return outcome.ids == (sent.requests[0].id,)
+
+
+async def test_a_full_server_still_lets_results_out_while_replicas_are_waited_for(cluster, redis, settings):
+    tag, log, node = TAGS[3], Log(redis, settings), cluster.primary(TAGS[3].requests)
+    await ensure_groups(redis, tag)
+    await log.accept(tag, [unit(tag)], backlog_limit=10)
+    ((_, [(entry, fields)]),) = await redis.xreadgroup(WORKERS, "me", {tag.requests: ">"})
+    request = Request.from_entry(tag, entry.decode(), fields)
+    result = Result(id=request.id, version="1", status="error", code="inference_failed", worker="me", queue_ms=0)
+    node.ask("CONFIG", "SET", "maxmemory", 1)
+    try:
+        settlement = Settlement(entry.decode(), request, result, encode_error(request.id, "inference_failed"))
+        assert await log.settle(tag, [settlement]) == [True]
+        assert await redis.xlen(tag.results) == 1
+    finally:
+        node.ask("CONFIG", "SET", "maxmemory", 0)
 
 
 def _replica(cluster: Cluster, primary: Node) -> Node:
