@@ -13,43 +13,18 @@ from typing import Any, Final
 
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.client import Pipeline
-from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from broker.slots import SLOTS, slot_of
+
 Address = tuple[str, int]
 
-SLOTS: Final = 16_384
 REDIRECTIONS: Final = 5  # of one command
 ASK_S: Final = 1.0  # for one server's answer to who owns what; the next one is asked then
 AGAIN_S: Final = 0.1  # between two such questions
 PASSING: Final = (ClusterDownError, TryAgainError)  # what a fail-over and a slot that is moving look like
-# Commands whose key is named after a sub-command, which redis-py writes in one word with it or people do not.
-_CONTAINERS: Final = frozenset({"XINFO", "XGROUP", "MEMORY", "OBJECT"})
-_KEYLESS: Final = frozenset(
-    {"ACL", "BGREWRITEAOF", "BGSAVE", "CLIENT", "CLUSTER", "COMMAND", "CONFIG", "DBSIZE", "ECHO", "INFO", "LASTSAVE",
-     "LATENCY", "PING", "SCAN", "SCRIPT", "SLOWLOG", "TIME", "WAIT"}
-)  # fmt: skip
-
-
-def slot_of(command: Sequence[Any]) -> int | None:
-    """Return the slot of the first key that *command* names; None where it names none."""
-    name, *rest = str(command[0]).upper().split()
-    if name in _KEYLESS:
-        return None
-    match name:
-        case "EVAL" | "EVALSHA":
-            key = command[3] if int(command[2]) else None
-        case "XREAD" | "XREADGROUP":
-            key = command[next(at for at, word in enumerate(command, 1) if word in {"STREAMS", b"STREAMS"})]
-        case _ if name in _CONTAINERS and not rest:
-            key = command[2]
-        case _:
-            key = command[1]
-    if key is None:
-        return None
-    return int(key_slot(key if isinstance(key, bytes) else str(key).encode()))
 
 
 class ClusterPool(ConnectionPool):

