@@ -36,18 +36,18 @@ class ClusterPool(ConnectionPool):
         self._seeds = list(seeds)
         self._owners: list[Address | None] = [None] * SLOTS
         self._pools: dict[Address, ConnectionPool] = {}
-        self._stale = True
-        self._asked_s = 0.0  # time.monotonic()
+        self._doubted: set[Address] = set()
+        self._asked_s = self._learned_s = 0.0  # time.monotonic()
         self._asking = asyncio.Lock()
 
-    def doubt(self) -> None:
-        """Ask again who owns what before the next command."""
-        self._stale = True
+    def doubt(self, address: Address) -> None:
+        """Ask again who owns what before the next command to this server; the others are left in peace."""
+        self._doubted.add(address)
 
-    def move(self, slot: int, address: Address) -> None:
-        """Take a server's word for who owns *slot*, and ask about the others."""
-        self._owners[slot] = address
-        self.doubt()
+    def move(self, slot: int, teller: Address, owner: Address) -> None:
+        """Take the word of *teller* for who owns *slot*, and ask about its other slots."""
+        self._owners[slot] = owner
+        self.doubt(teller)
 
     def of(self, address: Address) -> ConnectionPool:
         """Return the pool of one server."""
@@ -63,18 +63,17 @@ class ClusterPool(ConnectionPool):
             redis.exceptions.ConnectionError: nobody is known to.
 
         """
-        if self._stale:
-            await self._ask_somebody()
         address = self._owners[slot]
+        if address is None or address in self._doubted:
+            await self._ask_somebody()
+            address = self._owners[slot]
         if address is None:
-            self.doubt()
             raise RedisConnectionError(f"no server of the cluster serves slot {slot}")
         return address
 
     async def primaries(self) -> list[Address]:
-        """Return every primary that owns slots."""
-        if self._stale:
-            await self._ask_somebody()
+        """Return every primary that owns slots, asked anew."""
+        await self._ask_somebody()
         return sorted({address for address in self._owners if address})
 
     async def disconnect(self, inuse_connections: bool = True) -> None:  # noqa: FBT001, FBT002 as in redis-py
@@ -84,8 +83,9 @@ class ClusterPool(ConnectionPool):
 
     async def _ask_somebody(self) -> None:
         """Bring what is known up to date; while nobody answers, what was known holds."""
+        came_s = time.monotonic()
         async with self._asking:
-            if not self._stale:
+            if self._learned_s > came_s:  # somebody else did, meanwhile
                 return
             await asyncio.sleep(self._asked_s + AGAIN_S - time.monotonic())
             self._asked_s = time.monotonic()
@@ -109,8 +109,8 @@ class ClusterPool(ConnectionPool):
         owners: list[Address | None] = [None] * SLOTS
         for first, last, (host, port, *_), *_ in found:
             owners[first : last + 1] = [(host.decode() if host else teller[0], port)] * (last - first + 1)
-        self._owners = owners
-        self._stale = None in owners
+        self._owners, self._learned_s = owners, time.monotonic()
+        self._doubted.clear()
 
 
 class ClusterRedis(Redis):
@@ -172,15 +172,15 @@ class ClusterRedis(Redis):
             try:
                 return await send(self._at(address), asking=asking)
             except MovedError as error:
-                address, asking = (error.host or address[0], error.port), False
-                pool.move(error.slot_id, address)
+                teller, address, asking = address, (error.host or address[0], error.port), False
+                pool.move(error.slot_id, teller, address)
             except AskError as error:
                 address, asking = (error.host or address[0], error.port), True
             except PASSING as error:
-                pool.doubt()
+                pool.doubt(address)
                 raise RedisConnectionError(str(error)) from error
-            except (RedisConnectionError, RedisTimeoutError, OSError):
-                pool.doubt()
+            except (RedisConnectionError, RedisTimeoutError, OSError, asyncio.CancelledError):
+                pool.doubt(address)  # who gave up waiting may have waited for a server that stands still
                 raise
         raise RedisConnectionError(f"the servers of the cluster do not agree on who serves slot {slot}")
 
@@ -191,16 +191,14 @@ class ClusterRedis(Redis):
         return self._servers[address]
 
     async def _everywhere(self, *args: Any, **options: Any) -> Any:
-        """Send to every primary; one that fails is asked again when its turn comes, unless all do."""
+        """Send to every primary and return one's answer; a failure is raised if all fail."""
         servers: list[Any] = await self.primaries()
         sent = [server.execute_command(*args, **options) for server in servers]
         answers = await asyncio.gather(*sent, return_exceptions=True)
-        failed = [answer for answer in answers if isinstance(answer, BaseException)]
-        if failed:
-            self.connection_pool.doubt()
-            if len(failed) == len(answers):
-                raise failed[0]
-        return next(answer for answer in answers if not isinstance(answer, BaseException))
+        answer = next((one for one in answers if not isinstance(one, BaseException)), answers[0])
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
 
 
 class ClusterPipeline(Pipeline):

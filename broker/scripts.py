@@ -34,7 +34,9 @@ class Script:
         try:
             return await self._run(keys=keys, args=arguments)
         except ResponseError as error:
-            raise _explained(error) from error
+            if foreign := _foreign_key(error):
+                raise foreign from error
+            raise
 
     async def replicated(self, keys: Sequence[str], arguments: Sequence[Any], counter: str) -> tuple[Any, bool]:
         """Run it and wait for a replica; also return whether one has what was written, at most `REPLICA_MS` later.
@@ -58,7 +60,7 @@ class Script:
         full = isinstance(written, OutOfMemoryError)  # the script was let through, the counter was not
         for error in (answer, None if full else written, replicas):
             if isinstance(error, ResponseError):
-                raise _explained(error) from error
+                raise _foreign_key(error) or error
         return answer, replicas > 0 and not full
 
 
@@ -80,11 +82,11 @@ class Scripts:
         return self._scripts[name]
 
 
-def _explained(error: ResponseError) -> Exception:
-    """Return *error*, or what it means where a script found a key that is not ours."""
+def _foreign_key(error: ResponseError) -> WrongKeyTypeError | None:
+    """Return what *error* means where a script found a key that is not ours."""
     _, marker, rest = str(error).partition(f"{WRONG_KEY} ")
     if not marker:
-        return error
+        return None
     key, _, found = rest.partition(" ")
     return WrongKeyTypeError(
         f"{key} holds a {found.split()[0]} that Observa did not write; look at it, then run: just redis DEL '{key}'"

@@ -160,13 +160,15 @@ class BrokerSettings(ObservaSettings):
 
         """
         path = self.redis_sentinel_password_file
-        return None if path is None else _read(path, "OBSERVA_REDIS_SENTINEL_PASSWORD_FILE")
+        return None if path is None else _secret(path, "OBSERVA_REDIS_SENTINEL_PASSWORD_FILE")
 
     def _password_from_file(self) -> str | None:
         path = self.password_file
-        if path is None or (self.redis_password_file is None and not path.exists()):
-            return None  # the embedded server was never started: connecting will say so
-        return _read(path, "OBSERVA_REDIS_PASSWORD_FILE")
+        if path is None:
+            return None
+        if self.redis_password_file is None:  # the embedded server was never started: connecting will say so
+            return _secret(path)
+        return _secret(path, "OBSERVA_REDIS_PASSWORD_FILE")
 
     def _with_tls(self, parts: SplitResult) -> SplitResult:
         """Name the TLS files in the URL's query, where every client of ours reads them, FastStream's included."""
@@ -185,10 +187,13 @@ class BrokerSettings(ObservaSettings):
         return parts._replace(query=urlencode(given | dict(parse_qsl(parts.query))))
 
 
-def _read(path: Path, setting: str) -> str:
+def _secret(path: Path, setting: str | None = None) -> str | None:
+    """Return what a file holds; one that is not there is an error where a *setting* named it."""
     try:
         return path.read_text().strip()
     except FileNotFoundError:
+        if setting is None:
+            return None
         raise SettingsError(f"{path} does not exist; check {setting}") from None
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}; check who owns it") from error

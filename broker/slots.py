@@ -7,7 +7,7 @@ from redis.crc import key_slot
 
 SLOTS: Final = 16_384
 
-# Commands whose key is named after a sub-command, which redis-py writes in one word with it or people do not.
+# Their key comes after a sub-command, which redis-py joins to the name; a person writes two words.
 _CONTAINERS: Final = frozenset({"XINFO", "XGROUP", "MEMORY", "OBJECT"})
 _KEYLESS: Final = frozenset(
     {"ACL", "BGREWRITEAOF", "BGSAVE", "CLIENT", "CLUSTER", "COMMAND", "CONFIG", "DBSIZE", "ECHO", "INFO", "LASTSAVE",
