@@ -32,8 +32,7 @@ async def restart(process: Process, path: str) -> None:
 
 
 async def test_shards_are_added_service_by_service_under_load_and_in_any_order(services, own_server):
-    workers = [services.worker() for _ in range(2)]
-    gateways, monitor = [services.gateway() for _ in range(2)], services.monitor()
+    worker, monitor, gateways = services.worker(), services.monitor(), [services.gateway() for _ in range(2)]
     first, second = gateways
     enough = asyncio.Event()
     async with (
@@ -44,8 +43,7 @@ async def test_shards_are_added_service_by_service_under_load_and_in_any_order(s
         before = list(ledger.sent)
         load = asyncio.create_task(ledger.load_until(enough, 40))
         await restart(first, "/readyz")  # it knows shards that nobody reads, and uses none of them
-        for worker in workers:
-            await restart(worker, "/healthz")
+        await restart(worker, "/healthz")
         await restart(monitor, "/healthz")
         await eventually(lambda: used(own_server, 1), "the first gateway uses the new shards")
         while (prediction := await _send(first, client)).tag.shard != SHARDS - 1:
