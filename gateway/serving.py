@@ -88,7 +88,7 @@ class Serving:
     def is_full(self, view: ModelView) -> bool:
         """Tell whether no caller who waits would be let in now, as far as known without asking the log."""
         limit = self._queue_limit(view, self._settings.gateway_max_deadline_ms)
-        return all(self._accepting.is_full(Tag(view.name, shard), limit) for shard in range(self._settings.shards))
+        return all(self._accepting.is_full(Tag(view.name, shard), limit) for shard in range(self._shards(view)))
 
     async def model(self, name: str) -> ModelView:
         """Return the model called *name*.
