@@ -43,6 +43,9 @@ async def test_shards_are_added_service_by_service_under_load_and_in_any_order(s
         before = list(ledger.sent)
         load = asyncio.create_task(ledger.load_until(enough, 40))
         await restart(first, "/readyz")  # it knows shards that nobody reads, and uses none of them
+        early = [await _send(first, client) for _ in range(20)]
+        ledger.others |= set(map(str, early))
+        assert {prediction.tag.shard for prediction in early} == {0}
         await restart(worker, "/healthz")
         await restart(monitor, "/healthz")
         await eventually(lambda: used(own_server, 1), "the first gateway uses the new shards")
