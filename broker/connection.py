@@ -7,6 +7,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import (
+    MasterNotFoundError,
     Sentinel,
     SentinelConnectionPool,
     SentinelManagedConnection,
@@ -14,6 +15,7 @@ from redis.asyncio.sentinel import (
 )
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from broker.cluster import ClusterPool, ClusterRedis, primaries
 from broker.errors import BrokerUnavailableError, UnsafeServerError
@@ -53,6 +55,17 @@ def connect(settings: BrokerSettings, name: str) -> Redis:
 
 class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
     """A bounded pool of connections to whichever server the Sentinels call primary at the time of connecting."""
+
+    async def get_master_address(self) -> tuple[str, int]:
+        """Ask the Sentinels where the primary is."""
+        try:
+            found: tuple[str, int] = await super().get_master_address()
+        except MasterNotFoundError:  # its message spells out every client
+            raise RedisConnectionError(
+                f"no Sentinel names a primary called {self.service_name}, or none lets us ask: "
+                "OBSERVA_REDIS_SENTINEL_PASSWORD_FILE"
+            ) from None
+        return found
 
     async def disconnect(self, inuse_connections: bool = True) -> None:  # noqa: FBT001, FBT002 as in redis-py
         """Close the connections, those to the Sentinels too unless only idle ones are meant."""
