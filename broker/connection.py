@@ -4,26 +4,18 @@ import time
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import SSLConnection, parse_url
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import (
-    MasterNotFoundError,
-    Sentinel,
-    SentinelConnectionPool,
-    SentinelManagedConnection,
-    SentinelManagedSSLConnection,
-)
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from broker.cluster import ClusterPool, ClusterRedis, primaries
 from broker.errors import BrokerUnavailableError, UnsafeServerError
+from broker.sentinel import sentinel_pool
 from broker.settings import BrokerSettings
 
 BLOCK_MS = 1000  # of a blocking read; well below SOCKET_TIMEOUT_S, or every idle read would end as an error
 SOCKET_TIMEOUT_S = 5
-SENTINEL_TIMEOUT_S = 1  # for one Sentinel's answer; the next one is asked then
 OLDEST_VERSION = (7, 0)  # XINFO GROUPS reports lag, XGROUP SETID takes ENTRIESREAD
 
 
@@ -48,48 +40,9 @@ def connect(settings: BrokerSettings, name: str) -> Redis:
             seeds = [(server["host"], server.get("port", 6379)) for server in servers]
             return ClusterRedis(ClusterPool(seeds, servers[0] | options))
         case "sentinel":
-            return Redis.from_pool(_sentinel_pool(settings, servers, options))
+            return Redis.from_pool(sentinel_pool(settings, servers, options))
         case _:
             return Redis.from_pool(BlockingConnectionPool(**servers[0] | options))
-
-
-class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
-    """A bounded pool of connections to whichever server the Sentinels call primary at the time of connecting."""
-
-    async def get_master_address(self) -> tuple[str, int]:
-        """Ask the Sentinels where the primary is."""
-        try:
-            found: tuple[str, int] = await super().get_master_address()
-        except MasterNotFoundError:  # its message spells out every client
-            raise RedisConnectionError(
-                f"no Sentinel names a primary called {self.service_name}, or none lets us ask: "
-                "OBSERVA_REDIS_SENTINEL_PASSWORD_FILE"
-            ) from None
-        return found
-
-    async def disconnect(self, inuse_connections: bool = True) -> None:  # noqa: FBT001, FBT002 as in redis-py
-        """Close the connections, those to the Sentinels too unless only idle ones are meant."""
-        await super().disconnect(inuse_connections)
-        if inuse_connections:
-            for sentinel in self.sentinel_manager.sentinels:
-                await sentinel.aclose()
-
-
-def _sentinel_pool(settings: BrokerSettings, servers: list[Any], options: dict[str, Any]) -> BlockingConnectionPool:
-    primary = {name: value for name, value in servers[0].items() if name not in {"host", "port"}}
-    encrypted = primary.get("connection_class") is SSLConnection
-    asked = {
-        "password": settings.sentinel_password,
-        "ssl": encrypted,
-        "socket_timeout": SENTINEL_TIMEOUT_S,
-        "socket_connect_timeout": SENTINEL_TIMEOUT_S,
-        "retry": options["retry"],
-    } | {name: value for name, value in primary.items() if name.startswith("ssl_")}
-    hosts = [(one["host"], one.get("port", 26379)) for one in servers]
-    sentinel = Sentinel(hosts, sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
-    chosen = primary | options
-    chosen["connection_class"] = SentinelManagedSSLConnection if encrypted else SentinelManagedConnection
-    return _SentinelPool(settings.sentinel_service, sentinel, **chosen)  # type: ignore[no-untyped-call]
 
 
 async def check_server(redis: Redis, settings: BrokerSettings) -> None:

@@ -42,7 +42,7 @@ async def test_the_sentinels_password_is_another_than_the_servers(guarded, tmp_p
         await check_server(client, settings)
     else:
         with pytest.raises(
-            BrokerUnavailableError, match="no Sentinel names a primary called log.*SENTINEL_PASSWORD_FILE"
+            BrokerUnavailableError, match=r"no Sentinel names a primary called log.*SENTINEL_PASSWORD_FILE"
         ):
             await check_server(client, settings)
     await client.aclose()
