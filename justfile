@@ -316,6 +316,11 @@ test-trainer *ARGS: _venv-dev install-trainer
 faults *ARGS: _venv-dev
     @FAULTS_LONG=1 {{ dev }}/python -m pytest tests/faults -s "$@"
 
+# Kill primaries of clusters and under Sentinels, both engines, again and again under load: about ten minutes
+[group('develop')]
+failover *ARGS: _venv-dev
+    @FAULTS_LONG=1 {{ dev }}/python -m pytest tests/ha -s "$@"
+
 # Change versions under load, every five seconds for so many seconds: answers, errors, memory: just swaps 60
 [group('develop')]
 [no-exit-message]

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,7 +14,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from broker.backoff import Backoff
 from broker.errors import WrongKeyTypeError
 from broker.groups import ensure_groups
-from broker.log import Acceptance, Log, Unit
+from broker.log import Acceptance, Idempotency, Log, Unit
 from broker.streams import Tag
 from gateway.metrics import Metrics
 from gateway.problems import Problem
@@ -22,6 +23,7 @@ MOST_UNITS: Final = 256  # of one script call, so that it does not hold Redis up
 PROBE_S: Final = 1.0  # for an answer to a ping while the log is away
 PROBE_EVERY_S: Final = 0.25
 FULL_S: Final = 0.02  # a full log stays full for so long: a refusal need not ask it each time
+AVOIDED_S: Final = 2.0  # a log that could not be written is left alone for so long by whoever may choose another
 PASSING = (RedisConnectionError, RedisTimeoutError, OSError)
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ class Accepting:
         self._queues: dict[tuple[Tag, int], _Queue] = {}
         self._grouped: set[Tag] = set()
         self._full: dict[Tag, tuple[float, int]] = {}  # until when, and at which limit
+        self._failed: dict[Tag, float] = {}  # until when it is avoided
         self._probing: asyncio.Task[None] | None = None  # while the log is away nobody else waits for it
 
     @property
@@ -64,6 +67,10 @@ class Accepting:
     def _note_full(self, tag: Tag, backlog_limit: int) -> None:
         self._full[tag] = (asyncio.get_running_loop().time() + FULL_S, backlog_limit)
 
+    def works(self, tag: Tag) -> bool:
+        """Tell whether nothing is known against the log of *tag*."""
+        return asyncio.get_running_loop().time() >= self._failed.get(tag, 0.0)
+
     async def accept(self, tag: Tag, unit: Unit, backlog_limit: int) -> Acceptance:
         """Put *unit* on the log of *tag*.
 
@@ -83,6 +90,22 @@ class Accepting:
         if queue.sender is None:  # it begins in the loop's next turn: all of this turn goes with it
             queue.sender = asyncio.create_task(self._send(tag, backlog_limit, queue))
         return await future
+
+    async def find(self, tags: Sequence[Tag], idempotency: Idempotency) -> Acceptance | None:
+        """Return what became of an earlier call with the same key on one of *tags*.
+
+        Raises:
+            Problem: the log cannot be reached in time.
+
+        """
+        if self._probing:
+            raise Problem("broker_unavailable")
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._log.find(tags, idempotency)
+        except (RedisError, OSError) as error:
+            self._metrics.broker_failures.labels("accept").inc()
+            raise Problem("broker_unavailable") from error
 
     async def _send(self, tag: Tag, backlog_limit: int, queue: _Queue) -> None:
         try:
@@ -121,6 +144,7 @@ class Accepting:
             log.error("%s", error)  # noqa: TRY400 - the message is written for a person, the traceback is not
         except (RedisError, OSError) as error:  # OSError: also the TimeoutError of all tries together
             log.warning("a request could not be put on the log: %s", type(error).__name__)
+            self._failed[tag] = asyncio.get_running_loop().time() + AVOIDED_S
             if "OOM" in str(error) or type(error).__name__ == "OutOfMemoryError":
                 raise Problem("overloaded") from error
             if isinstance(error, PASSING) and not self._probing:

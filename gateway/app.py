@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from starlette.types import ASGIApp
 
 from broker.access import read_keys
-from broker.connection import check_server, connect
+from broker.connection import check_replicas, check_server, connect
 from broker.errors import BrokerUnavailableError, ObservaError, SettingsError
 from broker.groups import ensure_groups
 from broker.listening import listen
@@ -199,6 +199,7 @@ async def prepare(settings: GatewaySettings) -> None:
     redis = connect(settings, "gateway-start")
     try:
         await check_server(redis, settings)
+        await check_replicas(redis, settings)
         for shard in range(settings.shards):
             await ensure_groups(redis, Tag(settings.model, shard))
         if settings.auth == "keys":

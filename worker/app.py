@@ -12,19 +12,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import orjson
 from faststream.asgi import AsgiFastStream, AsgiResponse, get
 from faststream.asgi.types import Scope
-from faststream.redis import RedisBroker, StreamSub
+from faststream.redis import StreamSub
 from prometheus_client import make_asgi_app
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import EqualJitterBackoff
-from redis.exceptions import RedisError
 
-from broker.connection import BLOCK_MS, SOCKET_TIMEOUT_S, check_server, connect
+from broker.connection import BLOCK_MS, check_server, connect
 from broker.errors import ObservaError
 from broker.logs import log_to_stderr
 from broker.settings import load_settings
 from broker.streams import CHANGES
 from broker.tracing import start_tracing
+from worker.bus import ControlBus
 from worker.loading import Loading
 from worker.metrics import REGISTRY, SPANS
 from worker.models import Served
@@ -91,7 +89,7 @@ async def serve(
 
 def shell(settings: WorkerSettings, worker: Worker) -> AsgiFastStream:
     """Return the FastStream application that runs *worker* for as long as it lives."""
-    bus = control_bus(settings)
+    bus = ControlBus(settings)
 
     @bus.subscriber(stream=StreamSub(CHANGES, polling_interval=BLOCK_MS))
     async def version_changed(change: Any) -> None:
@@ -118,23 +116,6 @@ def shell(settings: WorkerSettings, worker: Worker) -> AsgiFastStream:
         lifespan=lifespan,
         logger=None,
         asgi_routes=[("/healthz", healthz), ("/metrics", make_asgi_app(REGISTRY))],
-    )
-
-
-def control_bus(settings: WorkerSettings) -> RedisBroker:
-    """Return the bus of the control stream.
-
-    FastStream reads again at once after most errors (1400 times a second from a read-only server), so the client
-    itself waits and tries again, whatever Redis says. Reading twice does no harm here: nothing is written.
-    """
-    return RedisBroker(
-        settings.url_with_password,
-        logger=None,  # type: ignore[arg-type]  # documented; the annotation lacks it
-        client_name=f"observa-worker-{settings.worker_slot}-bus",
-        socket_timeout=SOCKET_TIMEOUT_S,
-        retry=Retry(EqualJitterBackoff(cap=5, base=0.1), -1),
-        retry_on_error=[RedisError],
-        graceful_timeout=1,
     )
 
 

@@ -136,7 +136,7 @@ class Worker:
         tags = [Tag(name, shard) for shard in range(self._settings.shards)]
         servings = [self._serving(tag, self._handler(served), speed, self._means) for tag in tags]
         follower = Follower(served, speed, [serving.handler for serving in servings], self._loading)
-        announcer = Announcer(self._redis, follower, self.name, self._clock)
+        announcer = Announcer(self._redis, follower, self.name, self._clock, self._settings.shards)
         follower.tell = announcer.announce
         load = partial(self._loading.shadow, name)
         self._followers[name], self._announcers[name] = follower, announcer

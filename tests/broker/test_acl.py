@@ -154,6 +154,14 @@ def _bury_and_redrive(client: httpx.Client, look) -> None:
 
 RARE = [  # what the flow above does not come by
     ("gateway", "XADD", TAG.requests, "*", "text", "x"),
+    ("gateway", "WAIT", "1", "1000"),  # where a replica must have what is accepted
+    ("gateway", "INCRBY", TAG.backlog, "0"),
+    ("gateway", "CLUSTER", "SLOTS"),
+    ("worker", "WAIT", "1", "1000"),
+    ("worker", "INCRBY", TAG.backlog, "0"),
+    ("operator", "WAIT", "1", "1000"),
+    ("monitor", "ASKING"),
+    ("archive", "CLUSTER", "SLOTS"),
     ("worker", "UNLINK", TAG.joins(1), TAG.joins(2)),
     ("worker", "HDEL", TAG.joined, "1"),
     ("worker", "XDEL", TAG.requests, "1-1"),  # where texts are not stored
@@ -196,7 +204,6 @@ NEVER = [  # by nobody
     *((command, "LIST") for command in ("FUNCTION", "ACL", "MODULE")),
     ("REPLICAOF", "127.0.0.1", "1"),
     ("MIGRATE", "127.0.0.1", "1", "observa:keys", "0", "1"),
-    ("CLIENT", "KILL", "TYPE", "normal"),
     ("SUBSCRIBE", "x"),
     ("SWAPDB", "0", "1"),
     ("GET", "somebody-elses-key"),
@@ -206,6 +213,8 @@ OUTSIDE_THE_ROLE = [
     ("gateway", "HSET", KEYS, "id", "a key of my own making"),
     *((role, "CONFIG", "GET", "dir") for role in ROLES if role != "operator"),
     *((role, "BGREWRITEAOF") for role in ROLES if role != "operator"),
+    *((role, "CLIENT", "KILL", "TYPE", "normal") for role in ROLES if role != "sentinel"),
+    *((role, "SLAVEOF", "127.0.0.1", "1") for role in ROLES if role != "sentinel"),
     ("gateway", "DEL", TAG.requests),
     ("gateway", "XTRIM", TAG.requests, "MAXLEN", "0"),
     ("gateway", "XADD", TAG.results, "*", "id", "x"),

@@ -47,8 +47,9 @@ class Process:
         self._environment = environment
         self.start()
 
-    def start(self) -> None:
-        """Start it, for the first time or again: the same command, port and settings."""
+    def start(self, **settings: object) -> None:
+        """Start it, for the first time or again: the same command, port and settings, but for *settings*."""
+        self._environment |= {name: str(value) for name, value in settings.items()}
         with self.log.open("ab") as output:
             self.popen = subprocess.Popen(
                 self._command,
