@@ -23,10 +23,11 @@ FeedbackOutcome = Literal["accepted", "same", "replaced", "parked", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """A caller's Idempotency-Key and what it stands for, both hashed."""
+    """A caller's Idempotency-Key and what it stands for, both hashed; and other shards where it may have been used."""
 
     key: str
     body: str
+    elsewhere: tuple[Tag, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,12 @@ class Log:
             NotReplicatedError: no replica has them in time.
 
         """
+        earlier = await self._used_elsewhere(units)
+        fresh = [unit for unit, known in zip(units, earlier, strict=True) if known is None]
+        outcomes = iter(await self._accept(tag, fresh, backlog_limit) if fresh else ())
+        return [known or next(outcomes) for known in earlier]
+
+    async def _accept(self, tag: Tag, units: Sequence[Unit], backlog_limit: int) -> list[Acceptance]:
         keys = _Keys([tag.requests, tag.backlog])
         rows = [
             {
@@ -112,16 +119,22 @@ class Log:
         )
         return [Acceptance(status.decode(), tuple(item.decode() for item in ids)) for status, *ids in outcomes]
 
-    async def find(self, tags: Sequence[Tag], idempotency: Idempotency) -> Acceptance | None:
-        """Return what became of an earlier call with the same key on one of *tags*, or None."""
+    async def _used_elsewhere(self, units: Sequence[Unit]) -> list[Acceptance | None]:
+        """Return per unit what became of an earlier call with its key on another shard, or None."""
+        found: list[Acceptance | None] = [None] * len(units)
+        asked = [(place, unit.idempotency) for place, unit in enumerate(units) if unit.idempotency]
+        keys = [(place, used.body, tag.idem(used.key)) for place, used in asked for tag in used.elsewhere]
+        if not keys:
+            return found
         pipeline = self._redis.pipeline(transaction=False)
-        for tag in tags:
-            pipeline.get(tag.idem(idempotency.key))
-        for stored in await pipeline.execute():
+        for _, _, key in keys:
+            pipeline.get(key)
+        for (place, body, _), stored in zip(keys, await pipeline.execute(), strict=True):
             if stored is not None:
                 known = orjson.loads(stored)
-                return Acceptance("replayed" if known["body"] == idempotency.body else "conflict", tuple(known["ids"]))
-        return None
+                status: Literal["replayed", "conflict"] = "replayed" if known["body"] == body else "conflict"
+                found[place] = Acceptance(status, tuple(known["ids"]))
+        return found
 
     async def settle(self, tag: Tag, settlements: Sequence[Settlement]) -> list[bool]:
         """Acknowledge entries of *tag* and publish what came of them; true where nobody had published before.

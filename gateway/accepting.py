@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,7 +13,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from broker.backoff import Backoff
 from broker.errors import WrongKeyTypeError
 from broker.groups import ensure_groups
-from broker.log import Acceptance, Idempotency, Log, Unit
+from broker.log import Acceptance, Log, Unit
 from broker.streams import Tag
 from gateway.metrics import Metrics
 from gateway.problems import Problem
@@ -29,6 +28,9 @@ PASSING = (RedisConnectionError, RedisTimeoutError, OSError)
 log = logging.getLogger(__name__)
 
 
+_Key = tuple[Tag, int, tuple[Tag, ...]]  # a log, its backlog limit, and other logs that are asked first
+
+
 @dataclass(slots=True)
 class _Queue:
     waiting: list[tuple[Unit, asyncio.Future[Acceptance]]] = field(default_factory=list)
@@ -36,14 +38,18 @@ class _Queue:
 
 
 class Accepting:
-    """One script call under way per log and backlog limit; the queue behind it is the next call's batch."""
+    """One script call under way per log and backlog limit; the queue behind it is the next call's batch.
+
+    Units that must be looked for on other logs, too, have queues of their own, by which: if one of those is away, only
+    they wait for it.
+    """
 
     def __init__(self, redis: Redis, log_: Log, metrics: Metrics, *, timeout_s: float) -> None:
         self._redis = redis
         self._log = log_
         self._metrics = metrics
         self._timeout_s = timeout_s
-        self._queues: dict[tuple[Tag, int], _Queue] = {}
+        self._queues: dict[_Key, _Queue] = {}
         self._grouped: set[Tag] = set()
         self._full: dict[Tag, tuple[float, int]] = {}  # until when, and at which limit
         self._failed: dict[Tag, float] = {}  # until when it is avoided
@@ -84,44 +90,28 @@ class Accepting:
             raise Problem("overloaded")  # a repeated call is asked for all the same: its answer may be there
         if backlog_limit <= self._full.get(tag, (0.0, 0))[1]:
             self._note_full(tag, backlog_limit)  # this one asks whether there is room again, for all who come meanwhile
-        queue = self._queues.setdefault((tag, backlog_limit), _Queue())
+        key = (tag, backlog_limit, unit.idempotency.elsewhere if unit.idempotency else ())
+        queue = self._queues.setdefault(key, _Queue())
         future: asyncio.Future[Acceptance] = asyncio.get_running_loop().create_future()
         queue.waiting.append((unit, future))
         if queue.sender is None:  # it begins in the loop's next turn: all of this turn goes with it
-            queue.sender = asyncio.create_task(self._send(tag, backlog_limit, queue))
+            queue.sender = asyncio.create_task(self._send(key, queue))
         return await future
 
-    async def find(self, tags: Sequence[Tag], idempotency: Idempotency) -> Acceptance | None:
-        """Return what became of an earlier call with the same key on one of *tags*.
-
-        Raises:
-            Problem: the log cannot be reached in time.
-
-        """
-        if self._probing:
-            raise Problem("broker_unavailable")
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                return await self._log.find(tags, idempotency)
-        except (RedisError, OSError) as error:
-            self._metrics.broker_failures.labels("accept").inc()
-            raise Problem("broker_unavailable") from error
-
-    async def _send(self, tag: Tag, backlog_limit: int, queue: _Queue) -> None:
+    async def _send(self, key: _Key, queue: _Queue) -> None:
         try:
             while queue.waiting:
                 batch, queue.waiting = queue.waiting[:MOST_UNITS], queue.waiting[MOST_UNITS:]
                 batch = [(unit, future) for unit, future in batch if not future.done()]  # the caller went away
                 if batch:
-                    await self._send_batch(tag, backlog_limit, batch, queue)
+                    await self._send_batch(key, batch, queue)
         finally:
-            self._queues.pop((tag, backlog_limit), None)
+            self._queues.pop(key, None)
 
-    async def _send_batch(
-        self, tag: Tag, backlog_limit: int, batch: list[tuple[Unit, asyncio.Future[Acceptance]]], queue: _Queue
-    ) -> None:
+    async def _send_batch(self, key: _Key, batch: list[tuple[Unit, asyncio.Future[Acceptance]]], queue: _Queue) -> None:
+        tag, backlog_limit, _ = key
         try:
-            outcomes = await self._accept(tag, [unit for unit, _ in batch], backlog_limit)
+            outcomes = await self._accept(key, [unit for unit, _ in batch])
             for (unit, future), outcome in zip(batch, outcomes, strict=True):
                 if outcome.status == "overloaded" and len(unit.requests) == 1:
                     self._note_full(tag, backlog_limit)
@@ -137,14 +127,16 @@ class Accepting:
             log.exception("requests could not be put on the log")
             _refuse(batch, "internal")
 
-    async def _accept(self, tag: Tag, units: list[Unit], backlog_limit: int) -> list[Acceptance]:
+    async def _accept(self, key: _Key, units: list[Unit]) -> list[Acceptance]:
+        tag, backlog_limit, elsewhere = key
         try:
             return await self._accept_patiently(tag, units, backlog_limit)
         except WrongKeyTypeError as error:
             log.error("%s", error)  # noqa: TRY400 - the message is written for a person, the traceback is not
         except (RedisError, OSError) as error:  # OSError: also the TimeoutError of all tries together
             log.warning("a request could not be put on the log: %s", type(error).__name__)
-            self._failed[tag] = asyncio.get_running_loop().time() + AVOIDED_S
+            if not elsewhere:  # or it may be another log that is away
+                self._failed[tag] = asyncio.get_running_loop().time() + AVOIDED_S
             if "OOM" in str(error) or type(error).__name__ == "OutOfMemoryError":
                 raise Problem("overloaded") from error
             if isinstance(error, PASSING) and not self._probing:

@@ -179,7 +179,9 @@ class Serving:
         key = manner.idempotency_key
         if key is None:
             return Unit(requests)
-        return Unit(requests, Idempotency(hashlib.sha256(key.encode()).hexdigest(), question.digest()))
+        places = shards_over_time(key, self._settings.shards)  # an earlier call may have come when there were fewer
+        elsewhere = tuple(Tag(tag.model, shard) for shard in places if shard != tag.shard)
+        return Unit(requests, Idempotency(hashlib.sha256(key.encode()).hexdigest(), question.digest(), elsewhere))
 
     def _tag(self, question: Question, manner: Manner, view: ModelView) -> Tag:
         shards = self._shards(view)
@@ -214,22 +216,13 @@ class Serving:
             limit = self._queue_limit(view, most_ms) + len(unit.requests) - 1  # by what is before its first
         else:
             limit = max(LEAST_BACKLOG, int(self._shard_rate(view) * most_ms / 1000))
-        earlier = await self._accepted_earlier(tag, unit, manner)
-        acceptance = earlier or await self._accepting.accept(tag, unit, limit)
+        acceptance = await self._accepting.accept(tag, unit, limit)
         match acceptance.status:
             case "conflict":
                 raise Problem("idempotency_conflict")
             case "overloaded":
                 raise Problem("overloaded")
         return acceptance
-
-    async def _accepted_earlier(self, tag: Tag, unit: Unit, manner: Manner) -> Acceptance | None:
-        """Return what became of an earlier call with this Idempotency-Key while there were other shards."""
-        if unit.idempotency is None or manner.idempotency_key is None or self._settings.shards == 1:
-            return None
-        places = shards_over_time(manner.idempotency_key, self._settings.shards)
-        others = [Tag(tag.model, shard) for shard in places if shard != tag.shard]
-        return await self._accepting.find(others, unit.idempotency) if others else None
 
 
 async def _wait(futures: Sequence[asyncio.Future[bytes]], deadline_at: float) -> tuple[bytes | None, ...]:

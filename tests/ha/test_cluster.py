@@ -77,7 +77,9 @@ async def test_one_call_spans_shards_that_are_on_different_servers(cluster, redi
         ids += [PredictionId.parse(one) for one in accepted.ids]
     assert len({cluster.primary(tag.requests).port for tag in TAGS}) > 1
     assert await log.answers(ids) == [b"pending"] * 4
-    assert (await log.find(TAGS, Idempotency(f"key {TAGS[3]}", "body"))).ids == (str(ids[3]),)
+    again = Unit(unit(TAGS[0]).requests, Idempotency(f"key {TAGS[3]}", "body", tuple(TAGS[1:])))
+    outcomes = await log.accept(TAGS[0], [again, unit(TAGS[0])], backlog_limit=10)
+    assert [(one.status, one.ids == (str(ids[3]),)) for one in outcomes] == [("replayed", True), ("accepted", False)]
     assert {key async for key in redis.scan_iter(match="observa:*:requests")} == {tag.requests.encode() for tag in TAGS}
     forgotten = await forget(redis, TAGS, {str(ids[2])}, wait_s=0, now=True)
     assert (forgotten.erased["requests"], forgotten.erased["idempotency keys"]) == (1, 1)
