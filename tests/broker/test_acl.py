@@ -175,6 +175,7 @@ RARE = [  # what the flow above does not come by
     ("worker", "XREAD", "BLOCK", "1000", "STREAMS", "observa:models", "$"),
     ("gateway", "XINFO", "CONSUMERS", TAG.requests, WORKERS),
     ("gateway", "SET", TAG.explained("x"), "{}"),
+    ("gateway", "EVALSHA", "0" * 40, "3", TAG.explained("x"), TAG.explain, TAG.explainer),  # asks for an explanation
     ("explainer", "XREADGROUP", "GROUP", "explainers", "me", "STREAMS", TAG.explain, ">"),
     ("explainer", "XAUTOCLAIM", TAG.explain, "explainers", "me", "1", "0"),
     ("explainer", "XADD", TAG.explanations, "MAXLEN", "~", "1000", "*", "id", "x"),
