@@ -44,7 +44,8 @@ def full(project: Project, *, with_trainer: bool) -> None:
 
 def weigh(project: Project) -> None:
     """Say how heavy each image is, and hold those to their limits that have one."""
-    built = {name: image for name, image in project.images.items() if images.there(project.engine, image)}
+    built = {image.removeprefix(f"{NAME}-"): image for image in project.images.values()}
+    built = {name: image for name, image in built.items() if images.there(project.engine, image)}
     found = images.sizes(project.engine, built)
     say(f"MB over the base: {', '.join(f'{name} {size}' for name, size in sorted(found.items()))}")
     heavy = {name: found[name] for name, limit in images.LIMITS_MB.items() if found[name] >= limit}
