@@ -56,15 +56,15 @@ def _only(reasons: Callable[[Wanted], float]) -> Choose:
     return choose
 
 
-def _lag_alone(demand: Demand, _targets: Targets) -> float:
-    """KEDA's redis-streams trigger, which needs no worker to know how many it wants."""
-    return (demand.lag or 0) / LAG_COUNT
+def lag_alone(count: int) -> Choose:
+    """KEDA's redis-streams trigger: a worker for so many entries of lag; it need not know how fast one is."""
+    return lambda demand, _targets: (demand.lag or 0) / count
 
 
 BASE: Final = Policy(least=2, most=64, pace=KUBERNETES)
 POLICIES: Final[Mapping[str, Policy | int]] = {
     RECOMMENDED: BASE,
-    "lag alone": replace(BASE, choose=_lag_alone),
+    "lag alone": replace(BASE, choose=lag_alone(LAG_COUNT)),
     "what waits alone": replace(BASE, choose=_only(lambda wanted: wanted.backlog)),
     "what arrives alone": replace(BASE, choose=_only(lambda wanted: wanted.rate)),
     "without the age": replace(BASE, choose=_only(lambda wanted: wanted.rate + wanted.backlog)),
