@@ -10,10 +10,10 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from deploy.scaling.policy import Demand, Governor, Pace, Targets, Wanted, workers_wanted
+from deploy.scaling.policy import Demand, Governor, Pace, Targets, workers_wanted
 
 Times = NDArray[np.float64]
-Choose = Callable[[Wanted, Demand], float]  # what the autoscaler makes of it
+Choose = Callable[[Demand, Targets], float | None]  # workers that are wanted; None: nothing can be known
 RATE_OVER_S: Final = 30.0
 
 
@@ -28,6 +28,12 @@ class Surroundings:
     replace_s: float = 330.0  # until a lost node's pods are started elsewhere
 
 
+def as_it_is(demand: Demand, targets: Targets) -> float | None:
+    """Return what the policy wants."""
+    wanted = workers_wanted([demand], targets)
+    return wanted and wanted.workers
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What the autoscaler does."""
@@ -36,7 +42,7 @@ class Policy:
     most: int
     pace: Pace
     targets: Targets = field(default_factory=Targets)
-    choose: Choose = lambda wanted, _demand: wanted.workers
+    choose: Choose = as_it_is
     every_s: float = 15.0  # between two decisions
     first: int = 0  # workers at the beginning; 0: the least
 
@@ -278,9 +284,8 @@ def _scale(
         decide_at += policy.every_s
         while len(looks) > 1 and looks[1][0] <= env.now - where.delay_s:
             looks.popleft()
-        seen = looks[0][1]
-        wanted = workers_wanted([seen], policy.targets)
+        wanted = policy.choose(looks[0][1], policy.targets)
         if wanted is not None:
-            number = governor.decide(env.now, fleet.count, policy.choose(wanted, seen))
+            number = governor.decide(env.now, fleet.count, wanted)
             if number != fleet.count:
                 fleet.resize(number)
