@@ -166,6 +166,12 @@ train NAME *ARGS: _trainer
 benchmark NAME: _trainer
     @.venv-trainer/bin/python -m trainer benchmark "$1"
 
+# Gather the metrics of the models made here into models/metrics.json, for: just dvc metrics diff
+[group('models')]
+[no-exit-message]
+metrics: _trainer
+    @.venv-trainer/bin/python -m trainer report
+
 # The live version once more, with the profile of your own texts: just reference MODEL FILE.csv --text review --label sentiment
 [group('models')]
 [no-exit-message]
