@@ -2,8 +2,8 @@
 
 As exported, most nodes prepare or undo something around the products. Here tokens are rows from the first layer to the
 last, positions before texts, so that attention reads queries, keys and values where they lie and the first tokens are
-the first rows. Weights, and what is quantised, are those of the graph it is made of: answers differ by the rounding of
-single precision alone.
+the first rows. Weights, and what is quantised, are those of the graph it is made of. Sums are rounded otherwise, which
+now and then moves a quantised value by one step.
 """
 
 from typing import Any, NamedTuple
