@@ -31,8 +31,9 @@ TEXTS: Final = ROOT / ".cache" / "demo-texts.json"
 TOKENIZER: Final = ROOT / "models" / "sentiment" / "1" / "tokenizer.json"
 BATCH: Final = 32  # texts that a worker reads at once, sorts and cuts into chunks
 BATCHES: Final = 4
-LENGTHS: Final = (8, 16, 32, 64, 128, 256)  # tokens
-ROUNDS: Final = 5
+LENGTHS: Final = (16, 64, 128, 256)  # tokens
+OF_A_LENGTH: Final = 16  # texts
+ROUNDS: Final = 3
 SHOWN: Final = 12  # operators
 HEADS: Final = 12
 Feed = dict[str, NDArray[np.int64]]
@@ -77,8 +78,8 @@ def _encoded() -> list[list[int]]:
 
 def _made(length: int) -> list[Feed]:
     draw = np.random.default_rng(0)
-    rows = [draw.integers(1000, 29_000, length).tolist() for _ in range(BATCH)]
-    return [_feed([rows[at] for at in part]) for part in chunks([length] * BATCH)]
+    rows = [draw.integers(1000, 29_000, length).tolist() for _ in range(OF_A_LENGTH)]
+    return [_feed([rows[at] for at in part]) for part in chunks([length] * OF_A_LENGTH)]
 
 
 def _feed(rows: Sequence[Sequence[int]]) -> Feed:
