@@ -84,7 +84,7 @@ class Balancer:
 
 
 async def test_restarting_every_service_in_turn_fails_no_request(services, trial):
-    gateways = [services.gateway(wait=False, OBSERVA_GATEWAY_DRAIN_S=0.5) for _ in range(2)]
+    gateways = [services.gateway(wait=False) for _ in range(2)]
     workers = [services.worker(wait=False) for _ in range(2)]
     monitor = services.monitor(wait=False)
     services.wait()
