@@ -20,6 +20,7 @@ SERVED = "observa:served"  # sorted set: model name to the time its workers last
 KEYS = "observa:keys"  # hash: id of an API key to what is kept of it
 CHANGES = "observa:models"  # stream: says only that the wanted versions of a model changed
 
+UUID_LENGTH = 36
 _ID = re.compile(
     rf"(?P<model>{NAME_PATTERN})\.(?P<shard>0|[1-9][0-9]{{0,3}})"
     r"\.(?P<uuid>[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})"
@@ -183,7 +184,7 @@ class PredictionId:
     @property
     def time_ms(self) -> int:
         """When the id was made, Unix milliseconds, by the clock of whoever made it."""
-        return int(self.uuid[:8] + self.uuid[9:13], 16)
+        return time_ms_of(self.uuid)
 
     @property
     def answers_key(self) -> str:
@@ -194,6 +195,12 @@ class PredictionId:
     def joins_key(self) -> str:
         """The hash that holds this id's join row."""
         return self.tag.joins(self.time_ms // 1000)
+
+
+def time_ms_of(prediction_id: str) -> int:
+    """Return when a well-formed id, or its UUID alone, was made, Unix milliseconds."""
+    at = len(prediction_id) - UUID_LENGTH
+    return int(prediction_id[at : at + 8] + prediction_id[at + 9 : at + 13], 16)
 
 
 def shard_of(key: str, shards: int) -> int:

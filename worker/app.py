@@ -1,6 +1,5 @@
 """The shell around a worker: FastStream for lifespan, signals, /healthz, /metrics and the control stream."""
 
-import asyncio
 import logging
 import os
 import signal
@@ -22,6 +21,7 @@ from redis.exceptions import RedisError
 from broker.connection import BLOCK_MS, SOCKET_TIMEOUT_S, check_server, connect
 from broker.errors import ObservaError
 from broker.logs import log_to_stderr
+from broker.loops import run
 from broker.settings import load_settings
 from broker.streams import CHANGES
 from worker.loading import Loading
@@ -46,7 +46,7 @@ def main() -> None:
     try:
         settings = load_settings(WorkerSettings)
         check_claim_time(settings)
-        failure = asyncio.run(serve(settings, Loading(settings).first()))  # nothing is reachable or read before
+        failure = run(serve(settings, Loading(settings).first()))  # nothing is reachable or read before
     except ObservaError as error:
         print(f"observa worker: {error}", file=sys.stderr)  # noqa: T201 for a person
         sys.exit(2)
