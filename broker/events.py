@@ -82,7 +82,7 @@ class Request(Event):
     reply_to: str | None = None  # the gateway process that waits
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     truncate: bool = True  # false: a text longer than the model reads is an error
-    tags: Tags = {}
+    tags: Tags = Field(default_factory=dict)
     subject: str | None = None
     true_label: str | None = None  # becomes feedback beside the result; no model sees it
     traceparent: str | None = None
@@ -118,7 +118,7 @@ class Result(Event):
     label: str | None = None
     label_id: int | None = None
     confidence: float | None = None
-    probabilities: Probabilities = {}  # label to probability, in label id order
+    probabilities: Probabilities = Field(default_factory=dict)  # label to probability, in label id order
     abstained: bool | None = None
     truncated: bool | None = None
     characters: int | None = None
@@ -132,7 +132,7 @@ class Result(Event):
     batch_size: int | None = None
     worker: str
     deliveries: int = 1
-    tags: Tags = {}
+    tags: Tags = Field(default_factory=dict)
 
 
 class Feedback(Event):
@@ -145,7 +145,7 @@ class Feedback(Event):
     version: str
     previous_label: str | None = None  # this label replaces it
     source: Literal["request", "caller"]  # sent with the text, or later
-    tags: Tags = {}
+    tags: Tags = Field(default_factory=dict)
 
 
 class DeadLetter(Event):

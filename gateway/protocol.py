@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from gateway.intake import WHOLE
 from gateway.problems import CODES, Problem
 
 MOST_HEADER_BYTES: Final = 32 << 10  # the guard refuses 16 KiB with an answer of its own
@@ -86,6 +87,7 @@ class PatientProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The next bytes are another request's."""
         self._in_body, self._ended = False, True
+        self.scope["state"][WHOLE] = True
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text; ours is a problem

@@ -32,7 +32,7 @@ class Replies:
         self._log = log_
         self._metrics = metrics
         self._gateway_id = gateway_id
-        self._futures: dict[str, list[asyncio.Future[bytes]]] = {}
+        self._futures: dict[str, list[asyncio.Future[bytes | None]]] = {}
         self._accepted: dict[str, tuple[float, float]] = {}  # id: when to look it up, and how often
         self._readers: dict[Tag, asyncio.Task[None]] = {}
 
@@ -40,7 +40,7 @@ class Replies:
         """Give a future per id, each resolved with the answer's JSON or `LOST`; left alone at the end."""
         return _Expected(self, ids)
 
-    def expect(self, ids: Sequence[str]) -> list[asyncio.Future[bytes]]:
+    def expect(self, ids: Sequence[str]) -> list[asyncio.Future[bytes | None]]:
         """Return a future per id; `forget` them in any case."""
         loop = asyncio.get_running_loop()
         futures = [loop.create_future() for _ in ids]
@@ -118,7 +118,7 @@ class Replies:
                 future.set_result(answer)
         self._accepted.pop(prediction_id, None)
 
-    def forget(self, ids: Sequence[str], expected: Sequence[asyncio.Future[bytes]]) -> None:
+    def forget(self, ids: Sequence[str], expected: Sequence[asyncio.Future[bytes | None]]) -> None:
         """Leave the futures of *ids* alone."""
         for prediction_id, future in zip(ids, expected, strict=True):
             future.cancel()
@@ -136,7 +136,7 @@ class _Expected:  # a generator would cost each call 5 us more
         self._replies = replies
         self._ids = ids
 
-    def __enter__(self) -> list[asyncio.Future[bytes]]:
+    def __enter__(self) -> list[asyncio.Future[bytes | None]]:
         self._futures = self._replies.expect(self._ids)
         return self._futures
 

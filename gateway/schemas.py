@@ -77,7 +77,7 @@ class PredictBody(Body):
         description="the label that is right, if known (also as true_sentiment); for texts a list with nulls",
     )
     threshold: Annotated[float, Field(ge=0, le=1, description="below this confidence: abstained")] | None = None
-    tags: Annotated[dict[TagName, TagValue], Field(max_length=4)] = {}
+    tags: Annotated[dict[TagName, TagValue], Field(max_length=4)] = Field(default_factory=dict)
     subject: (
         Annotated[str, Field(min_length=1, max_length=128, description="opaque: whom the text is about")] | None
     ) = None
