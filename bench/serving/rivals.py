@@ -71,6 +71,7 @@ PEERS: Final[dict[str, Peer]] = {
             *("-m", "bentoml", "serve", "bench.serving.peers.bento:Sentiment"),
             *("--host", "127.0.0.1", "--port", str(port)),
         ],
+        body='{"text":[%s]}',  # an endpoint that batches takes lists
         variables={"BENTOML_DO_NOT_TRACK": "True"},
     ),
     "mls": Peer("MLServer", "mls", _mls, path="/v2/models/peer/infer", body=_OIP),
