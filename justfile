@@ -387,6 +387,11 @@ bench-joins *ARGS: _venv-dev
 bench *ARGS: _venv-dev _demo-texts
     @{{ dev }}/python -m bench.serving "$@"
 
+# Where gateway, worker and monitor spend their time under load, as flame graphs in reports/: just profile [sentiment]
+[group('develop')]
+profile *ARGS: _venv-dev _demo-texts
+    @{{ dev }}/python -m bench.serving.profile "$@"
+
 # How early the monitor finds changes, and how often it is wrong: tables, about ten minutes
 [group('develop')]
 bench-drift: _venv-dev

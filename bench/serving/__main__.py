@@ -67,8 +67,8 @@ def _circumstances() -> str:
     return (
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC. {psutil.cpu_count()} cores ({machine}), "
         f"{psutil.virtual_memory().total / 1e9:.0f} GB, Python {platform.python_version()}; {libraries}.\n"
-        "Server, workers and load generator share the cores. Every peer has the same model file, tokenizer and chunks,\n"
-        "and two processes for the model; where it can batch, it does, and 32 texts get the same label from all.\n"
+        "Server, workers and load generator share the cores. Every peer has the same model file, tokenizer and\n"
+        "chunks, and two processes for the model; where it can batch, it does. 32 texts get the same label from all.\n"
         "The last column is the machine's load average before each measurement."
     )
 

@@ -43,23 +43,25 @@ def counted(running: Running) -> Counted:
 
 
 @contextmanager
-def observa(model: str, folder: Path, *, workers: int = 2, entries: int = 0) -> Iterator[Running]:
+def observa(
+    model: str, folder: Path, *, workers: int = 2, entries: int = 0, module: str | None = None
+) -> Iterator[Running]:
     """Run Observa with every guarantee on; *model* is a shipped one, or ``echo``.
 
-    The log begins with so many *entries* that were read long ago, the last of `PASSED`.
+    The workers are *module*'s, if one is named. The log begins with so many *entries* that were read long ago, the last
+    of `PASSED`.
     """
     server = RedisServer(folder)
     server.start()
     if entries:
         _fill(server, Tag(model), entries)
     services = Services(server, folder, model=model, worker_models=model)
-    module = "worker"
     try:
         if model == "echo":
             make_model(services.models, "echo", kind="echo")
-            module = "bench.serving.echo_worker"
         else:
             services.ship(model)
+        module = module or ("bench.serving.echo_worker" if model == "echo" else "worker")
         started = [services.worker(module, wait=False) for _ in range(workers)]
         for process in started:
             process.wait("/healthz")

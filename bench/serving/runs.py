@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from operator import eq
 from pathlib import Path
 from typing import Final
 
@@ -51,13 +52,11 @@ def closed(model: str, how: How, concurrencies: Sequence[int] = (1, 16, 64)) -> 
             try:
                 with _started(system, model) as (running, start_s):
                     labels = labels or running.labels(texts()[:COMPARED])
-                    if differing := _differing(labels, running.labels(texts()[:COMPARED])):
-                        why = f"{differing} of {COMPARED} texts get another label: it does not do the same work"
-                        raise MissingPeerError(why)
+                    _compare(labels, running.labels(texts()[:COMPARED]))
                     for concurrency in concurrencies:
                         _warm_up(running, concurrency)
-                        plan = _plan(running, how.seconds, connections=concurrency)
-                        how.record.add(_sample(model, system, f"c={concurrency}", running, plan, start_s))
+                        wanted = plan(running, how.seconds, connections=concurrency)
+                        how.record.add(_sample(model, system, f"c={concurrency}", running, wanted, start_s))
             except (MissingPeerError, httpx.HTTPError) as error:
                 how.record.add(Missing(model, system, str(error)))
 
@@ -73,8 +72,8 @@ def open_loop(how: How) -> None:
     with _started(OBSERVA, "sentiment") as (running, start_s):
         _warm_up(running, 16)
         for share in LOADS:
-            plan = _plan(running, max(6.0, how.seconds), per_second=capacity * share)
-            how.record.add(_sample("open", OBSERVA, f"{share:.0%}", running, plan, start_s))
+            wanted = plan(running, max(6.0, how.seconds), per_second=capacity * share)
+            how.record.add(_sample("open", OBSERVA, f"{share:.0%}", running, wanted, start_s))
 
 
 def by_workers(how: How) -> None:
@@ -82,8 +81,8 @@ def by_workers(how: How) -> None:
     for count in (1, 2, 4):
         with _started(OBSERVA, "sentiment", workers=count) as (running, start_s):
             _warm_up(running, 64)
-            plan = _plan(running, how.seconds, connections=64)
-            how.record.add(_sample("workers", OBSERVA, str(count), running, plan, start_s))
+            wanted = plan(running, how.seconds, connections=64)
+            how.record.add(_sample("workers", OBSERVA, str(count), running, wanted, start_s))
 
 
 def by_words(how: How) -> None:
@@ -92,9 +91,9 @@ def by_words(how: How) -> None:
     with _started(OBSERVA, "sentiment") as (running, start_s):
         for length in (5, 20, 60, 200):
             long = [" ".join(words[at : at + length]) for at in range(0, 200 * 7, 7)]
-            plan = Plan(tuple(map(running.request, long)), how.seconds, connections=16, warm_up_s=0.0)
-            measure(running, Plan(plan.requests, 1.0, connections=16))
-            how.record.add(_sample("lengths", OBSERVA, str(length), running, plan, start_s))
+            wanted = Plan(tuple(map(running.request, long)), how.seconds, connections=16)
+            measure(running, replace(wanted, seconds=1.0))
+            how.record.add(_sample("lengths", OBSERVA, str(length), running, wanted, start_s))
 
 
 def in_bulk(how: How) -> None:
@@ -113,8 +112,8 @@ def full_log(how: How) -> None:
     for entries in (0, 100_000):
         with _started(OBSERVA, "echo", entries=entries) as (running, start_s):
             _warm_up(running, 64)
-            plan = _plan(running, how.seconds, connections=64)
-            how.record.add(_sample("log", OBSERVA, f"{entries} entries", running, plan, start_s))
+            wanted = plan(running, how.seconds, connections=64)
+            how.record.add(_sample("log", OBSERVA, f"{entries} entries", running, wanted, start_s))
 
 
 PARTS: Final[dict[str, Callable[[How], None]]] = {
@@ -129,10 +128,10 @@ PARTS: Final[dict[str, Callable[[How], None]]] = {
 }
 
 
-def _differing(labels: Sequence[str], others: Sequence[str]) -> int:
-    if len(labels) != len(others):
-        return COMPARED
-    return sum(one != other for one, other in zip(labels, others, strict=True))
+def _compare(labels: Sequence[str], others: Sequence[str]) -> None:
+    if labels != others:
+        same = sum(map(eq, labels, others))
+        raise MissingPeerError(f"{same} of {len(labels)} texts get the same label: it does not do the same work")
 
 
 @contextmanager
@@ -149,10 +148,11 @@ def _started(system: str, model: str, *, workers: int = 2, entries: int = 0) -> 
 
 
 def _warm_up(running: Running, connections: int) -> None:
-    measure(running, _plan(running, WARM_UP_S, connections=connections))
+    measure(running, plan(running, WARM_UP_S, connections=connections))
 
 
-def _plan(running: Running, seconds: float, *, connections: int | None = None, per_second: float | None = None) -> Plan:
+def plan(running: Running, seconds: float, *, connections: int | None = None, per_second: float | None = None) -> Plan:
+    """Return a closed loop of so many connections, or an open one at so many calls a second, over `texts`."""
     return Plan(tuple(map(running.request, texts())), seconds, connections=connections, per_second=per_second)
 
 
