@@ -169,7 +169,8 @@ def listen_everywhere(settings: GatewaySettings) -> list[socket.socket]:
     """
     if settings.internal_port == settings.gateway_port:  # requests are told apart by their port
         raise SettingsError("OBSERVA_GATEWAY_INTERNAL_PORT and OBSERVA_GATEWAY_PORT must differ")
-    listeners = [listen(settings.gateway_host, settings.gateway_port, "OBSERVA_GATEWAY")]
+    shared = settings.gateways > 1
+    listeners = [listen(settings.gateway_host, settings.gateway_port, "OBSERVA_GATEWAY", shared=shared)]
     if settings.internal_port is not None:
         listeners.append(listen(settings.gateway_internal_host, settings.internal_port, "OBSERVA_GATEWAY_INTERNAL"))
     return listeners

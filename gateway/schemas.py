@@ -154,7 +154,7 @@ def read_body(schema: type[BodyT], value: Any) -> BodyT:
 
 
 def explained(schema: type[BaseModel], errors: Sequence[Any]) -> list[dict[str, Any]]:
-    """Return the first of pydantic's *errors* as a problem names them: pointer, code and limits, nothing of the input."""
+    """Return the first of pydantic's *errors* as a problem names them: pointer, code, limits; nothing of the input."""
     return [_explain(schema, entry) for entry in errors[:8]]
 
 

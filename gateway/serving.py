@@ -185,9 +185,7 @@ class Serving:
         return acceptance
 
 
-async def _wait(
-    futures: Sequence[asyncio.Future[bytes | None]], deadline_at: float
-) -> tuple[bytes | None, ...]:
+async def _wait(futures: Sequence[asyncio.Future[bytes | None]], deadline_at: float) -> tuple[bytes | None, ...]:
     """Return what each future is given; one that has nothing by its deadline is given None."""
     timer = asyncio.get_running_loop().call_at(deadline_at, _run_out, futures)  # a tenth of what asyncio.timeout costs
     try:

@@ -49,7 +49,7 @@ def _mls(port: int, folder: Path) -> list[str]:
         '{"name": "peer", "implementation": "bench.serving.peers.mls.Sentiment",'
         ' "max_batch_size": 16, "max_batch_time": 0.003}'
     )
-    return ["-m", "mlserver.cli", "start", str(folder)]
+    return [str(CACHE / "mls" / "bin" / "mlserver"), "start", str(folder)]
 
 
 PEERS: Final[dict[str, Peer]] = {
@@ -86,7 +86,7 @@ PEERS: Final[dict[str, Peer]] = {
         "celery",
         lambda port, _: [*_UVICORN, "--port", str(port), "bench.serving.peers.queue:app"],
         beside=lambda _: [
-            *("-m", "celery", "--app", "bench.serving.peers.queue", "worker"),
+            *("-m", "celery", "--app", "bench.serving.peers.queue:celery", "worker"),
             *("--pool", "prefork", "--concurrency", "2", "--loglevel", "error", "--without-mingle", "--without-gossip"),
         ],
     ),
