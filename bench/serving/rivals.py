@@ -38,6 +38,7 @@ class Peer:
     body: str = '{"text":%s}'
     variables: Mapping[str, str] = field(default_factory=dict)
     beside: Callable[[Path], list[str]] | None = None  # another process of it, with a Redis between
+    transformers_only: bool = False
 
 
 def _mls(port: int, folder: Path) -> list[str]:
@@ -62,6 +63,7 @@ PEERS: Final[dict[str, Peer]] = {
         "FastAPI + transformers pipeline",
         "trainer",
         lambda port, _: [*_UVICORN, "--port", str(port), "bench.serving.peers.pipeline:app"],
+        transformers_only=True,
     ),
     "lit": Peer("LitServe", "lit", lambda port, _: ["-m", "bench.serving.peers.lit", str(port)]),
     "bento": Peer(
@@ -102,6 +104,8 @@ def peer(name: str, model: str, folder: Path) -> Iterator[Running]:
 
     """
     chosen, port = PEERS[name], free_port()
+    if chosen.transformers_only and model != "sentiment":
+        raise MissingPeerError("serves transformers only")
     python = _environment(chosen.environment)
     variables = {
         "BENCH_MODEL": str(ROOT / "models" / model / "1"),
