@@ -3,13 +3,14 @@
 import time
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from broker.errors import BrokerUnavailableError, UnsafeServerError
 from broker.settings import BrokerSettings
+from broker.wire import WiredPool
 
 BLOCK_MS = 1000  # of a blocking read; well below SOCKET_TIMEOUT_S, or every idle read would end as an error
 SOCKET_TIMEOUT_S = 5
@@ -22,7 +23,7 @@ def connect(settings: BrokerSettings, name: str) -> Redis:
     The client never repeats a command by itself: redis-py's default of ten tries turns one XADD whose reply got lost
     into several entries. Who may repeat a command does so with `broker.backoff`.
     """
-    pool = BlockingConnectionPool.from_url(
+    pool = WiredPool.from_url(
         settings.url_with_password,
         max_connections=settings.redis_max_connections,
         timeout=SOCKET_TIMEOUT_S,

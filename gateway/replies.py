@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -13,6 +13,7 @@ from broker.backoff import Backoff
 from broker.connection import BLOCK_MS
 from broker.log import Log
 from broker.streams import PredictionId, Tag
+from broker.wire import Line
 from gateway.metrics import Metrics
 
 LOST: Final = b""  # instead of an answer: nothing is known of the id any more
@@ -79,10 +80,10 @@ class Replies:
                 await backoff.wait()
 
     async def _read(self, tag: Tag) -> None:
-        key, last, backoff = tag.replies(self._gateway_id), b"0-0", Backoff()
+        key, last, backoff, line = tag.replies(self._gateway_id), b"0-0", Backoff(), Line(self._redis)
         while True:
             try:
-                found: Any = await self._redis.xread({key: last}, count=MOST_REPLIES, block=BLOCK_MS)
+                found = await line("XREAD", "COUNT", MOST_REPLIES, "BLOCK", BLOCK_MS, "STREAMS", key, last)
             except (RedisError, OSError) as error:
                 self._metrics.broker_failures.labels("replies").inc()
                 log.warning("replies of %s cannot be read: %s", tag, type(error).__name__)
@@ -90,9 +91,10 @@ class Replies:
                 self._look_all_up_now()
                 continue
             backoff.reset()
-            for _, entries in found:
+            for _, entries in found or ():
                 last = entries[-1][0]
-                for _, fields in entries:
+                for _, flat in entries:
+                    fields = dict(zip(flat[::2], flat[1::2], strict=True))
                     self._resolve(fields.get(b"id", b"").decode(errors="replace"), fields.get(b"answer", LOST))
 
     def _look_all_up_now(self) -> None:
