@@ -1,4 +1,4 @@
-"""A line answers whoever asked, in order, and never one caller with another's answer, whatever happens to the server."""
+"""A line answers whoever asked, in order, never one caller with what is another's, whatever happens to the server."""
 
 import asyncio
 
