@@ -1,7 +1,7 @@
 """What a stream entry says: flat fields that a person can read with ``XRANGE``, and the models they are read into."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -40,7 +40,7 @@ class Event(BaseModel):
         """Return the flat fields of the entry, in the order of the model."""
         # From where pydantic keeps the values: its own iteration takes as long as all the rest.
         return {
-            name: value if type(value) is str else _to_field(value)
+            name: _TO_FIELD[type(value)](value)
             for name, value in self.__dict__.items()
             if value is not None and value != {}
         }
@@ -200,9 +200,15 @@ class Explained(Event):
     elapsed_ms: float | None = None
 
 
-def _to_field(value: object) -> str:
-    if value is True:
-        return "true"
-    if value is False:
-        return "false"
-    return orjson.dumps(value).decode() if isinstance(value, dict | tuple) else str(value)
+def _to_json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+_TO_FIELD: Final[dict[type, Callable[[Any], str]]] = {
+    str: str,
+    int: str,
+    float: str,
+    bool: {True: "true", False: "false"}.__getitem__,
+    dict: _to_json,
+    tuple: _to_json,
+}
