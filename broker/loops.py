@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 try:
     from uvloop import new_event_loop
-except ImportError:  # not on Windows
+except ImportError:  # not on Windows, nor where a room does without
     from asyncio import new_event_loop
 
 T = TypeVar("T")
