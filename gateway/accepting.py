@@ -63,7 +63,9 @@ class Accepting:
         until, limit = self._full.get(tag, (0.0, 0))
         if unit.idempotency is None and backlog_limit <= limit and asyncio.get_running_loop().time() < until:
             raise Problem("overloaded")  # a repeated call is asked for all the same: its answer may be there
-        queue = self._queues.setdefault((tag, backlog_limit), _Queue())
+        queue = self._queues.get((tag, backlog_limit))
+        if queue is None:
+            queue = self._queues[tag, backlog_limit] = _Queue()
         future: asyncio.Future[Acceptance] = asyncio.get_running_loop().create_future()
         queue.waiting.append((unit, future))
         if queue.sender is None:  # it begins in the loop's next turn: all of this turn goes with it
