@@ -46,6 +46,12 @@ doctor: _venv
 scale-workers N: _venv
     @{{ python }} -m deploy.local scale "$1"
 
+# Change the number of workers by what is asked of them, until Ctrl-C: just autoscale MIN MAX [--settle 60]
+[group('stack')]
+[no-exit-message]
+autoscale MIN MAX *ARGS: _venv
+    @{{ python }} -m deploy.local autoscale "$@"
+
 # Remove the log's data after asking (--yes: without)
 [group('stack')]
 [no-exit-message]
@@ -276,6 +282,7 @@ check: lint types test
 lint: _venv-dev
     {{ dev }}/ruff format --check .
     {{ dev }}/ruff check .
+    {{ dev }}/hadolint Dockerfile
 
 # Check the types, strictly
 [group('develop')]
@@ -330,11 +337,13 @@ lock:
     }
     everything="--extra gateway --extra worker --extra monitor --extra archive --extra cli --extra local"
     export_extras local $everything
-    for room in gateway worker monitor archive; do export_extras "$room" --extra "$room" --constraints requirements/local.txt; done
+    for room in gateway worker monitor archive cli; do export_extras "$room" --extra "$room" --constraints requirements/local.txt; done
     export_extras console --extra console --constraints requirements/local.txt
     export_extras explainer --extra worker --extra explainer --constraints requirements/local.txt
     export_extras dev $everything --extra console --extra explainer --group dev --constraints requirements/local.txt
     export_extras trainer --extra trainer --excludes trainer/installed-apart.txt
+    export_extras mlflow --extra mlflow --constraints requirements/trainer.txt
+    uv pip compile --group installer --universal --generate-hashes --no-header --python-version 3.11 --quiet --output-file requirements/installer.txt
     for peer in bench/serving/peers/requirements/*.in; do
         uv pip compile "$peer" --universal --generate-hashes --no-header --python-version 3.11 --quiet --output-file "${peer%.in}.txt"
     done
@@ -365,11 +374,18 @@ fuzz MINUTES='10' SEED='': _venv-dev
     FUZZ_SECONDS=$(( $1 * 60 )) FUZZ_SEED="${2:-$(date +%s)}" FUZZ_EXAMPLES=$(( $1 * 20 )) FUZZ_CONNECTIONS=1000 \
         {{ dev }}/python -m pytest tests/hostile -s --timeout $(( $1 * 120 + 300 ))
 
-# Build every container image
+# Build every container image, the trainer's with torch last (5 GB of disk in all)
 [group('develop')]
+[no-exit-message]
 build:
     @docker info >/dev/null 2>&1 || { echo "observa: no container engine answers; start Docker (or install it), then: just build" >&2; exit 2; }
-    @for service in gateway worker explainer monitor archive console; do docker build --target "$service" --tag "observa-$service" . || exit 1; done
+    @docker compose --profile '*' build
+
+# Start compose.yaml for real, use it, scale it under load, kill parts of it, take it down: just compose-test [--quick]
+[group('develop')]
+[no-exit-message]
+compose-test *ARGS: _venv-dev
+    @tests/compose/run "$@"
 
 # Events a second from Redis to metrics, and memory: just bench-monitor 10000000 shows that it stays flat
 [group('develop')]
@@ -386,6 +402,17 @@ bench-joins *ARGS: _venv-dev
 [group('develop')]
 bench *ARGS: _venv-dev _demo-texts
     @{{ dev }}/python -m bench.serving "$@"
+
+# How the autoscaling policy does on a day, a spike and a lost node, simulated; four minutes: just bench-scaling [measure]
+[group('develop')]
+bench-scaling *ARGS: _venv-dev _demo-texts
+    @{{ dev }}/python -m bench.scaling "$@"
+
+# Workers, gateways, primaries, shards, memory and cells for a load: just capacity --per-minute 1000000
+[group('develop')]
+[no-exit-message]
+capacity *ARGS: _venv-dev
+    @{{ dev }}/python -m bench.scaling.capacity "$@"
 
 # Where gateway, worker and monitor spend their time under load, as flame graphs in reports/: just profile [sentiment]
 [group('develop')]
@@ -406,6 +433,11 @@ asyncapi: _venv
 [group('develop')]
 dashboards: _venv-dev
     {{ dev }}/python -m deploy.grafana
+
+# Write the Prometheus operator's copy of the alert rules from deploy/prometheus/rules
+[group('develop')]
+kubernetes-rules: _venv-dev
+    {{ dev }}/python -m deploy.kubernetes
 
 # Take the pictures of docs/console.md anew, from a stack of its own with real traffic (five minutes)
 [group('develop')]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from broker.errors import MalformedEntryError, NewerSchemaError
 from broker.events import Alert
@@ -44,6 +45,17 @@ async def group_states(redis: Redis, tag: Tag) -> list[GroupState]:
                 )
             )
     return states
+
+
+async def entries_added(redis: Redis, stream: str) -> int:
+    """Return how many entries *stream* was ever given, trimmed ones included; 0 where there is no such stream."""
+    try:
+        found: Any = await redis.xinfo_stream(stream)
+    except ResponseError as error:
+        if "no such key" in str(error):
+            return 0
+        raise
+    return int(found["entries-added"])
 
 
 @dataclass(frozen=True, slots=True)

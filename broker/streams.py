@@ -98,6 +98,10 @@ class Tag(NamedTuple):  # made and looked up several times a request: a dataclas
         """Hash: ``stream/group`` to the number of entries that were trimmed before that group had read them."""
         return self.key("gaps")
 
+    def suspects(self, entry_id: str) -> str:
+        """Set: workers that took over this one entry of the requests, and did not survive it; expires."""
+        return self.key(f"suspects:{entry_id}")
+
     @property
     def joined(self) -> str:
         """Hash: hour to the number of join rows written for predictions of that hour."""

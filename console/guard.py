@@ -66,7 +66,7 @@ def _from_here(headers: dict[bytes, bytes], host: str) -> bool:
 
 def _headers(settings: ConsoleSettings) -> list[tuple[bytes, bytes]]:
     frame = settings.console_grafana_url
-    origin = _origin(frame) if frame else "'none'"
+    origin = _origin(settings.published(frame)) if frame else "'none'"
     # Gradio's page begins with scripts of its own and makes style attributes as it draws.
     policy = (
         "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "

@@ -202,11 +202,11 @@ def _links(calls: Calls) -> Any:
         return found
 
     async def links() -> str:
-        there = [(name, url) for name, url in places.items() if await answers(url)]
-        away = [name for name, url in places.items() if (name, url) not in there]
+        there = {name: settings.published(url) for name, url in places.items() if await answers(url)}
+        away = [name for name in places if name not in there]
         items = "".join(
             f'<li><a class="o-link" href="{escape(url)}" target="_blank" rel="noreferrer">{escape(name)}</a></li>'
-            for name, url in there
+            for name, url in there.items()
         )
         note = f"not running: {', '.join(away)}" if away else ""
         return markup.card("Elsewhere", note, f"<ul>{items}</ul>" if items else markup.nothing("Nothing else runs."))

@@ -52,7 +52,7 @@ def build_page(calls: Calls, downloads: Downloads) -> gr.Blocks:
             tabs = [_tab(name, model, clock, build) for (name, build), clock in zip(builders, clocks, strict=True)]
             if settings.console_grafana_url:
                 with gr.Tab("Grafana"):
-                    models_tab.build_grafana(settings.console_grafana_url)
+                    models_tab.build_grafana(settings.published(settings.console_grafana_url))
         for at, tab in enumerate(tabs):
             tab.select(partial(_wake, at, len(tabs)), None, clocks, **QUIET)
         looking = _look(calls)

@@ -3,11 +3,18 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode
 
 from broker.oidc import HttpUrl, OidcSettings, read_secret
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+
+
+def _pairs(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(tuple(pair.strip().split("=", 1)) for pair in value.split(",") if pair.strip())
 
 
 class ConsoleSettings(OidcSettings):
@@ -27,6 +34,8 @@ class ConsoleSettings(OidcSettings):
     console_mlflow_url: HttpUrl = "http://127.0.0.1:5000"  # a link, while something answers there
     console_prometheus_url: HttpUrl = "http://127.0.0.1:9090"  # a link, while something answers there
     console_grafana_url: HttpUrl | None = None  # of a dashboard, shown in a tab of its own
+    # INSIDE=OUTSIDE, separated by commas: where a browser finds what the console asks
+    console_published: Annotated[tuple[tuple[HttpUrl, HttpUrl], ...], NoDecode, BeforeValidator(_pairs)] = ()
 
     oidc_session_h: Annotated[float, Field(gt=0, le=24 * 30)] = 8
     console_public_url: HttpUrl | None = None  # under which a browser reaches the console; unset: host and port
@@ -40,6 +49,12 @@ class ConsoleSettings(OidcSettings):
     def admin_url(self) -> str:
         """Where streams, alarms and redrive are."""
         return self.console_admin_url or self.console_gateway_url
+
+    def published(self, url: str) -> str:
+        """Return *url* as a browser reaches it."""
+        found = ((inside, outside) for inside, outside in self.console_published if url.startswith(inside))
+        inside, outside = next(found, ("", ""))
+        return outside + url.removeprefix(inside)
 
     @property
     def hosts(self) -> list[str]:

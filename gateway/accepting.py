@@ -51,6 +51,19 @@ class Accepting:
         """What runs in the background; whoever closes the client must stop it before."""
         return [self._probing] if self._probing else []
 
+    @property
+    def away(self) -> bool:
+        """Whether the log cannot be reached now: nobody else waits for it."""
+        return self._probing is not None
+
+    def is_full(self, tag: Tag, backlog_limit: int) -> bool:
+        """Tell whether the log of *tag* has just refused a text at this limit or a higher one."""
+        until, limit = self._full.get(tag, (0.0, 0))
+        return backlog_limit <= limit and asyncio.get_running_loop().time() < until
+
+    def _note_full(self, tag: Tag, backlog_limit: int) -> None:
+        self._full[tag] = (asyncio.get_running_loop().time() + FULL_S, backlog_limit)
+
     async def accept(self, tag: Tag, unit: Unit, backlog_limit: int) -> Acceptance:
         """Put *unit* on the log of *tag*.
 
@@ -58,11 +71,12 @@ class Accepting:
             Problem: the log cannot be reached in time, or is full.
 
         """
-        if self._probing:
+        if self.away:
             raise Problem("broker_unavailable")
-        until, limit = self._full.get(tag, (0.0, 0))
-        if unit.idempotency is None and backlog_limit <= limit and asyncio.get_running_loop().time() < until:
+        if unit.idempotency is None and self.is_full(tag, backlog_limit):
             raise Problem("overloaded")  # a repeated call is asked for all the same: its answer may be there
+        if backlog_limit <= self._full.get(tag, (0.0, 0))[1]:
+            self._note_full(tag, backlog_limit)  # this one asks whether there is room again, for all who come meanwhile
         queue = self._queues.get((tag, backlog_limit))
         if queue is None:
             queue = self._queues[tag, backlog_limit] = _Queue()
@@ -89,7 +103,9 @@ class Accepting:
             outcomes = await self._accept(tag, [unit for unit, _ in batch], backlog_limit)
             for (unit, future), outcome in zip(batch, outcomes, strict=True):
                 if outcome.status == "overloaded" and len(unit.requests) == 1:
-                    self._full[tag] = (asyncio.get_running_loop().time() + FULL_S, backlog_limit)
+                    self._note_full(tag, backlog_limit)
+                elif outcome.status == "accepted":
+                    self._full.pop(tag, None)
                 if not future.done():
                     future.set_result(outcome)
         except Problem as problem:

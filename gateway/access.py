@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from starlette.types import Scope as Connection
 
 from broker.access import ApiKey, Scope, read_keys, verify
+from broker.connection import Clock
 from gateway.limits import Limits
 from gateway.metrics import Metrics
 from gateway.problems import Problem
@@ -91,12 +92,13 @@ class Access:
             log.warning("the stored API keys are gone; those known here hold until a restart: just keys create")
         self._told = lost
 
-    async def refresh_forever(self, redis: Redis) -> None:
-        """Refresh as long as the process runs."""
+    async def refresh_forever(self, redis: Redis, clock: Clock) -> None:
+        """Refresh, and share what callers may ask with the other gateways, as long as the process runs."""
         while True:
             await asyncio.sleep(REFRESH_S)
             try:
                 await self.refresh(redis)
+                await self._limits.exchange(redis, clock.now_ms())
             except (RedisError, OSError):
                 self._metrics.broker_failures.labels("keys").inc()
 

@@ -43,7 +43,8 @@ from gateway.access import Access
 from gateway.gateway import Gateway, run_gateway
 from gateway.guard import Guard
 from gateway.metrics import Metrics
-from gateway.protocol import patient_protocol
+from gateway.problems import Problem
+from gateway.protocol import Headers, patient_protocol
 from gateway.routing import direct_endpoints
 from gateway.settings import GatewaySettings
 
@@ -116,7 +117,7 @@ class GatewayServer(uvicorn.Server):
         config = uvicorn.Config(
             app,
             loop="auto",  # uvloop where there is one
-            http=patient_protocol(settings.gateway_header_timeout_s),
+            http=patient_protocol(settings.gateway_header_timeout_s, self._refusal),
             ws="none",
             lifespan="on",
             log_config=None,
@@ -130,6 +131,10 @@ class GatewayServer(uvicorn.Server):
         super().__init__(config)
         self._application = app
         self._drain_s = settings.gateway_drain_s
+
+    def _refusal(self, method: bytes, target: bytes, headers: Headers) -> Problem | None:
+        gateway: Gateway | None = getattr(self._application.state, "gateway", None)
+        return gateway.door.refusal(method, target, headers) if gateway else None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop; a second signal stops at once."""

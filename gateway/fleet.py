@@ -108,6 +108,7 @@ class Fleet:
         memory = await self._redis.info("memory")
         most = memory.get("maxmemory", 0)
         self.memory_ratio = memory["used_memory"] / most if most else 0.0
+        self._metrics.broker_memory.set(self.memory_ratio)
         self.reachable = True
 
     async def refresh_forever(self) -> None:

@@ -16,6 +16,7 @@ from broker.log import Log
 from gateway.accepting import Accepting
 from gateway.access import Access
 from gateway.callers import Callers
+from gateway.door import Door
 from gateway.fleet import Fleet
 from gateway.metrics import Metrics
 from gateway.replies import Replies
@@ -35,6 +36,7 @@ class Gateway:
     fleet: Fleet
     serving: Serving
     callers: Callers
+    door: Door
     metrics: Metrics
     draining: bool = False  # asked to stop: not ready, but still answering
 
@@ -65,9 +67,10 @@ async def run_gateway(settings: GatewaySettings, metrics: Metrics, access: Acces
         for duty in (fleet.refresh_forever(), replies.look_up_forever(), callers.look_forever())
     ]
     if access.required:
-        duties.append(asyncio.create_task(access.refresh_forever(redis)))
+        duties.append(asyncio.create_task(access.refresh_forever(redis, clock)))
     try:
-        yield Gateway(settings, redis, clock, log, Explanations(redis, settings), fleet, serving, callers, metrics)
+        explanations, door = Explanations(redis, settings), Door(fleet, serving, metrics)
+        yield Gateway(settings, redis, clock, log, explanations, fleet, serving, callers, door, metrics)
     finally:
         await _stop({*duties, *replies.readers, *accepting.tasks})
         await redis.aclose()

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import chain
+from typing import Final
 
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
@@ -22,13 +23,13 @@ MAX_HEADERS = 100
 MAX_HEADER_BYTES = 16 << 10
 UNCOUNTED = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 
-_SECURITY = [
+SECURITY: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
     (b"referrer-policy", b"no-referrer"),
-]
+)
 _POLICY = b"content-security-policy"
-_NOTHING = (_POLICY, b"default-src 'none'; frame-ancestors 'none'")
+NOTHING: Final = (_POLICY, b"default-src 'none'; frame-ancestors 'none'")
 _STATUS_CODES = {404: "not_found", 405: "method_not_allowed"}
 _BROKER_FAILURES = (RedisError, OSError, WrongKeyTypeError)
 
@@ -130,5 +131,5 @@ class _Answer:
             self.status = message["status"]
             headers = message["headers"]
             has_policy = _POLICY in [name for name, _ in headers]
-            message["headers"] = [*headers, *_SECURITY] if has_policy else [*headers, *_SECURITY, _NOTHING]
+            message["headers"] = [*headers, *SECURITY] if has_policy else [*headers, *SECURITY, NOTHING]
         await self._send(message)

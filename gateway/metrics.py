@@ -27,6 +27,9 @@ class Metrics:
         self.open_texts = Gauge(
             "observa_gateway_open_texts", "Texts accepted here and not yet answered.", registry=self.registry
         )
+        self.broker_memory = Gauge(
+            "observa_gateway_broker_memory_ratio", "Used memory of Redis, of its maxmemory.", registry=self.registry
+        )
         self.broker_failures = Counter(
             "observa_gateway_broker_failures_total",
             "Calls to Redis that failed, by what they were for.",

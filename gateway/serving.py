@@ -24,7 +24,8 @@ from gateway.problems import Problem
 from gateway.replies import Replies
 from gateway.settings import GatewaySettings
 
-LEAST_BACKLOG: Final = 256  # entries that may wait however slow the workers are
+LEAST_BACKLOG: Final = 256  # entries that may wait however slow the workers are, for callers who do not
+LEAST_QUEUE: Final = 16  # the same where callers wait: enough to keep workers busy
 BACKLOG_RATIO: Final = 0.5  # of what the workers can serve within the deadline
 _NAME: Final = re.compile(NAME_PATTERN)
 
@@ -77,6 +78,16 @@ class Serving:
         self._gateway_id = gateway_id
         self._open_texts = 0
         metrics.open_texts.set_function(lambda: self._open_texts)
+
+    @property
+    def away(self) -> bool:
+        """Whether the log cannot be reached now."""
+        return self._accepting.away
+
+    def is_full(self, view: ModelView) -> bool:
+        """Tell whether no caller who waits would be let in now, as far as known without asking the log."""
+        limit = self._queue_limit(view, self._settings.gateway_max_deadline_ms)
+        return all(self._accepting.is_full(Tag(view.name, shard), limit) for shard in range(self._settings.shards))
 
     async def model(self, name: str) -> ModelView:
         """Return the model called *name*.
@@ -172,11 +183,22 @@ class Serving:
         shard = shard_of(sticky, self._settings.shards) if sticky else random.randrange(self._settings.shards)
         return Tag(question.model, shard)
 
+    def _queue_limit(self, view: ModelView, most_ms: float) -> int:
+        """Return how many texts may be before a caller's who waits, so that it waits no longer than wanted."""
+        if not view.texts_per_second:  # between a worker and the next nobody knows
+            return LEAST_BACKLOG
+        wait_ms = min(self._settings.gateway_queue_ms, most_ms)
+        return max(LEAST_QUEUE, int(view.texts_per_second * wait_ms / 1000))
+
     async def _accept(self, tag: Tag, unit: Unit, manner: Manner, view: ModelView) -> Acceptance:
         if manner.waits:
             self._replies.listen(tag)
-        within_deadline = int(view.texts_per_second * manner.deadline_ms / 1000 * BACKLOG_RATIO)
-        acceptance = await self._accepting.accept(tag, unit, max(LEAST_BACKLOG, within_deadline))
+        most_ms = manner.deadline_ms * BACKLOG_RATIO
+        if manner.waits:
+            limit = self._queue_limit(view, most_ms) + len(unit.requests) - 1  # by what is before its first
+        else:
+            limit = max(LEAST_BACKLOG, int(view.texts_per_second * most_ms / 1000))
+        acceptance = await self._accepting.accept(tag, unit, limit)
         match acceptance.status:
             case "conflict":
                 raise Problem("idempotency_conflict")

@@ -26,12 +26,13 @@ class GatewaySettings(BrokerSettings):
     gateway_max_open_texts: Annotated[int, Field(ge=1)] = 2048  # accepted here and not yet answered
     gateway_accept_timeout_s: Annotated[float, Field(gt=0, le=60)] = 1.5  # all tries together
     gateway_max_deadline_ms: Annotated[int, Field(ge=100, le=600_000)] = 60_000  # of a caller who waits
+    gateway_queue_ms: Annotated[int, Field(ge=10, le=600_000)] = 1000  # that a waiting caller's text may queue
     gateway_memory_ratio: Annotated[float, Field(gt=0, le=1)] = 0.7  # of Redis' maxmemory: past it nothing is accepted
     gateway_drain_s: Annotated[float, Field(ge=0, le=300)] = 1.0  # from "not ready" to "no new connections"
 
     gateway_auth: Literal["none", "keys"] | None = None  # unset: none on loopback, keys elsewhere
-    gateway_key_requests_per_second: Annotated[int, Field(ge=1)] = 500  # of one caller at one gateway process
-    gateway_key_open_requests: Annotated[int, Field(ge=1)] = 512  # of one caller at one gateway process
+    gateway_key_requests_per_second: Annotated[int, Field(ge=1)] = 500  # of one caller at all gateways together
+    gateway_key_open_requests: Annotated[int, Field(ge=1)] = 512  # of one caller at all gateways together
     gateway_internal_host: str = "127.0.0.1"
     # Metrics, admin and details; unset: the same port on loopback, 9000 elsewhere. Of several processes the next ports.
     gateway_internal_port: Annotated[int, Field(ge=1, le=65_535)] | None = None

@@ -42,6 +42,7 @@ class Reports(Collector):
         yield from _alarms(reports)
         yield from _feedback(reports)
         yield from _itself(reports)
+        yield from _fleet(reports)
 
 
 class Monitored:
@@ -193,6 +194,22 @@ def _itself(reports: list[Report]) -> Iterator[Metric]:
         _add(behind, [model], own["lag_seconds"])
         _add(age, [model], own["snapshot_age_seconds"])
     yield from (lag, pending, oldest, gaps, unread, behind, age, failed)
+
+
+def _fleet(reports: list[Report]) -> Iterator[Metric]:
+    added = CounterMetricFamily(
+        "observa_stream_entries_added", "Entries ever put on a stream.", labels=["model", "stream"]
+    )
+    workers = _gauge("observa_workers", "Workers that say that they serve the model.", ("model",))
+    speed = _gauge("observa_announced_texts_per_second", "What these workers together say they can do.", ("model",))
+    for report in reports:
+        model, own = report["model"], report["monitor"]
+        if own["requests"] is not None:
+            added.add_metric([model, "requests"], own["requests"])
+        if own["fleet"] is not None:
+            workers.add_metric([model], own["fleet"]["workers"])
+            speed.add_metric([model], own["fleet"]["texts_per_second"])
+    yield from (added, workers, speed)
 
 
 def _gauge(name: str, text: str, labels: Iterable[str]) -> GaugeMetricFamily:

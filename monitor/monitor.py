@@ -12,10 +12,10 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from broker.announcements import served_models
+from broker.announcements import Announcement, announcements, served_models
 from broker.connection import Clock
 from broker.events import Alert
-from broker.inspection import GroupState, group_states, read_alerts
+from broker.inspection import GroupState, entries_added, group_states, read_alerts
 from broker.manifest import Pointer, models_in
 from broker.store import store_of
 from broker.streams import MONITOR, Tag
@@ -35,9 +35,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Measured:
-    """What was last found of the groups, the alerts and the versions of one tag, and how often finding it failed."""
+    """What was last found of the groups, the workers, the alerts and the versions of one tag; how often that failed."""
 
     groups: list[GroupState] = field(default_factory=list)
+    requests: int | None = None  # ever put on the log
+    workers: list[Announcement] | None = None  # that are there now, of the model
     gaps: dict[str, int] = field(default_factory=dict)  # "stream/group" to entries
     alerts: list[Alert] = field(default_factory=list)  # newest first
     pointer: Pointer | None = None
@@ -137,6 +139,9 @@ class Monitor(Monitored):
             try:
                 await self._clock.sync(self._redis)
                 measured.groups = await group_states(self._redis, tag)
+                measured.requests = await entries_added(self._redis, tag.requests)
+                announced = await announcements(self._redis, tag.model)
+                measured.workers = [one for one in announced if one.is_live(self._clock.now_ms())]
                 gaps: Any = await self._redis.hgetall(tag.gaps)
                 measured.gaps = {name.decode(): int(count) for name, count in gaps.items()}
                 measured.alerts = await read_alerts(self._redis, tag, ALERTS)
@@ -154,6 +159,8 @@ class Monitor(Monitored):
             for name, count in [*reader.failures.items(), ("groups", self._measured[tag].failures)]:
                 failures[name] = failures.get(name, 0) + count
         return {
+            "requests": _sum([self._measured[tag].requests for tag in readers]),
+            "fleet": _fleet([self._measured[tag].workers for tag in readers]),
             "groups": _groups([self._measured[tag] for tag in readers]),
             "gaps": _gaps([self._measured[tag] for tag in readers]),
             "failures": failures,
@@ -177,6 +184,20 @@ def _groups(measured: list[Measured]) -> dict[str, dict[str, float | None]]:
         }
         for key, states in found.items()
     }
+
+
+def _sum(counts: list[int | None]) -> int | None:
+    """Return the sum over the shards; None as long as one of them was never measured."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
+def _fleet(seen: list[list[Announcement] | None]) -> dict[str, float] | None:
+    """Return how many workers there are and how fast they are together, as each shard's last look found the same."""
+    workers = next((found for found in reversed(seen) if found is not None), None)
+    if workers is None:
+        return None
+    return {"workers": len(workers), "texts_per_second": sum(one.texts_per_second for one in workers)}
 
 
 def _gaps(measured: list[Measured]) -> dict[str, int]:

@@ -2,17 +2,19 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from redis.asyncio import Redis
 
-from broker.claims import Claim, claim, idle_entries
+from broker.claims import Claim, claim, clear, idle_entries, suspect
+from broker.log import Settlement
 from worker.handler import sort_out
 from worker.metrics import REDELIVERIES
 from worker.serving import Serving
 from worker.speed import LOOK_MS
-from worker.trouble import Trouble
+from worker.trouble import PASSING, Trouble
 
 
 class Claimer:
@@ -44,30 +46,41 @@ class Claimer:
             after = found[-1][0]
 
     async def _take(self, entry_id: str) -> None:
+        """Run one entry alone; whoever dies of that leaves a mark, which is taken back before anything else is done."""
         serving = self._serving
-        if entry_id in serving.held or await self._is_newer(entry_id):
+        if entry_id in serving.held or entry_id in serving.newer:
             return
-        if taken := await claim(self._redis, serving.tag, serving.means.worker, entry_id, self._settings):
-            REDELIVERIES.labels(serving.tag.model).inc()
-            await self._finish(taken)
+        deaths = await suspect(self._redis, serving.tag, serving.means.worker, entry_id)
+        settlements: Sequence[Settlement] = ()
+        try:
+            if not await self._is_newer(entry_id) and (taken := await self._claim(entry_id)):
+                settlements = await self._finish(taken, deaths)
+        finally:
+            with suppress(*PASSING):
+                await clear(self._redis, serving.tag, serving.means.worker, entry_id)
+        await serving.settle(settlements)
 
     async def _is_newer(self, entry_id: str) -> bool:
         """Tell whether the entry is for a newer worker. Looking is no delivery: it must not use up a try."""
         serving = self._serving
-        if entry_id in serving.newer:
-            return True
         found: Any = await self._redis.xrange(serving.tag.requests, entry_id, entry_id)
         newer = sort_out(serving.tag, [(entry_id, fields) for _, fields in found], serving.means.worker).newer
         serving.leave(newer)
         return bool(newer)
 
-    async def _finish(self, taken: Claim) -> None:
+    async def _claim(self, entry_id: str) -> Claim | None:
+        serving = self._serving
+        taken = await claim(self._redis, serving.tag, serving.means.worker, entry_id, self._settings)
+        if taken:
+            REDELIVERIES.labels(serving.tag.model).inc()
+        return taken
+
+    async def _finish(self, taken: Claim, deaths: int) -> Sequence[Settlement]:
         serving, entries = self._serving, [(taken.entry_id, taken.fields)]
-        if taken.deliveries < self._settings.max_deliveries:
-            await serving.settle(await serving.work(entries, taken.deliveries + 1))
-            return
+        if not taken.is_hopeless(deaths, self._settings.max_deliveries):
+            return await serving.work(entries, taken.deliveries + 1)
         serving.held.add(taken.entry_id)
         found = sort_out(serving.tag, entries, serving.means.worker, taken.deliveries)
         detail = f"{taken.deliveries} workers took it and none finished"
         crashed = [serving.handler.given_up(arrival, "crashed", detail) for arrival in found.arrivals]
-        await serving.settle([*crashed, *found.malformed])
+        return [*crashed, *found.malformed]

@@ -22,6 +22,17 @@ def _arguments() -> argparse.Namespace:
     commands.add_parser("backup", help="save the log in one file").add_argument("file", type=Path, nargs="?")
     commands.add_parser("restore", help="put a saved log into an empty data folder").add_argument("file", type=Path)
     commands.add_parser("scale", help="change the number of workers").add_argument("count", type=int)
+    auto = commands.add_parser("autoscale", help="keep the number of workers at what is asked of them")
+    auto.add_argument("least", type=int, metavar="MIN")
+    auto.add_argument("most", type=int, metavar="MAX")
+    auto.add_argument("--every", type=float, default=5.0, metavar="S", help="between two looks (default: 5)")
+    auto.add_argument(
+        "--settle",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="fewer must do for so long before there are (default: 60)",
+    )
     log = commands.add_parser("logs", help="show a service's log, or all")
     log.add_argument("service", nargs="?")
     log.add_argument("-f", "--follow", action="store_true")
@@ -67,6 +78,11 @@ def _change(arguments: argparse.Namespace, settings: StackSettings) -> None:
             clean.clean(settings, yes=arguments.yes)
         case "scale":
             scale.scale(settings, arguments.count)
+        case "autoscale":
+            from deploy.local import autoscale  # noqa: PLC0415
+
+            bounds = autoscale.Bounds(arguments.least, arguments.most, arguments.every, arguments.settle)
+            autoscale.autoscale(settings, bounds)
         case "backup" | "restore":
             _keep(arguments, settings)
 

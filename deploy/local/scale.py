@@ -3,10 +3,27 @@
 import shutil
 import subprocess
 import time
+from typing import Final
 
 from broker.errors import ObservaError
 from deploy.local import alerting, locks, probes, supervisor
 from deploy.local.settings import MOST_WORKERS, ROOT, StackSettings
+
+NOTHING_RUNS: Final = "nothing runs here: `just up` first, or `docker compose up -d`"
+
+
+def count(settings: StackSettings) -> int:
+    """Return how many workers there shall be now, whether or not each of them is ready.
+
+    Raises:
+        ObservaError: nothing runs here.
+
+    """
+    if supervisor.pid(settings) is not None:
+        return int(supervisor.tell(settings, "numprocesses", name="worker")["numprocesses"])
+    if workers := _compose_workers():
+        return workers
+    raise ObservaError(NOTHING_RUNS)
 
 
 def scale(settings: StackSettings, count: int) -> None:
@@ -21,7 +38,7 @@ def scale(settings: StackSettings, count: int) -> None:
     with locks.one_at_a_time(settings.run_dir):
         if supervisor.pid(settings) is not None:
             _scale_stack(settings, count)
-        elif _compose_runs():
+        elif _compose_workers():
             scale_up = [
                 "docker",
                 "compose",
@@ -36,7 +53,7 @@ def scale(settings: StackSettings, count: int) -> None:
             if subprocess.run(scale_up, cwd=ROOT, check=False).returncode:  # noqa: S603
                 raise ObservaError("docker compose could not scale the workers; its message is above")
         else:
-            raise ObservaError("nothing runs here: `just up` first, or `docker compose up -d`")
+            raise ObservaError(NOTHING_RUNS)
     print(f"{count} workers are ready.")
 
 
@@ -57,15 +74,15 @@ def _scale_stack(settings: StackSettings, count: int) -> None:
         time.sleep(0.1)
 
 
-def _compose_runs() -> bool:
-    """Tell whether this folder's compose project has a worker running."""
+def _compose_workers() -> int:
+    """Return how many workers of this folder's compose project run."""
     docker = shutil.which("docker")
     if docker is None or not (ROOT / "compose.yaml").exists():
-        return False
+        return 0
     asked = subprocess.run(  # noqa: S603
         [docker, "compose", "ps", "--status", "running", "--quiet", "worker"],
         cwd=ROOT,
         capture_output=True,
         check=False,
     )
-    return asked.returncode == 0 and bool(asked.stdout.strip())
+    return len(asked.stdout.split()) if asked.returncode == 0 else 0

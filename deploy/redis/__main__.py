@@ -11,7 +11,10 @@ from typing import Final
 from broker.errors import ObservaError
 
 TEMPLATE: Final = Path(__file__).with_name("users.acl")
-ROLES: Final = ("gateway", "worker", "explainer", "monitor", "archive", "trainer", "operator", "exporter")
+ROLES: Final = (
+    *("gateway", "worker", "explainer", "monitor", "archive", "trainer", "operator", "exporter"),
+    *("replica", "joiner"),  # of servers among themselves
+)
 
 
 def main() -> int:

@@ -210,3 +210,14 @@ async def test_only_the_configured_dashboard_may_be_framed(guarded):
 def test_an_address_that_is_none_is_refused(url):
     with pytest.raises(ValueError, match="http"):
         ConsoleSettings(console_grafana_url=url)
+
+
+def test_a_browser_is_sent_to_where_it_reaches_what_the_console_asks():
+    settings = ConsoleSettings(
+        console_published="http://gateway:9000=http://127.0.0.1:19000, http://grafana:3000=https://grafana.example"
+    )
+    assert settings.published("http://gateway:9000/docs") == "http://127.0.0.1:19000/docs"
+    assert settings.published("http://grafana:3000") == "https://grafana.example"
+    assert settings.published("http://127.0.0.1:5000") == "http://127.0.0.1:5000"
+    with pytest.raises(ValueError, match="http"):
+        ConsoleSettings(console_published="http://grafana:3000=http://a;script-src *")

@@ -36,6 +36,7 @@ RECIPES = {
     "test",
     "lock",
     "build",
+    "compose-test",
     "asyncapi",
 }
 
@@ -95,18 +96,32 @@ def test_compose_publishes_to_loopback_only_and_the_log_not_at_all():
     published = [port for service in services.values() for port in service.get("ports", ())]
     assert published
     assert all(port.startswith("127.0.0.1:") for port in published)
-    assert all(service["restart"] == "always" for name, service in services.items() if name != "password")
+    ends = {"setup", "cli", "trainer"}
+    assert {service["restart"] for name, service in services.items() if name not in ends} == {"always"}
+    assert {services[name]["restart"] for name in ends} == {"no"}
 
 
-def test_every_image_runs_as_a_user_and_has_a_health_check():
-    stages = re.split(r"^FROM ", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)[1:]
-    named = {stage.split()[2]: stage for stage in stages}
-    assert "USER 10001:10001" in named["service"]
-    for service in ("gateway", "worker", "monitor"):
-        assert named[service].startswith("service AS")
-        assert "HEALTHCHECK" in named[service]
-        assert f"COPY --from={service}-libraries" in named[service]
-        assert "USER" not in named[service]
+def test_every_service_in_compose_is_held_in():
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    for name, service in services.items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert {"mem_limit", "pids_limit", "tmpfs"} <= service.keys(), name
+    assert [name for name, service in services.items() if service.get("networks") == ["log"]] == ["redis"]
+
+
+def test_every_image_runs_as_a_user_and_has_its_own_libraries():
+    text = (ROOT / "Dockerfile").read_text()
+    assert "# syntax" not in text  # it would be pulled, and the engine's own reader knows all that is used here
+    named = {stage.split()[2]: stage for stage in re.split(r"^FROM ", text, flags=re.MULTILINE)[1:]}
+    images = [name for name, stage in named.items() if stage.startswith("service AS")]
+    assert {"gateway", "worker", "explainer", "monitor", "archive", "console", "trainer"} <= set(images)
+    for image in images:
+        users = re.findall(r"^USER (.*)$", named["service"] + named[image], re.MULTILINE)
+        assert users[-1] == "10001:10001", image
+        assert "HEALTHCHECK" in named[image], image
+        assert re.findall(r"--from=(\S+)", named[image]) == [f"{image}-libraries"]
+        assert f"COPY requirements/{image}.txt ." in named[f"{image}-libraries"]
 
 
 @pytest.mark.skipif(shutil.which("just") is None, reason="just is not on PATH")

@@ -50,7 +50,7 @@ def test_prometheus_accepts_the_configuration(name, tmp_path):
     (tmp_path / "prometheus" / "targets").mkdir()
     for target in ("gateway", "worker", "monitor", "archive", "alertmanager"):
         (tmp_path / "prometheus" / "targets" / f"{target}.json").write_text("[]")
-    assert "4 rule files found" in tool("promtool", "check", "config", tmp_path / "prometheus" / name)
+    assert "5 rule files found" in tool("promtool", "check", "config", tmp_path / "prometheus" / name)
 
 
 @pytest.mark.parametrize("alert", sorted(alerts()))

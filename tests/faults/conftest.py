@@ -6,16 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.conftest import look, services  # noqa: F401 fixtures
+from tests.live.conftest import look, mark_live, services  # noqa: F401 fixtures
 
 LONG = os.environ.get("FAULTS_LONG") == "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.live)
-            item.add_marker(pytest.mark.timeout(3600 if LONG else 120))
+    mark_live(items, Path(__file__).parent, timeout_s=3600 if LONG else 120)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Processes that are killed and replaced while a ledger sends."""
 
 import asyncio
+import os
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -73,6 +74,12 @@ def resident_mb(process: Process) -> float:
     """Return the resident memory of a process in MB."""
     pages = int(Path(f"/proc/{process.popen.pid}/statm").read_text().split()[1])
     return pages * 4096 / 1e6
+
+
+def cpu_s(process: Process) -> float:
+    """Return the processor time that a process has used, in seconds."""
+    fields = Path(f"/proc/{process.popen.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def time_until(condition: Callable[[], bool], within_s: float) -> float:

@@ -50,8 +50,7 @@ class Stack:
     """Two gateways, three workers and a monitor on one server; one gateway and one worker behind a proxy."""
 
     def __init__(self, server: RedisServer, folder: Path, proxy: Proxy) -> None:
-        # Random kills hit one entry again and again: that must not look like a text that kills its worker.
-        self.services = Services(server, folder, claim_ms=1000, max_deliveries=20, model=MODEL)
+        self.services = Services(server, folder, claim_ms=1000, model=MODEL)
         self.server = server
         self.proxy = proxy
         make_model(self.services.models, MODEL)

@@ -5,12 +5,13 @@ import time
 from collections import Counter
 
 from broker.streams import Tag
-from tests.faults.fleet import resident_mb
-from tests.faults.open_loop import Answer, OpenLoop, quantile
+from tests.faults.fleet import cpu_s, resident_mb
+from tests.faults.open_loop import Answer, OpenLoop, cheapest, quantile
 from tests.servers import eventually
 
 TEXT = "a text that takes its time"
-DEADLINE_S = 12
+ONE_QUESTION = "/v1/predictions/strange.0.01890a5d-ac96-774b-bcce-b302099a8057"  # to the log, of something unknown
+QUEUE_S = 1.0  # that a text may queue, unless OBSERVA_GATEWAY_QUEUE_MS says otherwise
 
 
 async def closed_loop(client: OpenLoop, seconds: float) -> float:
@@ -27,38 +28,47 @@ async def closed_loop(client: OpenLoop, seconds: float) -> float:
 
 
 async def test_load_beyond_capacity_is_refused_at_once_and_costs_no_goodput(services, look, trial):
-    services.worker("tests.faults.slow_worker")  # less than 50 texts a second
+    services.worker("tests.faults.slow_worker")  # less than 50 texts a second, far below what the gateway can refuse
     gateway = services.gateway()
-    client = OpenLoop(gateway.port, f"X-Deadline-Ms: {DEADLINE_S * 1000}\r\n")
+    client = OpenLoop(gateway.port)
     most = await closed_loop(client, 3)
-    before_mb, goodput, answers = resident_mb(gateway), {}, {}
+    before_mb, goodput, answers, floor = resident_mb(gateway), {}, {}, {}
     for factor in (1, 2, 5, 10) if trial.scale(0, 1) else (1, 10):
-        start = time.monotonic()
-        answers[factor] = await client.run(factor * most, trial.scale(4, 30), TEXT)
+        start, used_s = time.monotonic(), cpu_s(gateway)
+        async with cheapest(gateway.port, ONE_QUESTION) as floor[factor]:
+            answers[factor] = await client.run(factor * most, trial.scale(5, 30), TEXT)
         good = [answer for answer in answers[factor] if answer.status == 200]
         goodput[factor] = len(good) / (time.monotonic() - start)
         trial.figure(
             load=factor, capacity=most, goodput=goodput[factor], **waits(answers[factor]),
-            growth_mb=resident_mb(gateway) - before_mb,
+            floor_p50_s=quantile(floor[factor], 0.5), floor_p99_s=quantile(floor[factor], 0.99),
+            growth_mb=resident_mb(gateway) - before_mb, cpu_ms=(cpu_s(gateway) - used_s) * 1000 / len(answers[factor]),
         )  # fmt: skip
         await eventually(lambda: asyncio.to_thread(lambda: int(look.get(Tag("strange").backlog)) == 0), "drained")
     client.close()
     everything = [answer for some in answers.values() for answer in some]
     statuses = Counter(answer.status for answer in everything)
-    assert set(statuses) <= {200, 503, 504}, statuses
-    assert statuses[504] <= 0.01 * len(everything)  # accepted, and then not answered in time
+    assert set(statuses) == {200, 503}, statuses
     refused = [answer for answer in everything if answer.status == 503]
-    assert refused
     assert all(answer.retry_after for answer in refused)
-    # In the short form client, gateway and worker share two cores with other tests: what fails there is broken.
-    assert goodput[10] >= trial.scale(0.6, 0.9) * max(goodput.values())
-    assert quantile([answer.wait_s for answer in refused], 0.5) < trial.scale(1, 0.05)
-    assert resident_mb(gateway) - before_mb < trial.scale(100, 50)
+    assert goodput[10] >= 0.9 * max(goodput.values())
+    # On a machine that others use, whatever the cheapest answer takes is the machine's doing.
+    for share in (0.5, 0.99):
+        assert quantile(refused_s(answers[10]), share) < 0.05 + quantile(floor[10], share)
+    assert quantile(accepted_s(answers[10]), 0.99) < 2 * max(quantile(accepted_s(answers[1]), 0.99), QUEUE_S)
+    assert resident_mb(gateway) - before_mb < 50
+
+
+def accepted_s(answers: list[Answer]) -> list[float]:
+    return [answer.wait_s for answer in answers if answer.status == 200]
+
+
+def refused_s(answers: list[Answer]) -> list[float]:
+    return [answer.wait_s for answer in answers if answer.status == 503]
 
 
 def waits(answers: list[Answer]) -> dict[str, object]:
-    accepted = [answer.wait_s for answer in answers if answer.status == 200]
-    refused = [answer.wait_s for answer in answers if answer.status == 503]
+    accepted, refused = accepted_s(answers), refused_s(answers)
     return {
         "accepted": len(accepted), "accepted_p99_s": quantile(accepted, 0.99),
         "refused": len(refused), "refused_p50_s": quantile(refused, 0.5), "refused_p99_s": quantile(refused, 0.99),

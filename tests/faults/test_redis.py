@@ -13,6 +13,7 @@ from redis.exceptions import OutOfMemoryError
 
 from broker.streams import Tag
 from tests.faults.fleet import ready, resident_mb, time_until
+from tests.faults.open_loop import cheapest, quantile
 from tests.live.ledger import Ledger
 from tests.servers import RedisServer, eventually
 
@@ -28,10 +29,11 @@ async def answer_after(ledger: Ledger, within_s: float) -> float:
 
 async def test_a_redis_killed_again_and_again_loses_nothing_that_was_accepted(services, look, trial):
     gateway, _ = services.gateway(ready=False), [services.worker(), services.worker()]
-    server, back_s, storms = services.server, [], []
+    server, back_s, storms, busier = services.server, [], [], []
     enough = asyncio.Event()
     async with Ledger([gateway.url], "strange", trial.seed) as ledger:
         load = asyncio.create_task(ledger.load_until(enough, 50))
+        usual = await commands_per_second(look)
         for _ in range(int(trial.scale(3, 10))):
             await asyncio.sleep(ledger.random.uniform(0.5, 1.5))
             await asyncio.to_thread(server.kill)
@@ -39,14 +41,24 @@ async def test_a_redis_killed_again_and_again_loses_nothing_that_was_accepted(se
             await asyncio.to_thread(server.start)
             back_s.append(await answer_after(ledger, 10))
             storms.append(look.info("stats")["total_connections_received"])
+            busier.append(await commands_per_second(look) / usual)
         enough.set()
         await load
         trial.figure(
-            sent=len(ledger.sent), back_s=max(back_s), new_connections=max(storms), refusals=dict(ledger.refusals)
-        )
+            sent=len(ledger.sent), back_s=max(back_s), new_connections=max(storms), refusals=dict(ledger.refusals),
+            commands_times_usual=max(busier),
+        )  # fmt: skip
         ledger.check(look)
     assert max(back_s) < 10
     assert max(storms) < 100  # three services: a storm would be hundreds
+    assert max(busier) < 3
+
+
+async def commands_per_second(look: Redis) -> float:
+    """Return how many commands the server has had in the second that begins now."""
+    before = look.info("stats")["total_commands_processed"]
+    await asyncio.sleep(1)
+    return look.info("stats")["total_commands_processed"] - before
 
 
 async def test_flushall_makes_the_gateway_unready_and_serving_returns(services, look, trial):
@@ -82,7 +94,7 @@ async def test_a_paused_redis_is_refused_quickly_and_serving_returns_quickly(ser
         before_mb = resident_mb(gateway)
         server.signal(signal.SIGSTOP)
         try:
-            async with asyncio.TaskGroup() as group:
+            async with cheapest(gateway.port, "/healthz") as floor, asyncio.TaskGroup() as group:
                 asked = []
                 for _ in range(int(paused_s * 20)):
                     asked.append(group.create_task(timed_refusal(client, gateway.url)))
@@ -92,8 +104,9 @@ async def test_a_paused_redis_is_refused_quickly_and_serving_returns_quickly(ser
         back_s = await answer_after(ledger, 10)
         waits = sorted(task.result()[0] for task in asked)
         late = [task.result() for task in asked[60:]]  # three seconds on, everybody knows
+        late_p99_s, floor_p99_s = quantile([wait for wait, _ in late], 0.99), quantile(floor, 0.99)
         trial.figure(
-            refused=len(asked), first_s=waits[-1], then_p99_s=sorted(wait for wait, _ in late)[int(len(late) * 0.99)],
+            refused=len(asked), first_s=waits[-1], then_p99_s=late_p99_s, healthz_p99_s=floor_p99_s,
             back_s=back_s, growth_mb=resident_mb(gateway) - before_mb,
         )  # fmt: skip
         await ledger.load(50, 50)
@@ -101,8 +114,8 @@ async def test_a_paused_redis_is_refused_quickly_and_serving_returns_quickly(ser
     assert {response.status_code for _, response in late} == {503}
     assert all("Retry-After" in response.headers for _, response in late)
     assert waits[-1] < 4
-    assert sum(wait < 0.25 for wait, _ in late) >= 0.9 * len(late)
-    assert back_s < 6
+    assert late_p99_s < 0.1 + floor_p99_s  # on a machine that others use, the second is the machine's doing
+    assert back_s < 3 + floor_p99_s
     assert resident_mb(gateway) - before_mb < 50
 
 

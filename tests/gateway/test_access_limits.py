@@ -1,6 +1,7 @@
 """What one caller may ask of one gateway, and what browsers and their pages get."""
 
 import asyncio
+from contextlib import AsyncExitStack, suppress
 
 import httpx
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from broker.access import create_key
 from broker.events import DeadLetter
 from broker.streams import PredictionId, Tag
+from gateway.limits import ASKED, Limits
+from gateway.problems import Problem
 from tests.gateway.stack import running_stack
 from tests.servers import eventually
 
@@ -58,6 +61,55 @@ async def test_a_caller_with_too_many_open_requests_is_refused_until_some_are_an
     worker.holding.set()
     assert {answer.status_code for answer in await asyncio.gather(*waiting, other)} == {200}
     assert (await send(anna)).status_code == 200
+
+
+@pytest.mark.parametrize("limited", [{}], indirect=True)
+async def test_a_gateway_tells_the_others_what_is_asked_of_it_and_forgets_those_that_are_gone(limited, redis):
+    send, _, (anna, _, _) = limited
+    await redis.hset(ASKED, mapping={"gone anna": "1000 90 0", "nonsense": "x"})
+    assert (await send(anna)).status_code == 200
+
+    async def only_this_one() -> bool:
+        return [who.split()[1] for who in await redis.hkeys(ASKED) if b" " in who] == [b"anna"]
+
+    await eventually(only_this_one, "it is told, and what is old is gone", 5)
+
+
+async def admitted(gateway: Limits, stack: AsyncExitStack, times: int) -> int:
+    """How many of so many requests of anna, all open until the stack ends, are let in."""
+    count = 0
+    for _ in range(times):
+        with suppress(Problem):
+            await stack.enter_async_context(gateway.counting("anna"))
+            count += 1
+    return count
+
+
+async def exchange(redis, gateways: list[Limits], second: int) -> None:
+    for gateway in gateways:
+        await gateway.exchange(redis, 1000 * second)
+
+
+async def test_what_gateways_let_in_together_is_one_share_and_an_idle_one_leaves_its_part(redis):
+    gateways, let_in = [Limits(100, 1000) for _ in range(3)], []
+    for second, demand in enumerate([(100, 100, 100)] * 3 + [(0, 0, 100)] * 2):
+        async with AsyncExitStack() as stack:
+            let_in.append([await admitted(each, stack, times) for each, times in zip(gateways, demand, strict=True)])
+            await exchange(redis, gateways, second)
+        await asyncio.sleep(1)  # the buckets' own clock
+    assert let_in[0] == [100, 100, 100]  # nobody has heard of the others yet
+    assert 99 <= sum(let_in[2]) <= 115
+    assert let_in[-1][2] == 100
+
+
+async def test_open_requests_elsewhere_leave_less_room_here(redis):
+    busy, free = gateways = [Limits(1000, 30), Limits(1000, 30)]
+    async with AsyncExitStack() as stack:
+        assert await admitted(busy, stack, 20) == 20
+        async with AsyncExitStack() as soon_over:
+            assert await admitted(free, soon_over, 1) == 1
+        await exchange(redis, gateways, 1)
+        assert await admitted(free, stack, 30) == 10
 
 
 async def test_a_page_of_another_site_is_given_no_leave(client):

@@ -63,6 +63,27 @@ async def test_a_body_that_trickles_is_not_waited_for(hasty):
     assert await speak(hasty, *parts, pause_s=0.1) == (408, "request_timeout")
 
 
+async def test_a_refusal_reaches_a_caller_who_goes_on_sending(hasty):
+    said = HEAD + b"content-length: 99999999\r\n\r\n" + b"a" * (8 << 20)
+    assert await speak(hasty, said) == (413, "body_too_large")
+
+
+async def test_a_refused_caller_who_never_hangs_up_is_cut_off(hasty):
+    reader, writer = await asyncio.open_connection("127.0.0.1", hasty.port)
+    writer.write(HEAD + b"content-length: 99999999\r\n\r\n")
+    assert await reader.read()  # the answer, and the end of what is sent
+    with pytest.raises(ConnectionError):
+        await _send_for(5, writer)
+
+
+async def _send_for(seconds: float, writer: asyncio.StreamWriter) -> None:
+    async with asyncio.timeout(seconds):
+        while True:
+            writer.write(b"a" * 1000)
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+
 async def test_slow_headers_are_not_waited_for(hasty):
     assert await speak(hasty, HEAD) == (408, "request_timeout")
 

@@ -85,12 +85,13 @@ def test_what_others_write_is_answered_or_dead_lettered_and_stops_nobody(running
     look = running.look
     for fields in garbage:
         look.xadd(TAG.requests, fields)
-        for stream in (TAG.results, TAG.feedback, TAG.alerts, TAG.dead):
+        for stream in (TAG.results, TAG.feedback, TAG.alerts, TAG.dead, TAG.explain, TAG.explanations):
             look.xadd(stream, fields)
 
     def settled() -> bool:
         (group,) = [group for group in look.xinfo_groups(TAG.requests) if group["name"] == b"workers"]
-        return group["lag"] == 0 and group["pending"] == _of_newer_schema(running)
+        explained = look.xlen(TAG.explain) == 0
+        return explained and group["lag"] == 0 and group["pending"] == _of_newer_schema(running)
 
     wait_until(settled, "every entry is answered, dead-lettered or left for a newer worker", 20)
     for path in ("/v1/alerts", "/v1/streams", "/v1/models", "/metrics"):

@@ -13,11 +13,16 @@ MODEL = "strange"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    mark_live(items, Path(__file__).parent, timeout_s=180)
+
+
+def mark_live(items: list[pytest.Item], folder: Path, timeout_s: int) -> None:
+    """Mark the tests of *folder* as those that run real services, with a limit where they have none of their own."""
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if folder in item.path.parents:
             item.add_marker(pytest.mark.live)
             if item.get_closest_marker("timeout") is None:
-                item.add_marker(pytest.mark.timeout(180))
+                item.add_marker(pytest.mark.timeout(timeout_s))
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ def test_recorded_ratios_have_data_and_alerts_that_have_no_reason_do_not(observe
     wrong = {a["metric"]["alertname"] for a in observed.watching.query('ALERTS{alertstate="firing"}')}
     assert not wrong & {
         *("NoWorker", "WorkerDown", "GatewayDown", "MonitorBlind", "SnapshotOld", "LogGap", "RequestsLost"),
-        *("ServiceRestarting", "BacklogOld", "BrokerFailing", "UnreadableEntries", "MeasurementFails"),
+        *("ServiceRestarting", "BacklogOld", "BrokerFull", "BrokerFailing", "UnreadableEntries", "MeasurementFails"),
     }
     wait_until(lambda: observed.receiver.was_told("firing", alertname="DeadLetters", model="strange"), "a ticket", 30)
 

@@ -6,21 +6,13 @@ from redis import Redis
 
 from broker.streams import Tag
 from cli.__main__ import main
-from tests.live.services import Services, make_model
+from tests.live.services import Services
 from tests.servers import RedisServer, wait_until
 
 MODEL = "strange"
 TAG = Tag(MODEL)
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
-
-
-@pytest.fixture
-def services(own_server: RedisServer, tmp_path_factory: pytest.TempPathFactory):
-    services = Services(own_server, tmp_path_factory.mktemp("services"), claim_ms=1000, model=MODEL)
-    make_model(services.models, MODEL)
-    yield services
-    services.stop()
 
 
 def test_a_subject_is_forgotten_beside_running_readers(

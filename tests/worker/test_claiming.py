@@ -7,14 +7,16 @@ from tests.servers import eventually
 from tests.worker.builders import TAG, dead_letters, fields, pending, results, served, working
 
 
-async def left_behind(redis, *entries, deliveries=1):
-    """Entries that a worker took *deliveries* times and died of."""
+async def left_behind(redis, *entries, deliveries=1, deaths=0):
+    """Entries that workers took *deliveries* times and kept when they died; *deaths* of them ran one alone."""
     await ensure_groups(redis, TAG)
     for entry in entries:
         await redis.xadd(TAG.requests, entry)
     read = await redis.xreadgroup("workers", "dead-worker", {TAG.requests: ">"})
     ids = [entry_id for entry_id, _ in read[0][1]]
     await redis.xclaim(TAG.requests, "workers", "dead-worker", 0, ids, retrycount=deliveries, justid=True)
+    for entry_id in ids if deaths else ():
+        await redis.sadd(TAG.suspects(entry_id.decode()), *(f"dead-{n}" for n in range(deaths)))
 
 
 async def answered(redis, count):
@@ -35,10 +37,46 @@ async def test_what_a_dead_worker_left_is_answered_one_at_a_time(server, redis):
     assert not await pending(redis)
 
 
+async def test_an_entry_whose_workers_died_in_company_is_tried_again(server, redis):
+    await left_behind(redis, fields("good"), deliveries=9, deaths=1)
+    async with working(server, claim_ms=300):
+        (result,) = await answered(redis, 1)
+    assert (result["status"], result["deliveries"]) == ("ok", "10")
+
+
+async def test_an_entry_that_was_delivered_far_too_often_is_given_up_whoever_is_to_blame(server, redis):
+    await left_behind(redis, fields("good"), deliveries=30)
+    async with working(server, claim_ms=300):
+        await answered(redis, 1)
+    assert [letter["reason"] for letter in await dead_letters(redis)] == ["crashed"]
+
+
+async def test_a_worker_that_survives_an_entry_leaves_no_mark_of_it(server, redis):
+    await left_behind(redis, fields("good"), fields("RAISE"))
+    async with working(server, claim_ms=300):
+        await answered(redis, 2)
+    assert await redis.keys("observa:*:suspects:*") == []
+
+
+async def test_a_full_server_hinders_no_takeover(server, redis):
+    await left_behind(redis, fields("good"))
+    await redis.config_set("maxmemory", 1)
+    try:
+        async with working(server, claim_ms=300):
+            await eventually(lambda: nothing_pending(redis), "it is answered")
+    finally:
+        await redis.config_set("maxmemory", 0)
+    assert [result["status"] for result in await results(redis)] == ["ok"]
+
+
+async def nothing_pending(redis):
+    return not await pending(redis)
+
+
 async def test_after_enough_deliveries_an_entry_is_given_up_and_its_caller_told(server, redis):
     models, poison = served(), fields("poison", reply_to="gateway")
     await redis.hset(PredictionId.parse(poison["id"]).answers_key, poison["id"], PENDING)
-    await left_behind(redis, poison, deliveries=3)
+    await left_behind(redis, poison, deliveries=3, deaths=2)
     async with working(server, models, claim_ms=300):
         (result,) = await answered(redis, 1)
     assert (result["status"], result["code"], result["deliveries"]) == ("error", "inference_failed", "3")
@@ -50,7 +88,7 @@ async def test_after_enough_deliveries_an_entry_is_given_up_and_its_caller_told(
 
 
 async def test_one_delivery_before_the_last_is_still_tried(server, redis):
-    await left_behind(redis, fields("good"), deliveries=2)
+    await left_behind(redis, fields("good"), deliveries=2, deaths=2)
     async with working(server, claim_ms=300):
         (result,) = await answered(redis, 1)
     assert (result["status"], result["deliveries"]) == ("ok", "3")

@@ -1,0 +1,1 @@
+"""Kubernetes' files; `just kubernetes-rules` writes the one that is generated."""
