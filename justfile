@@ -398,7 +398,7 @@ bench-monitor *ARGS: _venv-dev
 bench-joins *ARGS: _venv-dev
     @{{ dev }}/python -m bench.monitor.joins "$@"
 
-# How fast answers come, beside seven alternatives: about 20 minutes; Observa alone, under two: just bench quick
+# How fast answers come, beside seven alternatives: 15 minutes, in pieces with --resume; Observa alone: just bench quick
 [group('develop')]
 bench *ARGS: _venv-dev _demo-texts
     @{{ dev }}/python -m bench.serving "$@"

@@ -1,4 +1,4 @@
-"""``just bench``: everything, about twenty minutes; ``just bench quick``: Observa alone, under two."""
+"""``just bench``: everything, about fifteen minutes; ``just bench quick``: Observa alone, under two."""
 
 import argparse
 import platform
@@ -27,14 +27,14 @@ def main() -> None:
     parser.add_argument("form", nargs="?", choices=("full", "quick"), default="full")
     parser.add_argument("--parts", default=",".join(runs.PARTS), help=f"some of {', '.join(runs.PARTS)} (default: all)")
     parser.add_argument("--peers", default=",".join(PEERS), help="comma separated; empty: none (default: all)")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
-    parser.add_argument("--add", action="store_true", help="to what the last run found: a full run may come in pieces")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--resume", action="store_true", help="go on where the last run stopped, or add rounds to it")
     chosen = parser.parse_args()
     if chosen.form == "quick":
         _quick()
         return
-    record = Record(anew=not chosen.add)
+    record = Record(anew=not chosen.resume)
     systems = [OBSERVA, *(name for name in chosen.peers.split(",") if name)]
     how = runs.How(record, systems, rounds=chosen.rounds, seconds=chosen.seconds)
     for part in chosen.parts.split(","):

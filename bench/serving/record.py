@@ -77,10 +77,10 @@ class Record:
         rates = [sample.per_second for sample in self.samples if (sample.part, sample.system) == (part, CEILING)]
         return median(rates) if rates else 0.0
 
-    def rounds(self, part: str, system: str) -> int:
-        """Return how often *system* was measured at each load."""
+    def rounds(self, part: str, system: str, load: str | None = None) -> int:
+        """Return how often *system* was measured under *load*, or under the load it met most often."""
         loads = [sample.load for sample in self.samples if (sample.part, sample.system) == (part, system)]
-        return max(map(loads.count, loads), default=0)
+        return max((loads.count(one) for one in loads if load in {None, one}), default=0)
 
     def _take(self, line: dict[str, object]) -> None:
         if "why" in line:

@@ -2,12 +2,12 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from operator import eq
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import httpx
 import numpy as np
@@ -18,6 +18,8 @@ from bench.serving.observa import OBSERVA, counted, observa
 from bench.serving.record import CEILING, Missing, Record, Sample
 from bench.serving.rivals import MissingPeerError, own_folder, peer
 from bench.serving.systems import ROOT, Running, measure
+
+Load = TypeVar("Load")
 
 TEXTS: Final = ROOT / ".cache" / "demo-texts.json"
 LOADS: Final = (0.1, 0.25, 0.5, 0.7, 0.85, 1.0, 1.2)  # of an open loop, as shares of what a closed one reached
@@ -42,12 +44,17 @@ def texts() -> list[str]:
 
 
 def closed(model: str, how: How, concurrencies: Sequence[int] = (1, 16, 64)) -> None:
-    """Measure every system with so many calls under way; the first gives the labels that all must give."""
+    """Measure every system with so many calls under way; the first gives the labels that all must give.
+
+    What the record has already, from a run that was stopped, is not measured again.
+    """
     labels: list[str] = []
     for turn in range(1, how.rounds + 1):
-        if model != "echo":
+        if model != "echo" and how.record.rounds(model, CEILING) < turn:
             how.record.add(Sample(model, CEILING, f"c={IN_A_CALL}", ceiling(model, texts(), how.seconds)))
         for system in how.systems if model != "echo" else [OBSERVA]:
+            if how.record.rounds(model, system, f"c={concurrencies[-1]}") >= turn:
+                continue
             print(f"  round {turn}/{how.rounds}: {model}, {system}", flush=True)
             try:
                 with _started(system, model) as (running, start_s):
@@ -71,50 +78,55 @@ def open_loop(how: How) -> None:
     )
     with _started(OBSERVA, "sentiment") as (running, start_s):
         _warm_up(running, 16)
-        for share in LOADS:
+        for load, share in _left(how, "open", {f"{share:.0%}": share for share in LOADS}):
             wanted = plan(running, max(6.0, how.seconds), per_second=capacity * share)
-            how.record.add(_sample("open", OBSERVA, f"{share:.0%}", running, wanted, start_s))
+            how.record.add(_sample("open", OBSERVA, load, running, wanted, start_s))
 
 
 def by_workers(how: How) -> None:
     """Measure Observa with one, two and four workers, 64 calls under way."""
-    for count in (1, 2, 4):
+    for load, count in _left(how, "workers", {str(count): count for count in (1, 2, 4)}):
         with _started(OBSERVA, "sentiment", workers=count) as (running, start_s):
             _warm_up(running, 64)
             wanted = plan(running, how.seconds, connections=64)
-            how.record.add(_sample("workers", OBSERVA, str(count), running, wanted, start_s))
+            how.record.add(_sample("workers", OBSERVA, load, running, wanted, start_s))
 
 
 def by_words(how: How) -> None:
     """Measure Observa with texts of so many words, 16 calls under way; 200 words fill 256 tokens."""
     words = " ".join(texts()).split()
     with _started(OBSERVA, "sentiment") as (running, start_s):
-        for length in (5, 20, 60, 200):
+        for load, length in _left(how, "lengths", {str(length): length for length in (5, 20, 60, 200)}):
             long = [" ".join(words[at : at + length]) for at in range(0, 200 * 7, 7)]
             wanted = Plan(tuple(map(running.request, long)), how.seconds, connections=16)
             measure(running, replace(wanted, seconds=1.0))
-            how.record.add(_sample("lengths", OBSERVA, str(length), running, wanted, start_s))
+            how.record.add(_sample("lengths", OBSERVA, load, running, wanted, start_s))
 
 
 def in_bulk(how: How) -> None:
     """Measure Observa's linear model with calls of 64 texts, four under way; the rate counts texts."""
     found = texts()
-    with _started(OBSERVA, "sentiment-linear") as (running, start_s):
-        bodies = [json.dumps({"texts": found[at : at + IN_A_CALL]}) for at in range(0, len(found) - IN_A_CALL, 32)]
-        requests = tuple(running.request_of(body) for body in bodies)
-        measure(running, Plan(requests, WARM_UP_S, connections=4))
-        sample = _sample("bulk", OBSERVA, "c=4", running, Plan(requests, how.seconds, connections=4), start_s)
-        how.record.add(_per_text(sample))
+    bodies = [json.dumps({"texts": found[at : at + IN_A_CALL]}) for at in range(0, len(found) - IN_A_CALL, 32)]
+    for load, connections in _left(how, "bulk", {"c=4": 4}):
+        with _started(OBSERVA, "sentiment-linear") as (running, start_s):
+            wanted = Plan(tuple(map(running.request_of, bodies)), how.seconds, connections=connections)
+            measure(running, replace(wanted, seconds=WARM_UP_S))
+            how.record.add(_per_text(_sample("bulk", OBSERVA, load, running, wanted, start_s)))
 
 
 def full_log(how: How) -> None:
     """Measure the pipeline alone on an empty log, and on one with 100,000 entries through which 10 million went."""
-    for entries in (0, 100_000):
+    for load, entries in _left(how, "log", {f"{entries} entries": entries for entries in (0, 100_000)}):
         with _started(OBSERVA, "echo", entries=entries) as (running, start_s):
             for _ in range(4):  # the monitor first reads what was there
                 _warm_up(running, 64)
             wanted = plan(running, how.seconds, connections=64)
-            how.record.add(_sample("log", OBSERVA, f"{entries} entries", running, wanted, start_s))
+            how.record.add(_sample("log", OBSERVA, load, running, wanted, start_s))
+
+
+def _left(how: How, part: str, loads: Mapping[str, Load]) -> Iterator[tuple[str, Load]]:
+    """Yield the loads of a part that is measured once which the record does not have."""
+    return ((name, load) for name, load in loads.items() if not how.record.rounds(part, OBSERVA, name))
 
 
 PARTS: Final[dict[str, Callable[[How], None]]] = {
