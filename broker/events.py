@@ -40,7 +40,7 @@ class Event(BaseModel):
         """Return the flat fields of the entry, in the order of the model."""
         # From where pydantic keeps the values: its own iteration takes as long as all the rest.
         return {
-            name: _TO_FIELD[type(value)](value)
+            name: _TO_FIELD.get(type(value), str)(value)
             for name, value in self.__dict__.items()
             if value is not None and value != {}
         }
@@ -204,10 +204,7 @@ def _to_json(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
-_TO_FIELD: Final[dict[type, Callable[[Any], str]]] = {
-    str: str,
-    int: str,
-    float: str,
+_TO_FIELD: Final[dict[type, Callable[[Any], str]]] = {  # of what is not written as Python writes it
     bool: {True: "true", False: "false"}.__getitem__,
     dict: _to_json,
     tuple: _to_json,

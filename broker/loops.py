@@ -1,4 +1,4 @@
-"""The event loop that every service runs on."""
+"""The event loop of services that leave the choice to nobody else."""
 
 import asyncio
 from collections.abc import Coroutine

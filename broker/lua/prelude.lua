@@ -38,7 +38,7 @@ local function push(lists, name, ...)
   for position = 1, select('#', ...) do list[#list + 1] = (select(position, ...)) end
 end
 
-local PIECE = 1000  -- values that are unpacked at once; Lua has room for some thousands
+local PIECE = 1000  -- values that are unpacked at once, an even number; Lua has room for some thousands
 
 -- Return those of the *fields* of a hash that are there, with their values.
 local function values_of(key, fields)
@@ -52,9 +52,9 @@ local function values_of(key, fields)
   return values
 end
 
--- Set fields of a hash; *pairs* is flat: name, value, name, value.
-local function set_fields(key, pairs)
-  for from = 1, #pairs, PIECE do
-    redis.call('HSET', key, unpack(pairs, from, math.min(#pairs, from + PIECE - 1)))
+-- Set fields of a hash; *flat* is name, value, name, value.
+local function set_fields(key, flat)
+  for from = 1, #flat, PIECE do
+    redis.call('HSET', key, unpack(flat, from, math.min(#flat, from + PIECE - 1)))
   end
 end

@@ -3,7 +3,8 @@
 -- ARGV  1 group  2 JSON: settlements  3 seconds an answer is kept  4 seconds a join row is kept
 --       5 none: settled entries leave the log in this call, and a dead letter holds no text  6.. answers
 -- A settlement: {entry, id, uuid, hour, answers, joins, replies = positions in KEYS or 0, result = fields,
---   answer = position in ARGV, row = {predicted, confidence, version, "", tags?} or absent, label = true label or absent, dead = fields or absent}
+--   answer = position in ARGV, row = {predicted, confidence, version, "", tags?} or absent, label = true label or absent,
+--   dead = fields or absent}
 -- Returns per settlement 1 where this call published it, 0 where it was settled before.
 -- XACK is the first write: whoever acknowledges first publishes, and a full server still lets the answers out.
 local REPLIES_LENGTH, REPLIES_SECONDS = 10000, 120
