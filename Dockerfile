@@ -82,7 +82,7 @@ COPY models models
 COPY worker worker
 ENV OBSERVA_EXPLAINER_HOST=0.0.0.0 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_CACHE_DIR=/tmp
 EXPOSE 8002
-HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=3 CMD ["healthy", "8002/healthz"]
+HEALTHCHECK --interval=5s --timeout=3s --start-period=180s --retries=3 CMD ["healthy", "8002/healthz"]
 CMD ["python3", "-m", "worker.explaining"]
 
 FROM service AS monitor

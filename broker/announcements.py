@@ -39,6 +39,7 @@ class Announcement(BaseModel):
     leaving: bool = False
     refused: dict[str, str] = {}  # version that is wanted and could not be loaded, to the reason
     generation: int | None = None  # of the pointer that this worker last read
+    shards: int = 1  # that this worker reads
 
     @property
     def loaded(self) -> dict[str, ServedVersion]:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
+from broker.scripts import Scripts
 from broker.settings import BrokerSettings
 from broker.streams import WORKERS, Tag
 
@@ -19,14 +20,15 @@ class Claim:
 
     entry_id: str
     deliveries: int
+    deaths: int  # of workers that ran it alone
     fields: dict[bytes, bytes]
 
-    def is_hopeless(self, deaths: int, max_deliveries: int) -> bool:
-        """Tell whether to give up, after *deaths* of workers that ran this entry alone.
+    def is_hopeless(self, max_deliveries: int) -> bool:
+        """Tell whether to give up: it was delivered often enough, and all but the first try killed a worker.
 
         The first delivery came in the company of others, any of which may have been to blame.
         """
-        condemned = self.deliveries >= max_deliveries and deaths >= max_deliveries - 1
+        condemned = self.deliveries >= max_deliveries and self.deaths >= max_deliveries - 1
         return condemned or self.deliveries >= TOO_OFTEN * max_deliveries
 
 
@@ -53,40 +55,24 @@ async def claim(  # noqa: PLR0913 - an entry, and who takes it for whom
 ) -> Claim | None:
     """Take over one idle entry; None where another worker was faster.
 
-    An entry that was trimmed while it was pending can never be answered: Redis drops it from the pending list, and it
-    is counted as a gap.
+    In the group that answers, the worker is suspected to die of it until it says `survived`. An entry that was trimmed
+    while it was pending can never be answered: it is no longer pending, and counted as a gap.
+
+    Raises:
+        WrongKeyTypeError: a key of ours holds something else; nothing was written.
+
     """
-    pipeline = redis.pipeline(transaction=True)
-    pipeline.xpending_range(tag.requests, group, min=entry_id, max=entry_id, count=1)
-    pipeline.xclaim(tag.requests, group, consumer, settings.claim_ms, [entry_id])
-    pipeline.xrange(tag.requests, entry_id, entry_id)
-    pending, claimed, stored = await pipeline.execute()
-    if claimed and claimed[0][1] is not None:
-        return Claim(entry_id, pending[0]["times_delivered"], claimed[0][1])
-    if pending and not stored:
-        await redis.xack(tag.requests, group, entry_id)
-        await redis.hincrby(tag.gaps, f"requests/{group}", 1)
-    return None
+    keys = [tag.requests, tag.gaps]
+    if group == WORKERS:
+        keys.append(tag.suspects(entry_id))
+    arguments = [group, consumer, settings.claim_ms, entry_id, f"requests/{group}", SUSPECTED_S]
+    taken = await Scripts(redis)("claim", keys, arguments)
+    if not taken:
+        return None
+    deliveries, deaths, flat = taken
+    return Claim(entry_id, deliveries, deaths, dict(zip(flat[::2], flat[1::2], strict=True)))
 
 
-async def suspect(redis: Redis, tag: Tag, worker: str, entry_id: str) -> int:
-    """Note that *worker* is about to run an entry alone; return how many others did and were not heard of again.
-
-    A worker that is killed in company, or while it waits for the server, leaves no mark: its entries are innocent.
-    """
-    key = tag.suspects(entry_id)
-    pipeline = redis.pipeline(transaction=False)
-    pipeline.srem(key, worker)
-    pipeline.scard(key)
-    pipeline.sadd(key, worker)
-    pipeline.expire(key, SUSPECTED_S)
-    # A full server takes no mark, and its entries are taken over all the same.
-    _, deaths, *_ = await pipeline.execute(raise_on_error=False)
-    if isinstance(deaths, Exception):
-        raise deaths
-    return int(deaths)
-
-
-async def clear(redis: Redis, tag: Tag, worker: str, entry_id: str) -> None:
-    """Note that *worker* survived the entry."""
+async def survived(redis: Redis, tag: Tag, worker: str, entry_id: str) -> None:
+    """Say that *worker* has run an entry that it took over, and lives."""
     await redis.srem(tag.suspects(entry_id), worker)

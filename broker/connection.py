@@ -4,11 +4,14 @@ import time
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
+from broker.cluster import ClusterPool, ClusterRedis, primaries
 from broker.errors import BrokerUnavailableError, UnsafeServerError
+from broker.sentinel import sentinel_pool
 from broker.settings import BrokerSettings
 from broker.wire import WiredPool
 
@@ -23,21 +26,28 @@ def connect(settings: BrokerSettings, name: str) -> Redis:
     The client never repeats a command by itself: redis-py's default of ten tries turns one XADD whose reply got lost
     into several entries. Who may repeat a command does so with `broker.backoff`.
     """
-    pool = WiredPool.from_url(
-        settings.url_with_password,
-        max_connections=settings.redis_max_connections,
-        timeout=SOCKET_TIMEOUT_S,
-        socket_timeout=SOCKET_TIMEOUT_S,
-        socket_connect_timeout=SOCKET_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-        client_name=f"observa-{name}",
-        protocol=2,
-    )
-    return Redis.from_pool(pool)
+    options: dict[str, Any] = {
+        "max_connections": settings.redis_max_connections,
+        "timeout": SOCKET_TIMEOUT_S,
+        "socket_timeout": SOCKET_TIMEOUT_S,
+        "socket_connect_timeout": SOCKET_TIMEOUT_S,
+        "retry": Retry(NoBackoff(), 0),
+        "client_name": f"observa-{name}",
+        "protocol": 2,
+    }
+    servers: list[dict[str, Any]] = [dict(parse_url(url)) for url in settings.urls]
+    match settings.kind:
+        case "cluster":
+            seeds = [(server["host"], server.get("port", 6379)) for server in servers]
+            return ClusterRedis(ClusterPool(seeds, servers[0] | options))
+        case "sentinel":
+            return Redis.from_pool(sentinel_pool(settings, servers, options))
+        case _:
+            return Redis.from_pool(WiredPool(**servers[0] | options))
 
 
 async def check_server(redis: Redis, settings: BrokerSettings) -> None:
-    """Make sure that the server keeps what it is given.
+    """Make sure that the server, or every primary of the cluster, keeps what it is given.
 
     Raises:
         BrokerUnavailableError: it cannot be reached, or refuses our password.
@@ -46,12 +56,21 @@ async def check_server(redis: Redis, settings: BrokerSettings) -> None:
     """
     where = settings.server_url.rpartition("@")[2]
     try:
-        info: dict[str, Any] = await redis.info()
+        servers = await primaries(redis)
+        infos: list[dict[str, Any]] = [await server.info() for server in servers]
     except RedisError as error:
         raise BrokerUnavailableError(f"{where} {_refusal(error)}") from error
+    for server, info in zip(servers, infos, strict=True):
+        at = server.connection_pool.connection_kwargs
+        _check(info, f"{at['host']}:{at['port']}" if settings.kind == "cluster" else where, settings)
+
+
+def _check(info: dict[str, Any], where: str, settings: BrokerSettings) -> None:
     version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
     if "valkey_version" not in info and version < OLDEST_VERSION:
         raise UnsafeServerError(f"{where} is Redis {info['redis_version']}; 7.0 or newer is needed")
+    if info.get("cluster_enabled") and settings.kind != "cluster":
+        raise UnsafeServerError(f"{where} is part of a cluster; set OBSERVA_REDIS_URL=redis+cluster://HOST:PORT")
     if info["maxmemory_policy"] != "noeviction":
         raise UnsafeServerError(
             f"{where} may evict requests (maxmemory-policy {info['maxmemory_policy']}); "
@@ -64,12 +83,36 @@ async def check_server(redis: Redis, settings: BrokerSettings) -> None:
         )
 
 
+async def check_replicas(redis: Redis, settings: BrokerSettings) -> None:
+    """Make sure that there is somebody to wait for, where OBSERVA_DURABILITY=replica.
+
+    Raises:
+        BrokerUnavailableError: the server cannot be reached.
+        UnsafeServerError: a server has no replica.
+
+    """
+    if settings.durability == "memory":
+        return
+    where = settings.server_url.rpartition("@")[2]
+    try:
+        infos = [await server.info("replication") for server in await primaries(redis)]
+    except RedisError as error:
+        raise BrokerUnavailableError(f"{where} {_refusal(error)}") from error
+    if any(info["connected_slaves"] == 0 for info in infos):
+        raise UnsafeServerError(
+            f"{where} has no replica, and nothing is accepted without one under OBSERVA_DURABILITY=replica; "
+            "add a replica, or set OBSERVA_DURABILITY=memory"
+        )
+
+
 def _refusal(error: RedisError) -> str:
     """Say why the server cannot be used, and what to look at."""
     if isinstance(error, AuthenticationError):
         return "refuses the password; check OBSERVA_REDIS_URL, OBSERVA_REDIS_USER and OBSERVA_REDIS_PASSWORD_FILE"
     if isinstance(error, NoPermissionError):
         return "does not let this user look at it; check OBSERVA_REDIS_USER and the server's ACL file"
+    if "cluster support disabled" in str(error):
+        return "is no cluster; set OBSERVA_REDIS_URL=redis://HOST:PORT/0"
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         reason = str(error).partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
         return f"shows a certificate that is not trusted ({reason}); check OBSERVA_REDIS_CA_FILE and the host's name"

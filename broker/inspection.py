@@ -6,6 +6,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from broker.cluster import primaries
 from broker.errors import MalformedEntryError, NewerSchemaError
 from broker.events import Alert
 from broker.groups import groups_of
@@ -56,6 +57,12 @@ async def entries_added(redis: Redis, stream: str) -> int:
             return 0
         raise
     return int(found["entries-added"])
+
+
+async def memory_ratio(redis: Redis) -> float:
+    """Return how full the fullest primary is, of its maxmemory; 0 where there is no limit."""
+    memories = [await server.info("memory") for server in await primaries(redis)]
+    return max(one["used_memory"] / one["maxmemory"] if one.get("maxmemory") else 0.0 for one in memories)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 
 import orjson
 from redis.asyncio import Redis
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from broker.answers import PENDING
 from broker.events import SCHEMA_VERSION, Request, Result
@@ -24,10 +25,11 @@ FeedbackOutcome = Literal["accepted", "same", "replaced", "parked", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """A caller's Idempotency-Key and what it stands for, both hashed."""
+    """A caller's Idempotency-Key and what it stands for, both hashed; and other shards where it may have been used."""
 
     key: str
     body: str
+    elsewhere: tuple[Tag, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,15 @@ class Settlement:
     dead: DeadNote | None = None
 
 
+class NotReplicatedError(RedisTimeoutError):
+    """It is on the log, but no replica has it yet: it is not safe to say so, and safe to try again."""
+
+
 class Log:
-    """The durable log of all models, as seen by who writes to it."""
+    """The durable log of all models, as seen by who writes to it.
+
+    With OBSERVA_DURABILITY=replica, what a caller is told was written is on a replica, too.
+    """
 
     def __init__(self, redis: Redis, settings: BrokerSettings) -> None:
         self._redis = redis
@@ -80,6 +89,7 @@ class Log:
         self._answer_s = settings.answer_retention_s + LATE_S
         self._join_s = int(settings.join_retention_h * 3600)
         self._store_text = settings.store_text
+        self._durability = settings.durability
 
     async def accept(self, tag: Tag, units: Sequence[Unit], *, backlog_limit: int) -> list[Acceptance]:
         """Put *units* on the log of *tag*, one outcome each, in order.
@@ -88,8 +98,15 @@ class Log:
 
         Raises:
             WrongKeyTypeError: a key of ours holds something else; nothing was written.
+            NotReplicatedError: no replica has them in time.
 
         """
+        earlier = await self._used_elsewhere(units)
+        fresh = [unit for unit, known in zip(units, earlier, strict=True) if known is None]
+        outcomes = iter(await self._accept(tag, fresh, backlog_limit) if fresh else ())
+        return [known or next(outcomes) for known in earlier]
+
+    async def _accept(self, tag: Tag, units: Sequence[Unit], backlog_limit: int) -> list[Acceptance]:
         keys = _Keys(tag, [tag.requests, tag.backlog])
         rows = [
             {
@@ -99,13 +116,33 @@ class Log:
             }
             for unit in units
         ]
-        outcomes = await self._scripts(
-            "accept", keys.names, [orjson.dumps(rows), backlog_limit, self._answer_s, IDEMPOTENCY_S]
+        outcomes = await self._insist(
+            "accept", tag, keys.names, [orjson.dumps(rows), backlog_limit, self._answer_s, IDEMPOTENCY_S]
         )
         return [Acceptance(status.decode(), tuple(item.decode() for item in ids)) for status, *ids in outcomes]
 
+    async def _used_elsewhere(self, units: Sequence[Unit]) -> list[Acceptance | None]:
+        """Return per unit what became of an earlier call with its key on another shard, or None."""
+        found: list[Acceptance | None] = [None] * len(units)
+        asked = [(place, unit.idempotency) for place, unit in enumerate(units) if unit.idempotency]
+        keys = [(place, used.body, tag.idem(used.key)) for place, used in asked for tag in used.elsewhere]
+        if not keys:
+            return found
+        pipeline = self._redis.pipeline(transaction=False)
+        for _, _, key in keys:
+            pipeline.get(key)
+        for (place, body, _), stored in zip(keys, await pipeline.execute(), strict=True):
+            if stored is not None:
+                known = orjson.loads(stored)
+                status: Literal["replayed", "conflict"] = "replayed" if known["body"] == body else "conflict"
+                found[place] = Acceptance(status, tuple(known["ids"]))
+        return found
+
     async def settle(self, tag: Tag, settlements: Sequence[Settlement]) -> list[bool]:
         """Acknowledge entries of *tag* and publish what came of them; true where nobody had published before.
+
+        A replica is waited for, but not insisted on: if the server dies before one has the answers, this call fails,
+        and repeated on the next primary it publishes the same answers again.
 
         Raises:
             WrongKeyTypeError: a key of ours holds something else; nothing was written, all stays pending.
@@ -116,7 +153,7 @@ class Log:
         position = count(ANSWERS_AT)
         rows = [_settlement(tag, settlement, keys, position) for settlement in settlements]
         arguments = [WORKERS, orjson.dumps(rows), self._answer_s, self._join_s, self._store_text, *answers]
-        published = await self._scripts("settle", keys.names, arguments)
+        published, _ = await self._run("settle", tag, keys.names, arguments)
         return [bool(first) for first in published]
 
     async def answers(self, ids: Sequence[PredictionId]) -> list[bytes | None]:
@@ -144,11 +181,13 @@ class Log:
 
         Raises:
             WrongKeyTypeError: a key of ours holds something else; nothing was written.
+            NotReplicatedError: no replica has it in time.
 
         """
         tag = prediction_id.tag
-        outcome = await self._scripts(
+        outcome = await self._insist(
             "feedback",
+            tag,
             [prediction_id.joins_key, prediction_id.answers_key, tag.feedback, tag.joined],
             [str(prediction_id), prediction_id.uuid, label, self._join_s, _hour(prediction_id)],
         )
@@ -169,8 +208,20 @@ class Log:
         keys, prediction = [tag.dead, tag.requests, tag.backlog], found[0][1].get(b"id", b"").decode()
         if prediction:
             keys.append(PredictionId.parse(prediction).answers_key)
-        added = await self._scripts("redrive", keys, [dead_id, prediction, self._answer_s])
+        added, _ = await self._run("redrive", tag, keys, [dead_id, prediction, self._answer_s])
         return added.decode() if added else None
+
+    async def _insist(self, name: str, tag: Tag, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        answer, replicated = await self._run(name, tag, keys, arguments)
+        if not replicated:
+            raise NotReplicatedError("no replica has it yet; look at the replicas' links, or set OBSERVA_DURABILITY")
+        return answer
+
+    async def _run(self, name: str, tag: Tag, keys: Sequence[str], arguments: Sequence[Any]) -> tuple[Any, bool]:
+        """Run a script; return its answer, and whether that is as durable as was asked for."""
+        if self._durability == "memory":
+            return await self._scripts(name, keys, arguments), True
+        return await self._scripts.named(name).replicated(keys, arguments, tag.backlog)
 
 
 class _Keys:

@@ -18,11 +18,16 @@ class JsonLines(logging.Formatter):
     Of an exception it says the type and the places: its message may repeat what a caller sent.
     """
 
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of *record*."""
         line: dict[str, object] = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
+            "service": self._service,
             "logger": record.name,
             "event": record.getMessage(),
         }
@@ -34,8 +39,8 @@ class JsonLines(logging.Formatter):
         return orjson.dumps(line, default=str).decode()
 
 
-def log_to_stderr(level: int = logging.INFO) -> None:
-    """Send every logger's records to stderr as JSON lines."""
+def log_to_stderr(service: str, level: int = logging.INFO) -> None:
+    """Send every logger's records to stderr as JSON lines that name the *service*."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonLines(service))
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -14,8 +14,18 @@ from broker.redaction import find_redaction
 
 def _redis_url(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError("must begin with redis://, rediss:// or unix://")
+    protocol, plus, kind = parts.scheme.partition("+")
+    if parts.scheme not in {"redis", "rediss", "unix"} and (
+        protocol not in {"redis", "rediss"} or kind not in {"sentinel", "cluster"}
+    ):
+        raise ValueError(
+            "must begin with redis://, rediss:// or unix://, or with redis+sentinel:// or redis+cluster:// "
+            "(rediss+... with TLS)"
+        )
+    if kind == "sentinel" and not parts.path.strip("/"):
+        raise ValueError("must name the service that the Sentinels watch: redis+sentinel://HOST:PORT,HOST:PORT/SERVICE")
+    if not plus and "," in parts.netloc.rpartition("@")[2]:
+        raise ValueError("names several servers; say which kind they are: redis+sentinel:// or redis+cluster://")
     return url
 
 
@@ -37,6 +47,7 @@ class BrokerSettings(ObservaSettings):
     redis_port: Annotated[int, Field(ge=1, le=65_535)] = 6380  # of the embedded server
     redis_user: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] | None = None  # of the server's ACL
     redis_password_file: Path | None = None  # for the server of redis_url; the embedded one has its own
+    redis_sentinel_password_file: Path | None = None  # where the Sentinels ask for one
     redis_ca_file: FilePath | None = None  # rediss://: who vouches for the server; unset: whom this machine trusts
     redis_cert_file: FilePath | None = None  # rediss://: our own certificate, where the server asks for one
     redis_key_file: FilePath | None = None
@@ -48,6 +59,7 @@ class BrokerSettings(ObservaSettings):
     archive: str | None = None  # folder or fsspec URL that keeps what the log forgets; unset: nothing is kept
     model: str = "sentiment"  # the default model
     shards: Annotated[int, Field(ge=1, le=1024)] = 1
+    durability: Literal["memory", "replica"] = "memory"  # replica: accepted is what a replica has, too
 
     sync_deadline_ms: Annotated[int, Field(ge=100, le=600_000)] = 30_000
     async_deadline_ms: Annotated[int, Field(ge=1000, le=86_400_000)] = 900_000
@@ -107,17 +119,56 @@ class BrokerSettings(ObservaSettings):
         secret = parts.password or quote(password, safe="")
         return urlunsplit(parts._replace(netloc=f"{user}:{secret}@{host}"))
 
+    @property
+    def kind(self) -> Literal["server", "sentinel", "cluster"]:
+        """What answers at the URL: one server, Sentinels that know which server is primary, or a cluster."""
+        match urlsplit(self.server_url).scheme.partition("+")[2]:
+            case "sentinel":
+                return "sentinel"
+            case "cluster":
+                return "cluster"
+            case _:
+                return "server"
+
+    @property
+    def urls(self) -> list[str]:
+        """A plain URL for each host that the URL names, with password and TLS files; Sentinels' have the database.
+
+        Raises:
+            SettingsError: as `url_with_password`.
+
+        """
+        parts = urlsplit(self.url_with_password)
+        if self.kind == "server":
+            return [self.url_with_password]
+        login, at, hosts = parts.netloc.rpartition("@")
+        database = parts.path.strip("/").partition("/")[2] if self.kind == "sentinel" else ""
+        plain = parts._replace(scheme=parts.scheme.partition("+")[0], path=f"/{database or 0}")
+        return [urlunsplit(plain._replace(netloc=f"{login}{at}{host}")) for host in hosts.split(",")]
+
+    @property
+    def sentinel_service(self) -> str:
+        """What the Sentinels call the primary and its replicas."""
+        return urlsplit(self.server_url).path.strip("/").partition("/")[0]
+
+    @property
+    def sentinel_password(self) -> str | None:
+        """What the Sentinels themselves ask for.
+
+        Raises:
+            SettingsError: the file cannot be read.
+
+        """
+        path = self.redis_sentinel_password_file
+        return None if path is None else _secret(path, "OBSERVA_REDIS_SENTINEL_PASSWORD_FILE")
+
     def _password_from_file(self) -> str | None:
-        if self.password_file is None:
+        path = self.password_file
+        if path is None:
             return None
-        try:
-            return self.password_file.read_text().strip()
-        except FileNotFoundError:
-            if self.redis_password_file is None:  # the embedded server was never started: connecting will say so
-                return None
-            raise SettingsError(f"{self.password_file} does not exist; check OBSERVA_REDIS_PASSWORD_FILE") from None
-        except OSError as error:
-            raise SettingsError(f"{self.password_file}: {error.strerror}; check who owns it") from error
+        if self.redis_password_file is None:  # the embedded server was never started: connecting will say so
+            return _secret(path)
+        return _secret(path, "OBSERVA_REDIS_PASSWORD_FILE")
 
     def _with_tls(self, parts: SplitResult) -> SplitResult:
         """Name the TLS files in the URL's query, where every client of ours reads them, FastStream's included."""
@@ -129,11 +180,23 @@ class BrokerSettings(ObservaSettings):
         given = {name: str(path.resolve()) for name, path in files.items() if path is not None}
         if not given:
             return parts
-        if parts.scheme != "rediss":
+        if parts.scheme.partition("+")[0] != "rediss":
             raise SettingsError(
                 "TLS files need OBSERVA_REDIS_URL=rediss://HOST:PORT/0; without it nothing is encrypted"
             )
         return parts._replace(query=urlencode(given | dict(parse_qsl(parts.query))))
+
+
+def _secret(path: Path, setting: str | None = None) -> str | None:
+    """Return what a file holds; one that is not there is an error where a *setting* named it."""
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        if setting is None:
+            return None
+        raise SettingsError(f"{path} does not exist; check {setting}") from None
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}; check who owns it") from error
 
 
 SettingsT = TypeVar("SettingsT", bound=ObservaSettings)

@@ -205,8 +205,26 @@ def time_ms_of(prediction_id: str) -> int:
 
 
 def shard_of(key: str, shards: int) -> int:
-    """Choose the shard of *key* (an id, a subject, an Idempotency-Key): stable, evenly spread."""
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest()) % shards
+    """Choose the shard of *key* (an id, a subject, an Idempotency-Key): evenly spread, and stable.
+
+    With more shards a key stays where it was, or is on a new one (Lamping and Veach, "A Fast, Minimal Memory,
+    Consistent Hash Algorithm", 2014).
+    """
+    return shards_over_time(key, shards)[-1]
+
+
+def shards_over_time(key: str, shards: int) -> list[int]:
+    """Return every shard that *key* had since there was one, up to *shards* of them: about as many as their logarithm.
+
+    As numbers that grow; the last one is where it is now.
+    """
+    state = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest())
+    places, place = [], 0
+    while place < shards:
+        places.append(place)
+        state = (state * 2_862_933_555_777_941_757 + 1) % (1 << 64)
+        place = int((place + 1) * (1 << 31) / ((state >> 33) + 1))
+    return places
 
 
 def entry_time_ms(entry_id: str) -> int:

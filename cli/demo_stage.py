@@ -156,6 +156,5 @@ async def _clear(redis: Redis, shown: Path) -> None:
     shutil.rmtree(shown, ignore_errors=True)
     await redis.zrem(SERVED, MODEL)
     for pattern in (f"observa:{{{MODEL}}}:*", f"observa:{{{MODEL}/*"):
-        keys = [key async for key in redis.scan_iter(match=pattern, count=1000)]
-        if keys:
-            await redis.unlink(*keys)
+        for key in [key async for key in redis.scan_iter(match=pattern, count=1000)]:
+            await redis.unlink(key)  # each by itself: in a cluster they may be on several servers

@@ -73,6 +73,7 @@ def lines(alarm: Alarm, now_ms: float) -> list[str]:
         f"  {printable(began.summary)}",
         *([f"  {printable(ended.summary)}"] if ended else []),
         f"  {_measured(began)}",
+        *(f"  {line}" for line in _onset_lines(began)),
         *(f"  {line}" for line in histogram_lines(began.evidence)),
         *(f"  {line}" for line in _confusion_lines(began.evidence)),
         *(f"  {line}" for line in _sample_lines(began.evidence)),
@@ -139,6 +140,19 @@ def _measured(alert: Alert) -> str:
     return (
         f"detector    {printable(alert.detector)} over {window}: {alert.statistic:.4g}, begins at {alert.threshold:.4g}"
     )
+
+
+def onset_ms(evidence: dict[str, Any]) -> int | None:
+    """Return when what began an alarm most likely began, Redis time; None where its detector does not say."""
+    found = evidence.get("onset_ms")
+    return found if isinstance(found, int) and found > 0 else None
+
+
+def _onset_lines(alert: Alert) -> list[str]:
+    onset = onset_ms(alert.evidence)
+    if onset is None:
+        return []
+    return [f"began       about {when(onset)}, {ago((alert.at_ms - onset) / 1000)} before it was certain"]
 
 
 def _confusion_lines(evidence: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from broker.cluster import primaries
 from broker.errors import ObservaError
 from broker.forgetting import Forgotten, forget, ids_of_subject
 from broker.streams import PredictionId
@@ -65,14 +66,20 @@ def _print(forgotten: Forgotten, ids: int) -> None:
 
 async def _rewrite_files(redis: Redis, settings: CliSettings) -> None:
     try:
-        await redis.bgrewriteaof()
-        nodes = await redis.config_get("stream-node-max-entries")
+        nodes = [await _rewritten(server) for server in await primaries(redis)]
     except RedisError as error:
         note(f"the append-only file could not be rewritten ({error}); it holds the erased entries until it is")
         return
     print("The append-only file is being rewritten; backups made before hold what they held.")
-    if nodes.get("stream-node-max-entries") != "1":
+    if set(nodes) != {"1"}:
         note(
             "No command can read the erased entries. Redis keeps their bytes beside up to 100 neighbours, in memory "
             f"and file, until those are trimmed ({settings.text_retention_h:g} h); see docs/operations.md"
         )
+
+
+async def _rewritten(server: Redis) -> str | None:
+    """Begin to rewrite one server's file; return how many entries it keeps beside each other."""
+    await server.bgrewriteaof()
+    nodes = await server.config_get("stream-node-max-entries")
+    return nodes.get("stream-node-max-entries")

@@ -7,7 +7,7 @@ from string import Template
 from typing import Any
 
 from cli import charts
-from cli.evidence import WORDS, bin_name, shares, when
+from cli.evidence import WORDS, bin_name, onset_ms, shares, when
 from cli.terminal import percent
 
 Document = Mapping[str, Any]
@@ -102,6 +102,8 @@ def _alarm(alarm: Document) -> str:
     ended = alarm.get("ended_ms")
     times = f"{when(alarm['at_ms'])} to {when(ended)}" if ended else f"on since {when(alarm['at_ms'])}"
     evidence = alarm["evidence"]
+    onset = onset_ms(evidence)
+    began = f", began about {when(onset)}" if onset else ""
     samples = "".join(f"<br><code>{_e(sample)}</code>" for sample in evidence.get("sample_ids", [])[-3:])
     before, now = evidence.get("reference"), evidence.get("current")
     picture = ""
@@ -112,7 +114,7 @@ def _alarm(alarm: Document) -> str:
         f'<div class="card alarm{" over" if ended else ""}"><h3>{_e(_word(alarm["feature"]))}: '
         f"{'ended' if ended else 'FIRING'} ({_e(alarm['severity'])})</h3><p>{_e(alarm['summary'])}</p>"
         f'<p class="soft">{_e(alarm["detector"])} {alarm["statistic"]:.4g}, begins at {alarm["threshold"]:.4g}; '
-        f"version {_e(alarm['version'])}; {times}{samples}<br>what to do: "
+        f"version {_e(alarm['version'])}; {times}{began}{samples}<br>what to do: "
         f"<code>{_e(alarm['runbook'])}</code></p>{picture}</div>"
     )
 

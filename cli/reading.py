@@ -1,5 +1,6 @@
 """The log as the commands see it: checked, and with Redis' errors turned into one line."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -47,8 +48,11 @@ async def after(
     redis: Redis, positions: Mapping[str, str], count: int, block_ms: int | None = None
 ) -> dict[str, list[Entry]]:
     """Return, per stream, at most *count* entries that came after its position; streams with none are left out."""
-    streams: dict[Any, Any] = dict(positions)
-    found: Any = await redis.xread(streams, count=count, block=block_ms)
+
+    async def read(stream: str) -> Any:  # each by itself: in a cluster they may be on several servers
+        return await redis.xread({stream: positions[stream]}, count=count, block=block_ms)
+
+    found = [answer for answers in await asyncio.gather(*map(read, positions)) for answer in answers]
     return {stream.decode(): _entries(entries) for stream, entries in found}
 
 

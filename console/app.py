@@ -39,7 +39,12 @@ def create_app(settings: ConsoleSettings) -> "ASGIApp":
     from console import page  # noqa: PLC0415 - the same
 
     downloads = Downloads()
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
 
     @app.get("/healthz")
     async def healthz() -> Response:
@@ -75,7 +80,7 @@ def create_app(settings: ConsoleSettings) -> "ASGIApp":
 
 def main() -> None:
     """Run the console until a signal; a mistake of the person who started it is one line and exit code 2."""
-    log_to_stderr()
+    log_to_stderr("console")
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_SHARE": "False", "HF_HUB_OFFLINE": "1"}
     try:
         settings = load_settings(ConsoleSettings)

@@ -12,6 +12,7 @@ BLIND_S: Final = 30.0  # how far behind the log the monitor may be
 UNSAVED_S: Final = 120.0  # since its state was last stored
 ENOUGH: Final = 20  # labels before an accuracy is spoken of
 WINDOW: Final = "1h"
+ONSET: Final = "onset_ms"  # in an alarm's evidence
 ACCURACY, ESTIMATE = "accuracy", "estimate"
 
 Document = Mapping[str, Any]
@@ -56,15 +57,28 @@ def _of_version(who: str, alarms: Sequence[Document], now_ms: float) -> Iterator
     accuracy = [alarm for alarm in newest_first if alarm["feature"] == ACCURACY]
     slices = [alarm for alarm in newest_first if alarm["feature"].startswith(f"{ACCURACY}/")]
     for alarm in (*accuracy[:1], *slices):
-        yield f"{who}: {alarm['summary']} ({ago((now_ms - alarm['at_ms']) / 1000)})"
+        yield f"{who}: {alarm['summary']} ({_since(alarm, now_ms)})"
     rest = [alarm for alarm in alarms if alarm not in accuracy and alarm not in slices]
     for alarm in (one for one in rest if one["detector"] == ESTIMATE):
-        yield f"{who}: {alarm['summary']} ({ago((now_ms - alarm['at_ms']) / 1000)})"
+        yield f"{who}: {alarm['summary']} ({_since(alarm, now_ms)})"
     drifting = [alarm for alarm in rest if alarm["detector"] != ESTIMATE]
     if drifting:
         names = ", ".join(dict.fromkeys(of_feature(alarm["feature"]).lower() for alarm in drifting))
-        since = ago((now_ms - min(alarm["at_ms"] for alarm in drifting)) / 1000)
-        yield f"{who}: texts or answers are no longer like the reference: {names} (since {since})"
+        first = min(drifting, key=lambda alarm: alarm["at_ms"])
+        yield f"{who}: texts or answers are no longer like the reference: {names} ({_since(first, now_ms)})"
+
+
+def _since(alarm: Document, now_ms: float) -> str:
+    """Say when an alarm was raised, and when what it says most likely began, where its detector knows."""
+    raised = f"alarm {ago((now_ms - alarm['at_ms']) / 1000)}"
+    onset = _onset(alarm)
+    return f"began about {ago((now_ms - onset) / 1000)}, {raised}" if onset else raised
+
+
+def _onset(alarm: Document) -> int | None:
+    """Return when what began an alarm most likely began; None where its detector does not say."""
+    found = (alarm.get("evidence") or {}).get(ONSET)
+    return found if isinstance(found, int) and found > 0 else None
 
 
 def _too_low(report: Document) -> str | None:
@@ -118,7 +132,10 @@ def _evidence(alert: Document) -> str:
         "statistic": f"{alert['statistic']:.4g}",
         "begins at": f"{alert['threshold']:.4g}",
     }
-    kept |= {name: value for name, value in alert["evidence"].items() if isinstance(value, str | int | float)}
+    if onset := _onset(alert):
+        kept["began about"] = f"{markup.day_and_clock(onset)} UTC"
+    plain = {name: value for name, value in alert["evidence"].items() if isinstance(value, str | int | float)}
+    kept |= {name: value for name, value in plain.items() if name != ONSET}
     lines = "".join(
         f"<div>{escape(name.replace('_', ' '))}: {escape(str(value)[:200])}</div>" for name, value in kept.items()
     )

@@ -22,9 +22,13 @@ MOST_UNITS: Final = 256  # of one script call, so that it does not hold Redis up
 PROBE_S: Final = 1.0  # for an answer to a ping while the log is away
 PROBE_EVERY_S: Final = 0.25
 FULL_S: Final = 0.02  # a full log stays full for so long: a refusal need not ask it each time
+AVOIDED_S: Final = 2.0  # a log that could not be written is left alone for so long by whoever may choose another
 PASSING = (RedisConnectionError, RedisTimeoutError, OSError)
 
 log = logging.getLogger(__name__)
+
+
+_Key = tuple[Tag, int, tuple[Tag, ...]]  # a log, its backlog limit, and other logs that are asked first
 
 
 @dataclass(slots=True)
@@ -34,16 +38,21 @@ class _Queue:
 
 
 class Accepting:
-    """One script call under way per log and backlog limit; the queue behind it is the next call's batch."""
+    """One script call under way per log and backlog limit; the queue behind it is the next call's batch.
+
+    Units that must be looked for on other logs, too, have queues of their own, by which: if one of those is away, only
+    they wait for it.
+    """
 
     def __init__(self, redis: Redis, log_: Log, metrics: Metrics, *, timeout_s: float) -> None:
         self._redis = redis
         self._log = log_
         self._metrics = metrics
         self._timeout_s = timeout_s
-        self._queues: dict[tuple[Tag, int], _Queue] = {}
+        self._queues: dict[_Key, _Queue] = {}
         self._grouped: set[Tag] = set()
         self._full: dict[Tag, tuple[float, int]] = {}  # until when, and at which limit
+        self._failed: dict[Tag, float] = {}  # until when it is avoided
         self._probing: asyncio.Task[None] | None = None  # while the log is away nobody else waits for it
 
     @property
@@ -64,6 +73,10 @@ class Accepting:
     def _note_full(self, tag: Tag, backlog_limit: int) -> None:
         self._full[tag] = (asyncio.get_running_loop().time() + FULL_S, backlog_limit)
 
+    def works(self, tag: Tag) -> bool:
+        """Tell whether nothing is known against the log of *tag*."""
+        return asyncio.get_running_loop().time() >= self._failed.get(tag, 0.0)
+
     async def accept(self, tag: Tag, unit: Unit, backlog_limit: int) -> Acceptance:
         """Put *unit* on the log of *tag*.
 
@@ -77,30 +90,28 @@ class Accepting:
             raise Problem("overloaded")  # a repeated call is asked for all the same: its answer may be there
         if backlog_limit <= self._full.get(tag, (0.0, 0))[1]:
             self._note_full(tag, backlog_limit)  # this one asks whether there is room again, for all who come meanwhile
-        queue = self._queues.get((tag, backlog_limit))
-        if queue is None:
-            queue = self._queues[tag, backlog_limit] = _Queue()
+        key = (tag, backlog_limit, unit.idempotency.elsewhere if unit.idempotency else ())
+        queue = self._queues.get(key) or self._queues.setdefault(key, _Queue())
         future: asyncio.Future[Acceptance] = asyncio.get_running_loop().create_future()
         queue.waiting.append((unit, future))
         if queue.sender is None:  # it begins in the loop's next turn: all of this turn goes with it
-            queue.sender = asyncio.create_task(self._send(tag, backlog_limit, queue))
+            queue.sender = asyncio.create_task(self._send(key, queue))
         return await future
 
-    async def _send(self, tag: Tag, backlog_limit: int, queue: _Queue) -> None:
+    async def _send(self, key: _Key, queue: _Queue) -> None:
         try:
             while queue.waiting:
                 batch, queue.waiting = queue.waiting[:MOST_UNITS], queue.waiting[MOST_UNITS:]
                 batch = [(unit, future) for unit, future in batch if not future.done()]  # the caller went away
                 if batch:
-                    await self._send_batch(tag, backlog_limit, batch, queue)
+                    await self._send_batch(key, batch, queue)
         finally:
-            self._queues.pop((tag, backlog_limit), None)
+            self._queues.pop(key, None)
 
-    async def _send_batch(
-        self, tag: Tag, backlog_limit: int, batch: list[tuple[Unit, asyncio.Future[Acceptance]]], queue: _Queue
-    ) -> None:
+    async def _send_batch(self, key: _Key, batch: list[tuple[Unit, asyncio.Future[Acceptance]]], queue: _Queue) -> None:
+        tag, backlog_limit, _ = key
         try:
-            outcomes = await self._accept(tag, [unit for unit, _ in batch], backlog_limit)
+            outcomes = await self._accept(key, [unit for unit, _ in batch])
             for (unit, future), outcome in zip(batch, outcomes, strict=True):
                 if outcome.status == "overloaded" and len(unit.requests) == 1:
                     self._note_full(tag, backlog_limit)
@@ -116,13 +127,16 @@ class Accepting:
             log.exception("requests could not be put on the log")
             _refuse(batch, "internal")
 
-    async def _accept(self, tag: Tag, units: list[Unit], backlog_limit: int) -> list[Acceptance]:
+    async def _accept(self, key: _Key, units: list[Unit]) -> list[Acceptance]:
+        tag, backlog_limit, elsewhere = key
         try:
             return await self._accept_patiently(tag, units, backlog_limit)
         except WrongKeyTypeError as error:
             log.error("%s", error)  # noqa: TRY400 - the message is written for a person, the traceback is not
         except (RedisError, OSError) as error:  # OSError: also the TimeoutError of all tries together
             log.warning("a request could not be put on the log: %s", type(error).__name__)
+            if not elsewhere:  # or it may be another log that is away
+                self._failed[tag] = asyncio.get_running_loop().time() + AVOIDED_S
             if "OOM" in str(error) or type(error).__name__ == "OutOfMemoryError":
                 raise Problem("overloaded") from error
             if isinstance(error, PASSING) and not self._probing:

@@ -20,13 +20,14 @@ from redis.exceptions import RedisError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.access import read_keys
-from broker.connection import check_server, connect
+from broker.connection import check_replicas, check_server, connect
 from broker.errors import BrokerUnavailableError, ObservaError, SettingsError
 from broker.groups import ensure_groups
 from broker.listening import listen
 from broker.logs import log_to_stderr
 from broker.settings import load_settings
 from broker.streams import Tag
+from broker.tracing import start_tracing
 from gateway import (
     catalog,
     documentation,
@@ -47,6 +48,7 @@ from gateway.problems import Problem
 from gateway.protocol import Headers, patient_protocol
 from gateway.routing import direct_endpoints
 from gateway.settings import GatewaySettings
+from gateway.tracing import traced
 
 GRACE_S: Final = 20  # for open requests after a signal to stop
 
@@ -54,16 +56,26 @@ log = logging.getLogger(__name__)
 
 
 def create_app(settings: GatewaySettings) -> FastAPI:
-    """Return the application; it connects when its lifespan begins."""
+    """Return the application; it connects when its lifespan begins.
+
+    Raises:
+        SettingsError: spans are wanted and cannot be had.
+
+    """
     metrics = Metrics()
     access = Access(settings, metrics)
+    spans = start_tracing("gateway", metrics.spans)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with run_gateway(settings, metrics, access) as gateway:
-            app.state.gateway = gateway
-            _spare_the_collector()
-            yield
+        try:
+            async with run_gateway(settings, metrics, access, spans) as gateway:
+                app.state.gateway = gateway
+                _spare_the_collector()
+                yield
+        finally:
+            if spans:
+                spans.stop()
 
     app = Application(
         title="Observa",
@@ -73,13 +85,16 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # it would show paths
     )
     for room in (predicting, predictions, explaining, catalog, looking, redriving, inference, health, reference):
         # As the application's own routes: an included router is matched twice, 12 to 35 us a request.
         app.router.routes.extend(room.router.routes)
     if access.required:
         documentation.ask_for_keys(app.openapi())
-    app.guarded = partial(Guard, direct=direct_endpoints(app.routes), settings=settings, access=access, metrics=metrics)
+    direct = direct_endpoints(app.routes)
+    guard = partial(Guard, direct=direct, settings=settings, access=access, metrics=metrics)
+    app.guarded = traced(guard, spans, direct) if spans else guard
     return app
 
 
@@ -149,9 +164,10 @@ class GatewayServer(uvicorn.Server):
 
 def main() -> None:
     """Run the gateway until a signal; exit with 2 and one line if it cannot start."""
-    log_to_stderr()
+    log_to_stderr("gateway")
     try:
         settings = load_settings(GatewaySettings)
+        app = create_app(settings)
         listeners = listen_everywhere(settings)
         asyncio.run(prepare(settings))
     except ObservaError as error:
@@ -162,7 +178,7 @@ def main() -> None:
         log.info("listening on %s port %d", host, port)
     if settings.exposed and settings.auth == "none":
         log.warning("whoever reaches this address may use it: OBSERVA_GATEWAY_AUTH=none")
-    GatewayServer(create_app(settings), settings).run(sockets=listeners)
+    GatewayServer(app, settings).run(sockets=listeners)
 
 
 def listen_everywhere(settings: GatewaySettings) -> list[socket.socket]:
@@ -191,6 +207,7 @@ async def prepare(settings: GatewaySettings) -> None:
     redis = connect(settings, "gateway-start")
     try:
         await check_server(redis, settings)
+        await check_replicas(redis, settings)
         for shard in range(settings.shards):
             await ensure_groups(redis, Tag(settings.model, shard))
         if settings.auth == "keys":

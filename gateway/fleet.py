@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from broker.announcements import Announcement, ServedVersion, announcements, served_models
 from broker.connection import Clock
+from broker.inspection import memory_ratio
 from broker.manifest import Pointer
 from broker.shares import is_in_share
 from broker.streams import Tag
@@ -42,6 +43,7 @@ class ModelView:
     wanted: Pointer | None = None  # as the operator set it
     canary: str | None = None  # the version that is tried, once every live worker has it
     refused: frozenset[str] = frozenset()  # versions that are wanted and that a live worker could not load
+    shards: int = 1  # that a live worker reads
 
     def version_for(self, key: str) -> str | None:
         """Return which version shall answer *key* (a subject, an id): the canary for its share of keys, else live."""
@@ -105,9 +107,7 @@ class Fleet:
         await self._look_at_birth()
         for name in {*self._models, *await served_models(self._redis)}:
             self._models[name] = await self._look(name)
-        memory = await self._redis.info("memory")
-        most = memory.get("maxmemory", 0)
-        self.memory_ratio = memory["used_memory"] / most if most else 0.0
+        self.memory_ratio = await memory_ratio(self._redis)
         self._metrics.broker_memory.set(self.memory_ratio)
         self.reachable = True
 
@@ -149,6 +149,7 @@ class Fleet:
             seen_ms=max((one.seen_ms for one in announced if not one.leaving), default=gone),
             wanted=pointer,
             refused=frozenset(version for one in live for version in one.refused),
+            shards=max((one.shards for one in live), default=known.shards),
             canary=canary if live and all(canary in one.versions for one in live) else None,
         )
 

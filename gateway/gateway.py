@@ -5,6 +5,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -13,7 +14,6 @@ from starlette.requests import Request
 from broker.connection import Clock, connect
 from broker.explanations import Explanations
 from broker.log import Log
-from gateway.accepting import Accepting
 from gateway.access import Access
 from gateway.callers import Callers
 from gateway.door import Door
@@ -22,6 +22,10 @@ from gateway.metrics import Metrics
 from gateway.replies import Replies
 from gateway.serving import Serving
 from gateway.settings import GatewaySettings
+from gateway.tracing import accepting_with
+
+if TYPE_CHECKING:
+    from broker.spans import Spans
 
 
 @dataclass(slots=True)
@@ -48,14 +52,16 @@ def gateway_of(request: Request) -> Gateway:
 
 
 @asynccontextmanager
-async def run_gateway(settings: GatewaySettings, metrics: Metrics, access: Access) -> AsyncIterator[Gateway]:
+async def run_gateway(
+    settings: GatewaySettings, metrics: Metrics, access: Access, spans: "Spans | None" = None
+) -> AsyncIterator[Gateway]:
     """Connect, read and refresh in the background; stop all that at the end."""
     gateway_id = secrets.token_hex(6)
     redis = connect(settings, f"gateway-{gateway_id}")
     clock, log = Clock(), Log(redis, settings)
     fleet = Fleet(redis, clock, metrics, settings.model)
     replies = Replies(redis, log, metrics, gateway_id)
-    accepting = Accepting(redis, log, metrics, timeout_s=settings.gateway_accept_timeout_s)
+    accepting = accepting_with(spans)(redis, log, metrics, timeout_s=settings.gateway_accept_timeout_s)
     serving = Serving(settings, fleet, accepting, replies, clock, metrics, gateway_id)
     with suppress(RedisError, OSError):  # not ready yet; the refresher goes on trying
         await fleet.refresh()

@@ -13,10 +13,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.errors import WrongKeyTypeError
+from broker.tracing import trace_id_of
 from gateway.access import Access
 from gateway.intake import first_headers
 from gateway.metrics import OTHER, Metrics
 from gateway.problems import Problem
+from gateway.routing import route_of
 from gateway.settings import GatewaySettings, is_address
 
 MAX_HEADERS = 100
@@ -56,6 +58,7 @@ class Guard:
         self._internal_hosts = settings.internal_hosts
         self._access = access
         self._metrics = metrics
+        self._access_log = settings.gateway_access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or pass on what is not one."""
@@ -73,10 +76,13 @@ class Guard:
         except ClientDisconnect:
             answer.status = 499  # nobody is there to read an answer
         except Exception as error:  # noqa: BLE001 the last resort: a bug must not show its insides
-            problem = _problem(error)
+            problem = self._problem(error, scope)
+            if prediction_id := problem.members.get("id"):
+                scope["state"]["ids"] = (prediction_id,)
             if answer.status == 0:
                 await problem.response(scope["path"])(scope, receive, answer.send)
         finally:
+            scope["state"]["status"] = answer.status
             self._count(scope, answer.status, time.perf_counter() - began)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -106,19 +112,35 @@ class Guard:
             return
         model = scope["state"].get("model")
         self._metrics.count(model or OTHER, status, seconds if model else None)
+        if self._access_log:
+            told = {"status": status, "duration_ms": round(seconds * 1000, 3)}
+            log.info("answered", extra=told | self._known(scope))
 
+    def _problem(self, error: Exception, scope: Scope) -> Problem:
+        match error:
+            case Problem():
+                return error
+            case HTTPException():  # the router's: nothing there, or not with this method
+                return Problem(_STATUS_CODES.get(error.status_code, "bad_request"), headers=error.headers)
+            case _ if isinstance(error, _BROKER_FAILURES):
+                log.warning("Redis failed a request: %s", type(error).__name__, extra=self._known(scope))
+                return Problem("broker_unavailable")
+        log.error("a request failed", exc_info=error, extra=self._known(scope))
+        return Problem("internal")
 
-def _problem(error: Exception) -> Problem:
-    match error:
-        case Problem():
-            return error
-        case HTTPException():  # the router's: nothing there, or not with this method
-            return Problem(_STATUS_CODES.get(error.status_code, "bad_request"), headers=error.headers)
-        case _ if isinstance(error, _BROKER_FAILURES):
-            log.warning("Redis failed a request: %s", type(error).__name__)
-            return Problem("broker_unavailable")
-    log.error("a request failed", exc_info=error)
-    return Problem("internal")
+    def _known(self, scope: Scope) -> dict[str, object]:
+        """Return what a log may say of a call: no path, no header, nothing that its caller wrote."""
+        state = scope["state"]
+        traceparent = dict(scope["headers"]).get(b"traceparent", b"").decode("latin-1")
+        known = {
+            "method": scope["method"],
+            "route": route_of(scope, self._direct),
+            "model": state.get("model"),
+            "ids": state.get("ids"),
+            "caller": state.get("caller"),
+            "trace_id": trace_id_of(traceparent),
+        }
+        return {name: value for name, value in known.items() if value}
 
 
 class _Answer:

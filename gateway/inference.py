@@ -110,6 +110,7 @@ async def _infer(request: Request, model: str, version: str | None = None) -> Re
     question = Question(model=view.name, version=version, texts=texts, several=True, true_labels=(None,) * len(texts))
     with gateway.callers.while_connected(request):
         accepted = await gateway.serving.serve(question, manner, view)
+    request.state.ids = accepted.ids
     if not manner.waits:
         return _json({"ids": accepted.ids}, 202)
     pairs = zip(accepted.ids, accepted.answers, strict=True)

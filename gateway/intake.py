@@ -10,6 +10,7 @@ from typing import Final
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Scope
 
+from broker.tracing import TRACEPARENT
 from gateway.problems import Problem
 from gateway.settings import GatewaySettings
 
@@ -19,7 +20,6 @@ WHOLE: Final = "whole"  # its last byte had come before anybody read the body
 HEADERS: Final = "headers"  # its first headers by name
 _CLOSE: Final = {"Connection": "close"}  # what is left of the body is not read
 _KEY: Final = re.compile(r"[\x20-\x7e]{1,255}")
-_TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 async def read(request: Request, settings: GatewaySettings, media_types: frozenset[str] = JSON) -> bytes:
@@ -108,7 +108,7 @@ def read_manner(request: Request, settings: GatewaySettings) -> Manner:
         waits=waits,
         deadline_ms=_deadline_ms(_text(headers, b"x-deadline-ms"), settings, waits=waits),
         idempotency_key=key,
-        traceparent=traceparent if traceparent and _TRACEPARENT.fullmatch(traceparent) else None,
+        traceparent=traceparent if traceparent and TRACEPARENT.fullmatch(traceparent) else None,
     )
 
 

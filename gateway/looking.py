@@ -26,24 +26,31 @@ router = APIRouter(route_class=DirectRoute, tags=["state"])
 
 @router.get("/v1/streams/{model}/{stream}", summary="One stream", **documentation.stream())
 async def one_stream(request: Request, model: str, stream: str) -> Response:
-    """Readers with their consumers, and the latest entries, newest first. *model* is `MODEL` or `MODEL.SHARD`."""
+    """Readers with their consumers, and the latest entries, newest first.
+
+    *model* is `MODEL.SHARD`, or `MODEL` for all its shards together; then `shard` is null where there are several.
+    """
     gateway = gateway_of(request)
-    tag = await _tag(request, model)
+    tags = await _tags(request, model)
     if stream not in STREAMS:
         raise Problem("not_found")
     count = _count(request.query_params.get("count", str(USUAL)))
-    states = [state for state in await group_states(gateway.redis, tag) if state.stream == stream]
-    length, entries = await latest_entries(gateway.redis, tag.key(stream), count)
+    groups, entries, total = [], [], 0
+    for tag in tags:
+        for state in await group_states(gateway.redis, tag):
+            if state.stream == stream:
+                who = await consumers(gateway.redis, tag.key(stream), state.group)
+                groups.append({"shard": tag.shard, **asdict(state), "consumers": who})
+        length, latest = await latest_entries(gateway.redis, tag.key(stream), count)
+        total += length
+        entries += [_shown(tag, entry) for entry in latest]
     document = {
-        "model": tag.model,
-        "shard": tag.shard,
+        "model": tags[0].model,
+        "shard": tags[0].shard if len(tags) == 1 else None,
         "stream": stream,
-        "length": length,
-        "groups": [
-            {**asdict(state), "consumers": await consumers(gateway.redis, tag.key(stream), state.group)}
-            for state in states
-        ],
-        "entries": [_shown(tag, entry) for entry in entries],
+        "length": total,
+        "groups": groups,
+        "entries": sorted(entries, key=lambda entry: -entry["at_ms"])[:count],
     }
     return Response(orjson.dumps(document), media_type=JSON)
 
@@ -59,13 +66,14 @@ def _shown(tag: Tag, entry: Entry) -> dict[str, Any]:
     return {"entry": entry.id, "name": named, "at_ms": entry.at_ms, "fields": fields}
 
 
-async def _tag(request: Request, named: str) -> Tag:
+async def _tags(request: Request, named: str) -> list[Tag]:
     gateway = gateway_of(request)
     model, _, shard = named.rpartition(".")
     if model and shard.isascii() and shard.isdigit() and int(shard[:6]) < gateway.settings.shards:
         view = await gateway.serving.model(model)
-        return Tag(view.name, int(shard))
-    return Tag((await gateway.serving.model(named)).name)
+        return [Tag(view.name, int(shard))]
+    view = await gateway.serving.model(named)
+    return [Tag(view.name, shard) for shard in range(gateway.settings.shards)]
 
 
 def _count(text: str) -> int:

@@ -42,6 +42,12 @@ class Metrics:
             ["model", "outcome"],
             registry=self.registry,
         )
+        self.spans = Counter(
+            "observa_trace_spans_total",
+            "Spans by what became of them: exported, refused by the collector, dropped because too many waited.",
+            ["outcome"],
+            registry=self.registry,
+        )
         # `labels` costs as much as all the rest; models and statuses are few.
         self._counter = cache(lambda model, status: self.requests.labels(model, str(status)))
         self._histogram = cache(self.duration.labels)

@@ -81,6 +81,7 @@ async def _predict(request: Request, model: str | None = None, version: str | No
     )
     with gateway.callers.while_connected(request):
         accepted = await gateway.serving.serve(question, manner, view)
+    request.state.ids = accepted.ids
     if not manner.waits:
         return _pending(accepted, several=question.several)
     if question.several:

@@ -20,6 +20,7 @@ LOST: Final = b""  # instead of an answer: nothing is known of the id any more
 MOST_REPLIES: Final = 1000
 SWEEP_S: Final = 0.1
 OWN_EVERY_S: Final = 2.0  # our own ids come by the reply stream; the store is asked in case they did not
+AGAIN_S: Final = 0.5  # most time to the next try while Redis is away: whoever waits for an answer waits as long
 OTHERS_EVERY_S: Final = 0.1  # an id accepted elsewhere is answered elsewhere: only the store can tell
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class Replies:
 
     async def look_up_forever(self) -> None:
         """Ask the answer store for ids that are due, as long as the process runs."""
-        backoff = Backoff(first_s=SWEEP_S)
+        backoff = Backoff(first_s=SWEEP_S, most_s=AGAIN_S)
         while True:
             await asyncio.sleep(SWEEP_S)
             try:
@@ -80,7 +81,7 @@ class Replies:
                 await backoff.wait()
 
     async def _read(self, tag: Tag) -> None:
-        key, last, backoff, line = tag.replies(self._gateway_id), b"0-0", Backoff(), Line(self._redis)
+        key, last, backoff, line = tag.replies(self._gateway_id), b"0-0", Backoff(most_s=AGAIN_S), Line(self._redis)
         while True:
             try:
                 found = await line("XREAD", "COUNT", MOST_REPLIES, "BLOCK", BLOCK_MS, "STREAMS", key, last)

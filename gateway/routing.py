@@ -1,12 +1,13 @@
 """Routes that FastAPI documents and that run without its request machinery."""
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Container, Coroutine, Iterable
 from typing import Any
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
+from starlette.types import Scope
 
 
 class DirectRoute(APIRoute):
@@ -35,3 +36,14 @@ def direct_endpoints(routes: Iterable[BaseRoute]) -> dict[tuple[str, str], Calla
         if isinstance(route, DirectRoute) and not route.param_convertors
         for method in route.methods or ()
     }
+
+
+def route_of(scope: Scope, direct: Container[tuple[str, str]]) -> str | None:
+    """Return the route that answered a call, parameters unfilled: a path may hold what a caller wrote.
+
+    *direct* are the methods and paths that need no router; None where the router found nothing.
+    """
+    if (scope["method"], scope["path"]) in direct:
+        return str(scope["path"])
+    path: str | None = getattr(scope.get("route"), "path", None)
+    return path

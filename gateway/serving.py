@@ -15,7 +15,7 @@ from broker.events import Request
 from broker.log import Acceptance, Idempotency, Unit
 from broker.manifest import NAME_PATTERN
 from broker.redaction import redacted
-from broker.streams import PredictionId, Tag, shard_of
+from broker.streams import PredictionId, Tag, shard_of, shards_over_time
 from gateway.accepting import Accepting
 from gateway.fleet import Fleet, ModelView
 from gateway.intake import Manner
@@ -87,7 +87,7 @@ class Serving:
     def is_full(self, view: ModelView) -> bool:
         """Tell whether no caller who waits would be let in now, as far as known without asking the log."""
         limit = self._queue_limit(view, self._settings.gateway_max_deadline_ms)
-        return all(self._accepting.is_full(Tag(view.name, shard), limit) for shard in range(self._settings.shards))
+        return all(self._accepting.is_full(Tag(view.name, shard), limit) for shard in range(self._shards(view)))
 
     async def model(self, name: str) -> ModelView:
         """Return the model called *name*.
@@ -112,7 +112,7 @@ class Serving:
         """
         deadline_at = asyncio.get_running_loop().time() + manner.deadline_ms / 1000
         self._admit(question, manner, view)
-        tag = self._tag(question, manner)
+        tag = self._tag(question, manner, view)
         unit = self._unit(tag, question, manner, view)
         ids = tuple(request.id for request in unit.requests)
         self._open_texts += len(ids)
@@ -174,21 +174,33 @@ class Serving:
         key = manner.idempotency_key
         if key is None:
             return Unit(requests)
-        return Unit(requests, Idempotency(hashlib.sha256(key.encode()).hexdigest(), question.digest()))
+        places = shards_over_time(key, self._settings.shards)  # an earlier call may have come when there were fewer
+        elsewhere = tuple(Tag(tag.model, shard) for shard in places if shard != tag.shard)
+        return Unit(requests, Idempotency(hashlib.sha256(key.encode()).hexdigest(), question.digest(), elsewhere))
 
-    def _tag(self, question: Question, manner: Manner) -> Tag:
-        if self._settings.shards == 1:
+    def _tag(self, question: Question, manner: Manner, view: ModelView) -> Tag:
+        shards = self._shards(view)
+        if shards == 1:
             return Tag(question.model)
-        sticky = manner.idempotency_key or question.subject
-        shard = shard_of(sticky, self._settings.shards) if sticky else random.randrange(self._settings.shards)
-        return Tag(question.model, shard)
+        tags = [Tag(question.model, shard) for shard in range(shards)]
+        if sticky := manner.idempotency_key or question.subject:
+            return tags[shard_of(sticky, shards)]
+        return random.choice([tag for tag in tags if self._accepting.works(tag)] or tags)
 
     def _queue_limit(self, view: ModelView, most_ms: float) -> int:
         """Return how many texts may be before a caller's who waits, so that it waits no longer than wanted."""
         if not view.texts_per_second:  # between a worker and the next nobody knows
             return LEAST_BACKLOG
         wait_ms = min(self._settings.gateway_queue_ms, most_ms)
-        return max(LEAST_QUEUE, int(view.texts_per_second * wait_ms / 1000))
+        return max(LEAST_QUEUE, int(self._shard_rate(view) * wait_ms / 1000))
+
+    def _shards(self, view: ModelView) -> int:
+        """Return over how many shards requests are spread: one that no worker reads yet would keep callers waiting."""
+        return min(self._settings.shards, view.shards)
+
+    def _shard_rate(self, view: ModelView) -> float:
+        """Return how many texts a second the workers do of each shard, as each has its queue."""
+        return view.texts_per_second / self._shards(view)
 
     async def _accept(self, tag: Tag, unit: Unit, manner: Manner, view: ModelView) -> Acceptance:
         if manner.waits:
@@ -197,7 +209,7 @@ class Serving:
         if manner.waits:
             limit = self._queue_limit(view, most_ms) + len(unit.requests) - 1  # by what is before its first
         else:
-            limit = max(LEAST_BACKLOG, int(view.texts_per_second * most_ms / 1000))
+            limit = max(LEAST_BACKLOG, int(self._shard_rate(view) * most_ms / 1000))
         acceptance = await self._accepting.accept(tag, unit, limit)
         match acceptance.status:
             case "conflict":

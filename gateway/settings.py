@@ -29,6 +29,7 @@ class GatewaySettings(BrokerSettings):
     gateway_queue_ms: Annotated[int, Field(ge=10, le=600_000)] = 1000  # that a waiting caller's text may queue
     gateway_memory_ratio: Annotated[float, Field(gt=0, le=1)] = 0.7  # of Redis' maxmemory: past it nothing is accepted
     gateway_drain_s: Annotated[float, Field(ge=0, le=300)] = 1.0  # from "not ready" to "no new connections"
+    gateway_access_log: bool = False  # a line for each call
 
     gateway_auth: Literal["none", "keys"] | None = None  # unset: none on loopback, keys elsewhere
     gateway_key_requests_per_second: Annotated[int, Field(ge=1)] = 500  # of one caller at all gateways together

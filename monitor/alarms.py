@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from broker.events import Alert
 from broker.streams import entry_time_ms
 from monitor.runbooks import runbook
+
+ONSET: Final = "onset_ms"  # in the evidence: when what began the alarm most likely began, Unix ms
 
 
 class Decided(NamedTuple):

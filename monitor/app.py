@@ -31,7 +31,7 @@ from monitor.settings import MonitorSettings
 
 def main() -> None:
     """Run the monitor until SIGTERM; a mistake of the person who started it is one line and exit code 2."""
-    log_to_stderr()
+    log_to_stderr("monitor")
     try:
         run(serve(load_settings(MonitorSettings)))
     except* ObservaError as errors:

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from monitor.adwin import Adwin
-from monitor.alarms import Alarms, Decided, Finding, at_target
+from monitor.alarms import ONSET, Alarms, Decided, Finding, at_target
 
 DETECTOR: Final = "adwin"
 FEATURE: Final = "accuracy"
@@ -18,10 +18,10 @@ class ChangeWatch:
         self._alarms = alarms
         self._since = 0
 
-    def update(self, entry_id: str, wrong: list[str], *, correct: bool) -> list[Decided]:
-        """Take the next label; *wrong* are ids of the last wrong answers."""
+    def update(self, entry_id: str, made_ms: int, wrong: list[str], *, correct: bool) -> list[Decided]:
+        """Take the next label, of a prediction made at *made_ms*; *wrong* are ids of the last wrong answers."""
         before = self._adwin.mean
-        changed = self._adwin.update(float(correct))
+        changed = self._adwin.update(float(correct), made_ms)
         self._since += 1
         if changed and self._adwin.mean < before:
             self._since = 0
@@ -36,6 +36,7 @@ class ChangeWatch:
                 evidence={
                     "window": f"last {self._adwin.width} labels",
                     "n": self._adwin.width,
+                    ONSET: self._adwin.onset_ms,
                     **at_target(before, round(self._adwin.mean * self._adwin.width), self._adwin.width),
                     "sample_ids": wrong,
                 },

@@ -1,5 +1,6 @@
 """Small sequential detectors: ``update`` takes what came next, ``dump`` and ``load`` carry the state over a restart."""
 
+import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -34,29 +35,38 @@ class Cusum:
     held: int = 0  # entries of the present block
     summed: int = 0  # of their steps
     quiet: int = 0  # calm blocks so far
+    onset_ms: int = 0  # time of the last entry at which the sum was 0, or of the first: when an alarm's shift began
 
-    def update_many(self, steps: NDArray[np.int64], height: int, calm: int) -> list[tuple[int, bool]]:
+    def update_many(
+        self, steps: NDArray[np.int64], height: int, calm: int, times: NDArray[np.int64]
+    ) -> list[tuple[int, bool]]:
         """Add *steps* in order; return (position, began) of every change, sums exact in any batching."""
         changes: list[tuple[int, bool]] = []
         at = 0
         while at < len(steps):
             was = self.active
-            at += self._hold(steps[at : at + HOLD - self.held], calm) if was else self._climb(steps[at:], height)
+            if was:
+                at += self._hold(steps[at : at + HOLD - self.held], calm)
+            else:
+                at += self._climb(steps[at:], times[at:], height)
             if self.active != was:
+                self.onset_ms = self.onset_ms if self.active else int(times[at - 1])
                 changes.append((at - 1, self.active))
         return changes
 
-    def _climb(self, steps: NDArray[np.int64], height: int) -> int:
+    def _climb(self, steps: NDArray[np.int64], times: NDArray[np.int64], height: int) -> int:
         """Add steps until the sum reaches *height*; return how many were taken."""
         sums = np.cumsum(steps) + self.total
         sums -= np.minimum(np.minimum.accumulate(sums), 0)
         high = sums >= height
+        taken = int(high.argmax()) + 1 if high.any() else len(steps)
+        (self.onset_ms,) = last_zeros(sums[None, :taken], times, [self.onset_ms])
         if not high.any():
             self.total = int(sums[-1])
-            return len(steps)
+            return taken
         self.active, self.total = True, height
         self.held = self.summed = self.quiet = 0
-        return int(high.argmax()) + 1
+        return taken
 
     def _hold(self, steps: NDArray[np.int64], calm: int) -> int:
         """Add steps to the present block, which they do not overfill; return how many were taken."""
@@ -70,6 +80,18 @@ class Cusum:
         return len(steps)
 
 
+def last_zeros(sums: NDArray[np.int64], times: NDArray[np.int64], before: list[int]) -> list[int]:
+    """Return for each row of *sums* the time at which it was last 0; else the time *before*, or of the first entry.
+
+    Of a CUSUM that is the most likely time of the change: nothing later explains as much of what came since.
+    """
+    zero = sums == 0
+    last = sums.shape[1] - 1 - zero[:, ::-1].argmax(axis=1)
+    kept = [at_ms or int(times[0]) for at_ms in before]
+    found: list[int] = np.where(zero.any(axis=1), times[last], kept).tolist()
+    return found
+
+
 @dataclass(slots=True)
 class ShiryaevRoberts:
     """E-detector for the hypothesis that every answer is right with at least probability *target*.
@@ -81,23 +103,38 @@ class ShiryaevRoberts:
 
     target: float
     sums: list[float] = field(default_factory=lambda: [0.0] * len(LOSSES))
+    walks: list[float] = field(default_factory=lambda: [0.0] * len(LOSSES))  # CUSUM of each bet's logarithms
+    zeros: list[int] = field(default_factory=lambda: [0] * len(LOSSES))  # when each was last 0; 0: before any label
 
     @property
     def statistic(self) -> float:
         """The evidence so far; compare with the wanted run length."""
         return sum(self.sums) / len(self.sums)
 
-    def update(self, *, correct: bool) -> None:
-        """Take the next label; a fair bet on its being right or wrong, at odds that the target sets."""
+    @property
+    def onset_ms(self) -> int:
+        """When the accuracy most likely fell: since then the bet that won most has won."""
+        return self.zeros[max(range(len(self.sums)), key=self.sums.__getitem__)]
+
+    def update(self, *, correct: bool, at_ms: int = 0) -> None:
+        """Take the next label, of a prediction made at *at_ms*; a fair bet at odds that the target sets."""
         odds = self.target / (1 - self.target)
-        self.sums = [
-            (total + 1) * (1 - loss if correct else 1 + loss * odds)
-            for total, loss in zip(self.sums, LOSSES, strict=True)
-        ]
+        factors = [1 - loss if correct else 1 + loss * odds for loss in LOSSES]
+        self.sums = [(total + 1) * factor for total, factor in zip(self.sums, factors, strict=True)]
+        self.walks = [max(0.0, walk + math.log(factor)) for walk, factor in zip(self.walks, factors, strict=True)]
+        self.zeros = [zero if walk and zero else at_ms for walk, zero in zip(self.walks, self.zeros, strict=True)]
 
     def reset(self) -> None:
         """Forget the evidence."""
-        self.sums = [0.0] * len(LOSSES)
+        self.load(type(self)(self.target).dump())
+
+    def dump(self) -> list[Any]:
+        """Return the state as plain values."""
+        return [self.sums, self.walks, self.zeros]
+
+    def load(self, state: list[Any]) -> None:
+        """Take the state back."""
+        self.sums, self.walks, self.zeros = state
 
 
 class WilsonRule:

@@ -46,12 +46,12 @@ class EmbeddingWatch:
         self._swings = [swing([hour[at] for hour in hours], each) for at, each in enumerate(scores)]
         self.at_multiple(self._multiple)
 
-    def changes(self, bins: NDArray[np.int64]) -> list[tuple[int, bool]]:
-        """Feed rows of which every coordinate is known; return where the alarm began or ended."""
+    def changes(self, bins: NDArray[np.int64], times: NDArray[np.int64]) -> list[tuple[int, bool, int]]:
+        """Feed rows of which every coordinate is known; return where the alarm changed, and when its shift began."""
         rows = self.embedding.scores[self._places, bins]
-        found = self.scan.update_many(rows, self._yardstick)
+        found = self.scan.update_many(rows, self._yardstick, times)
         self._dependence.update_many(rows, self.embedding.variances)
-        return found
+        return [(at, began, self.scan.onset_ms) for at, began in found]
 
     def count(self, bins: NDArray[np.int64]) -> None:
         """Count entries of the present block."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from monitor.accuracy import MICRO
-from monitor.alarms import Alarms, Decided, Finding, at_target
+from monitor.alarms import ONSET, Alarms, Decided, Finding, at_target
 from monitor.detectors import Z_999
 from monitor.profiles import KINDS
 
@@ -55,7 +55,7 @@ class EstimateWatch:
                 threshold=self._target,
                 summary=f"{', '.join(drifted)} have drifted, and the accuracy estimated without labels is "
                 f"{estimate.ratio:.2f}, below the target {self._target:.2f}",
-                evidence={"window": f"{count} entries", "n": count, "features": drifted}
+                evidence={"window": f"{count} entries", "n": count, "features": drifted, ONSET: self._onset_ms()}
                 | at_target(self._target, round(estimate.ratio * count), count)
                 | {"sample_ids": samples},
             )
@@ -64,6 +64,11 @@ class EstimateWatch:
             summary = "fewer features drift, or the estimated accuracy is at its target again"
             return self._alarms.end(DETECTOR, FEATURE, estimate.ratio, summary, entry_id)
         return []
+
+    def _onset_ms(self) -> int:
+        """Return when the first of the features left its reference."""
+        drifted = [alert.evidence for alert in self._alarms.active.values() if alert.feature in KINDS]
+        return min(int(evidence[ONSET]) for evidence in drifted)
 
     def dump(self) -> Any:
         """Return the state as a plain value."""

@@ -7,16 +7,17 @@ from numpy.typing import NDArray
 
 from monitor.channels import Channel, swing
 from monitor.dependence import Dependence
-from monitor.detectors import Cusum
+from monitor.detectors import Cusum, last_zeros
 from monitor.drift import Counts
 from monitor.profiles import FeatureProfile
 from monitor.ranks import CHUNK, RankDetector, Stakes
 from monitor.run_length import SCALE
 from monitor.settings import Rules
-from monitor.shape import Ease, ShapeWatch
+from monitor.shape import Ease, ShapeWatch, Tested
 
 Bins = NDArray[np.int64]  # (rows, features); -1: not said
-Changes = list[tuple[int, bool]]  # row and whether an alarm began
+Times = NDArray[np.int64]  # of entries, Unix ms
+Changes = list[tuple[int, bool, int]]  # row, whether an alarm began, and when its shift did
 
 
 class ChannelWatch:
@@ -41,26 +42,28 @@ class ChannelWatch:
         widest = max(self.swings) / SCALE * float(np.sqrt((self.channel.ranks - mean) ** 2 @ shares))
         self.stakes = Stakes.of(self.channel.ranks, counts, widest) if widest else self.channel.stakes
 
-    def climb(self, said: NDArray[np.int64]) -> Changes:
+    def climb(self, said: NDArray[np.int64], times: Times) -> Changes:
         """Feed every CUSUM; return all their changes."""
         changes: Changes = []
         steps = self.steps[:, said]
-        quick = self._climbed(steps) if len(said) else []
+        quick = self._climbed(steps, times) if len(said) else []
         for place, last in enumerate(quick):
             cusum = self.cusums[place]
             if last is None:
-                changes += cusum.update_many(steps[place], self.heights[place], self.calm[place])
+                found = cusum.update_many(steps[place], self.heights[place], self.calm[place], times)
+                changes += [(at, began, cusum.onset_ms) for at, began in found]
             else:
-                cusum.total = last
+                cusum.total, cusum.onset_ms = last
         return changes
 
-    def _climbed(self, steps: NDArray[np.int64]) -> list[int | None]:
-        """Return the sum of each CUSUM after *steps*; None for one that begins an alarm on the way, or is in one."""
+    def _climbed(self, steps: NDArray[np.int64], times: Times) -> list[tuple[int, int] | None]:
+        """Return each CUSUM's sum after *steps*, and its onset; None for one that begins an alarm, or is in one."""
         sums = np.cumsum(steps, axis=1) + np.array([[cusum.total] for cusum in self.cusums])
         sums -= np.minimum(np.minimum.accumulate(sums, axis=1), 0)
         below = sums.max(axis=1) < np.array(self.heights)
-        plain = zip(self.cusums, below.tolist(), sums[:, -1].tolist(), strict=True)
-        return [last if low and not cusum.active else None for cusum, low, last in plain]
+        onsets = last_zeros(sums, times, [cusum.onset_ms for cusum in self.cusums])
+        plain = zip(self.cusums, below.tolist(), sums[:, -1].tolist(), onsets, strict=True)
+        return [(last, onset) if low and not cusum.active else None for cusum, low, last, onset in plain]
 
 
 class FeatureWatch:
@@ -97,17 +100,18 @@ class FeatureWatch:
                 channel.swings = found
             self.at_multiple(self._multiple)
 
-    def cusum_changes(self, said: NDArray[np.int64]) -> Changes:
+    def cusum_changes(self, said: NDArray[np.int64], times: Times) -> Changes:
         """Feed every side of every channel; return where the first became active and the last one ended."""
         active = sum(side.active for channel in self.channels for side in channel.cusums)
-        return _outer([change for channel in self.channels for change in channel.climb(said)], active)
+        return _outer([change for channel in self.channels for change in channel.climb(said, times)], active)
 
-    def rank_changes(self, said: NDArray[np.int64]) -> Changes:
+    def rank_changes(self, said: NDArray[np.int64], times: Times) -> Changes:
         """Feed the rank detector of every channel."""
         active = sum(channel.ranks.active for channel in self.channels)
         changes: Changes = []
         for channel in self.channels:
-            changes += channel.ranks.update_many(channel.stakes, said, self.limit, channel.inflation)
+            found = channel.ranks.update_many(channel.stakes, said, self.limit, times, channel.inflation)
+            changes += [(at, began, channel.ranks.onset_ms) for at, began in found]
         return _outer(changes, active)
 
     def count(self, said: NDArray[np.int64]) -> None:
@@ -116,11 +120,11 @@ class FeatureWatch:
         for channel, variance in zip(self.channels, self._variances, strict=True):
             channel.dependence.update_many(channel.channel.sides[0].scores[said][:, None], [variance])
 
-    def end_block(self, alpha: float) -> tuple[float, float, Counts] | None:
-        """Test the shape of the full block, begin the next one; return as `ShapeWatch.block` does."""
+    def end_block(self, alpha: float, since_ms: int) -> Tested | None:
+        """Test the shape of the block that began at *since_ms*, begin the next; return as `ShapeWatch.block` does."""
         inflation = max(channel.inflation for channel in self.channels)
         widest = max(max(channel.swings) for channel in self.channels) / SCALE
-        tested = self.shape.block(self.feature.merged(self.block), alpha, Ease(inflation, widest))
+        tested = self.shape.block(self.feature.merged(self.block), alpha, since_ms, Ease(inflation, widest))
         self.last, self.block = self.block, np.zeros_like(self.block)
         if any(channel.inflation != channel.dependence.inflations[0] for channel in self.channels):
             for channel in self.channels:
@@ -170,7 +174,8 @@ class FeatureWatch:
             "last": self.last.tolist(),
             "shape": self.shape.dump(),
             "cusums": [
-                [[s.total, s.active, s.held, s.summed, s.quiet] for s in channel.cusums] for channel in self.channels
+                [[s.total, s.active, s.held, s.summed, s.quiet, s.onset_ms] for s in channel.cusums]
+                for channel in self.channels
             ],
             "ranks": [channel.ranks.dump() for channel in self.channels],
             "dependence": [channel.dependence.dump() for channel in self.channels],
@@ -193,8 +198,8 @@ class FeatureWatch:
 def _outer(changes: Changes, active: int) -> Changes:
     """Return, of the changes of several detectors of which *active* were on, where all were or became off."""
     found: Changes = []
-    for position, began in sorted(changes, key=lambda change: (change[0], not change[1])):
+    for position, began, onset_ms in sorted(changes, key=lambda change: (change[0], not change[1])):
         was, active = active, active + (1 if began else -1)
         if (was == 0) != (active == 0):
-            found.append((position, began))
+            found.append((position, began, onset_ms))
     return found

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from monitor.accuracy import BINS, confidence_bin, wilson
-from monitor.alarms import Alarms, Decided, Finding, at_target
+from monitor.alarms import ONSET, Alarms, Decided, Finding, at_target
 from monitor.change import ChangeWatch
 from monitor.columns import Label
 from monitor.detectors import Z_999, ShiryaevRoberts, WilsonRule
@@ -136,8 +136,8 @@ class Judgement:
         self._since_alarm = self._since_alarm + 1 if level else 0
         paging = LEVEL[0] in level
         if not paging:
-            self.sequential.update(correct=correct)
-        decided = self.change.update(label.entry_id, list(self._wrong), correct=correct)
+            self.sequential.update(correct=correct, at_ms=label.made_ms)
+        decided = self.change.update(label.entry_id, label.made_ms, list(self._wrong), correct=correct)
         statistic = self.sequential.statistic
         if not paging and statistic >= self.limit:
             decided += self.alarms.begin(self._finding("e-sr", statistic), label.entry_id)
@@ -176,6 +176,7 @@ class Judgement:
                 "window": f"last {count} labels",
                 "n": count,
                 "correct": self.rule.correct,
+                ONSET: self.sequential.onset_ms,
                 "target": self.target,
                 "wilson_999": [round(bound, 6) for bound in wilson(self.rule.correct, count, Z_999)],
                 "confusion": self.rule.confusion(),
@@ -192,7 +193,7 @@ class Judgement:
             "all": self.all.dump(),
             "minutes": {str(index): pane.dump() for index, pane in self.panes.minutes.items()},
             "hours": {str(index): pane.dump() for index, pane in self.panes.hours.items()},
-            "sums": self.sequential.sums,
+            "sequential": self.sequential.dump(),
             "recent": self.rule.dump(),
             "since_alarm": self._since_alarm,
             "wrong": list(self._wrong),
@@ -213,7 +214,7 @@ class Judgement:
         ):
             ring.update({int(index): Judged(*pane) for index, pane in dumped.items()})
         if state["target"] == profile.target:
-            judgement.sequential.sums = state["sums"]
+            judgement.sequential.load(state["sequential"])
         judgement.rule.load(state["recent"])
         judgement._since_alarm = state["since_alarm"]
         judgement._wrong.extend(state["wrong"])

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.detectors import HOLD, QUIET_BLOCKS
+from monitor.detectors import HOLD, QUIET_BLOCKS, last_zeros
 from monitor.drift import Counts
 
 CHUNK: Final = 64  # entries whose bets are settled together
@@ -65,6 +65,9 @@ class RankDetector:
     ranked: int = 0  # ranks summed over the open block
     quiet: int = 0
     active: bool = False
+    walks: list[int] = field(default_factory=lambda: [0] * (2 * len(BETS)))  # CUSUM of each bet's logarithms, in units
+    zeros: list[int] = field(default_factory=lambda: [0] * (2 * len(BETS)))  # when each was last 0; 0: before any entry
+    onset_ms: int = 0  # of the alarm's shift: since then the bet that won most has won
 
     @property
     def statistic(self) -> float:
@@ -72,19 +75,28 @@ class RankDetector:
         return sum(self.sums) / len(self.sums)
 
     def update_many(
-        self, stakes: Stakes, bins: NDArray[np.int64], limit: float, inflation: float = 1.0
+        self,
+        stakes: Stakes,
+        bins: NDArray[np.int64],
+        limit: float,
+        times: NDArray[np.int64],
+        inflation: float = 1.0,
     ) -> list[tuple[int, bool]]:
         """Take *bins* in order; return (position, began) of every change."""
         changes: list[tuple[int, bool]] = []
         at = 0
         while at < len(bins):
             was = self.active
-            at += self._hold(stakes, bins[at:]) if was else self._bet(stakes, bins[at:], limit, UNIT * inflation)
+            if was:
+                at += self._hold(stakes, bins[at:])
+            else:
+                at += self._bet(stakes, bins[at:], times[at:], limit, UNIT * inflation)
             if self.active != was:
+                self.zeros = self.zeros if self.active else [int(times[at - 1])] * len(self.zeros)
                 changes.append((at - 1, self.active))
         return changes
 
-    def _bet(self, stakes: Stakes, bins: NDArray[np.int64], limit: float, unit: float) -> int:
+    def _bet(self, stakes: Stakes, bins: NDArray[np.int64], times: NDArray[np.int64], limit: float, unit: float) -> int:
         first = min(CHUNK - self.open, len(bins))
         whole = (len(bins) - first) // CHUNK
         gains = [stakes.logs[bins[:first]].sum(axis=0) + np.array(self.gained)]
@@ -94,21 +106,31 @@ class RankDetector:
             self.gained = gains[0].tolist()
             return first
         taken, sums = first, np.array(self.sums)
-        for gained in [gains[0], *chunks]:
+        settled, ends = np.vstack([gains[0], chunks]), times[first - 1 :: CHUNK]
+        for number, gained in enumerate(settled, 1):
             sums = (sums + 1) * np.exp(gained / unit)  # always of this one length: the same in any batching
             if float(sums.sum()) >= limit * len(sums):
                 self.sums = sums.tolist()
+                self._walk(settled[:number], ends)
                 self._begin()
                 return taken
             taken += CHUNK
+        self._walk(settled, ends)
         self.sums = sums.tolist()
         taken = first + whole * CHUNK
         self.open = len(bins) - taken
         self.gained = stakes.logs[bins[taken:]].sum(axis=0).tolist()
         return len(bins)
 
+    def _walk(self, gains: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
+        walks = np.cumsum(gains, axis=0) + np.array(self.walks)
+        walks -= np.minimum(np.minimum.accumulate(walks, axis=0), 0)
+        self.walks, self.zeros = walks[-1].tolist(), last_zeros(walks.T, ends, self.zeros)
+
     def _begin(self) -> None:
         self.active = True
+        self.onset_ms = self.zeros[int(np.argmax(self.sums))]
+        self.walks = [0] * len(self.walks)
         self.open = self.ranked = self.quiet = 0
         self.gained = [0] * len(self.gained)
 
@@ -126,8 +148,19 @@ class RankDetector:
 
     def dump(self) -> list[Any]:
         """Return the state as plain values."""
-        return [self.sums, self.gained, self.open, self.ranked, self.quiet, self.active]
+        return [
+            self.sums,
+            self.gained,
+            self.open,
+            self.ranked,
+            self.quiet,
+            self.active,
+            self.walks,
+            self.zeros,
+            self.onset_ms,
+        ]
 
     def load(self, state: list[Any]) -> None:
         """Take the state back."""
-        self.sums, self.gained, self.open, self.ranked, self.quiet, self.active = state
+        self.sums, self.gained, self.open, self.ranked, self.quiet, self.active = state[:6]
+        self.walks, self.zeros, self.onset_ms = state[6:]

@@ -39,7 +39,7 @@ class Reader:
         self.folded = 0  # entries since the process started
         self._redis = redis
         # Replies as they come: redis-py makes a dict of each entry, which takes longer than all that is done with it.
-        self._raw = Redis(connection_pool=redis.connection_pool)
+        self._raw = type(redis)(connection_pool=redis.connection_pool)
         self._raw.set_response_callback("XREAD", _as_it_comes)
         self._settings = settings
         self._profiles = profiles

@@ -61,20 +61,23 @@ class Scan:
     quiet: int = 0
     active: bool = False
     share: float = 0.0  # of the way to an alarm, at the last test
+    times: list[int] = field(default_factory=list)  # of the last entry in each of the totals
+    onset_ms: int = 0  # where the window begins that the alarm's mean left in, the strangest of those tested
 
-    def update_many(self, rows: Rows, yardstick: Yardstick) -> list[tuple[int, bool]]:
+    def update_many(self, rows: Rows, yardstick: Yardstick, times: NDArray[np.int64]) -> list[tuple[int, bool]]:
         """Take *rows* in order; return (position, began) of every change."""
         changes: list[tuple[int, bool]] = []
         at = 0
         while at < len(rows):
             was = self.active
-            at += self._hold(rows[at:], yardstick) if was else self._test(rows[at:], yardstick)
+            at += self._hold(rows[at:], yardstick) if was else self._test(rows[at:], yardstick, times[at:])
             if self.active != was:
                 changes.append((at - 1, self.active))
         return changes
 
-    def _test(self, rows: Rows, yardstick: Yardstick) -> int:
+    def _test(self, rows: Rows, yardstick: Yardstick, times: NDArray[np.int64]) -> int:
         """Add rows until an alarm begins; return how many were taken."""
+        self.times = self.times or [int(times[0])]
         rest = np.array(self.sums or [0] * self.numbers, dtype=np.int64)
         first = min(CHUNK - self.open, len(rows))
         if self.open + first < CHUNK:
@@ -85,33 +88,39 @@ class Scan:
         sums = [rest + rows[:first].sum(axis=0), *rows[first:taken].reshape(whole, CHUNK, self.numbers).sum(axis=1)]
         before = np.array(self.totals or [[0] * self.numbers], dtype=np.int64)
         totals = np.concatenate([before, before[-1] + np.cumsum(sums, axis=0)])
-        shares = self._shares(totals, len(before), yardstick)
+        ends = [*self.times, *times[first - 1 : taken : CHUNK].tolist()]
+        shares, lengths = self._shares(totals, len(before), yardstick)
         high = np.flatnonzero(shares >= 1)
         if len(high):
+            self.onset_ms = ends[len(before) + int(high[0]) - int(lengths[high[0]])]
             self._begin(float(shares[high[0]]))
             return first + int(high[0]) * CHUNK
         self.done += len(sums)
         self.share = float(shares[-1])
-        self.totals = totals[-1 - LENGTHS[-1] :].tolist()
+        self.totals, self.times = totals[-1 - LENGTHS[-1] :].tolist(), ends[-1 - LENGTHS[-1] :]
         self.open, self.sums = len(rows) - taken, rows[taken:].sum(axis=0).tolist()
         return len(rows)
 
-    def _shares(self, totals: NDArray[np.int64], known: int, yardstick: Yardstick) -> NDArray[np.float64]:
-        """Return how far each chunk after the *known* totals is on the way to an alarm."""
+    def _shares(
+        self, totals: NDArray[np.int64], known: int, yardstick: Yardstick
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return how far each chunk after the *known* totals is on the way to an alarm, and over how many chunks."""
         places = np.arange(known, len(totals))
-        shares = np.zeros(len(places))
+        shares, lengths = np.zeros(len(places)), np.zeros(len(places), dtype=np.int64)
         for length, limit in zip(LENGTHS, yardstick.alarm, strict=True):
             due = ((self.done + 1 + places - known) % _step(length) == 0) & (places >= length)
             if due.any():
                 ends = places[due]
                 moved = totals[ends] - totals[ends - length]
-                shares[due] = np.maximum(shares[due], yardstick.distance(moved, length * CHUNK) / limit)
-        return shares
+                found = yardstick.distance(moved, length * CHUNK) / limit
+                lengths[due] = np.where(found > shares[due], length, lengths[due])
+                shares[due] = np.maximum(shares[due], found)
+        return shares, lengths
 
     def _begin(self, share: float) -> None:
         self.active, self.share = True, share
         self.done = self.open = self.quiet = 0
-        self.totals, self.sums = [], []
+        self.totals, self.times, self.sums = [], [], []
 
     def _hold(self, rows: Rows, yardstick: Yardstick) -> int:
         """Add rows to the present block, which they do not overfill; return how many were taken."""
@@ -128,11 +137,22 @@ class Scan:
 
     def dump(self) -> list[Any]:
         """Return the state as plain values."""
-        return [self.done, self.open, self.sums, self.totals, self.quiet, self.active, self.share]
+        return [
+            self.done,
+            self.open,
+            self.sums,
+            self.totals,
+            self.quiet,
+            self.active,
+            self.share,
+            self.times,
+            self.onset_ms,
+        ]
 
     def load(self, state: list[Any]) -> None:
         """Take the state back."""
-        self.done, self.open, self.sums, self.totals, self.quiet, self.active, self.share = state
+        self.done, self.open, self.sums, self.totals, self.quiet, self.active, self.share = state[:7]
+        self.times, self.onset_ms = state[7:]
 
 
 def _step(length: int) -> int:

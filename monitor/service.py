@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from monitor.accuracy import wilson
-from monitor.alarms import Alarms, Decided, Finding
+from monitor.alarms import ONSET, Alarms, Decided, Finding
 from monitor.drift import Counts
 
 DETECTOR: Final = "service"
@@ -34,6 +34,7 @@ class Seen(NamedTuple):
 
     shares: dict[str, Share]
     times: dict[str, Counts]
+    since_ms: int = 0  # when it began; of hours nobody asks
 
 
 @dataclass(slots=True)
@@ -71,7 +72,7 @@ class ServiceWatch:
             if share.whole < LEAST:
                 continue
             kind.ratio = share.part / share.whole
-            began = [] if active else self._begin(name, kind, share, entry_id)
+            began = [] if active else self._begin(name, kind, share, now.since_ms, entry_id)
             if began:
                 kind.hot += [hour - 1, hour]  # it may have come before it was certain
             decided += self._end(name, kind, entry_id) if active else began
@@ -99,7 +100,7 @@ class ServiceWatch:
         counts = now.times.get(name, np.zeros(1, dtype=np.int64))
         return Share(int(counts[kind.edge + 1 :].sum()), int(counts.sum()))
 
-    def _begin(self, name: str, kind: Watched, share: Share, entry_id: str) -> list[Decided]:
+    def _begin(self, name: str, kind: Watched, share: Share, since_ms: int, entry_id: str) -> list[Decided]:
         if wilson(*share, Z).lower <= kind.limit:
             return []
         kind.quiet = 0
@@ -115,6 +116,7 @@ class ServiceWatch:
             evidence={
                 "window": "last minutes",
                 "n": share.whole,
+                ONSET: since_ms,
                 "labels": ["as wanted", name],
                 "current": [share.whole - share.part, share.part],
                 "wilson": [round(bound, 6) for bound in wilson(*share, Z)],

@@ -19,6 +19,15 @@ class Ease(NamedTuple):
     swing: float = 0.0  # the PSI of a level that moved by so little is about its square
 
 
+class Tested(NamedTuple):
+    """A block that was tested, and when its first entry came: what made it strange began then or later."""
+
+    score: float
+    threshold: float
+    counts: Counts
+    since_ms: int
+
+
 NONE: Final = Ease()
 
 
@@ -29,6 +38,7 @@ class ShapeWatch:
         self._reference = reference
         self._long: Counts = np.zeros(len(reference), dtype=np.int64)
         self._blocks = 0  # in the long one
+        self._since_ms = 0  # of the long one
         self._hot = [False, False]
         self._quiet = [0, 0]
 
@@ -37,19 +47,20 @@ class ShapeWatch:
         """Whether a block of either size was strange and not enough were calm since."""
         return any(self._hot)
 
-    def block(self, counts: Counts, alpha: float, ease: Ease = NONE) -> tuple[float, float, Counts] | None:
-        """Take a full block; return score, threshold and counts of what was tested, the strangest; None: too few."""
+    def block(self, counts: Counts, alpha: float, since_ms: int, ease: Ease = NONE) -> Tested | None:
+        """Take a full block that began at *since_ms*; return the strangest of what was tested; None: too few."""
         self._long += counts
+        self._since_ms = self._since_ms if self._blocks else since_ms
         self._blocks += 1
-        tested = [self._test(0, counts, min(alpha / 2, MOST), ease)]
+        tested = [self._test(0, counts, min(alpha / 2, MOST), since_ms, ease)]
         if self._blocks == LONG:
-            tested.append(self._test(1, self._long.copy(), min(alpha / 2 * LONG, MOST), ease))
+            tested.append(self._test(1, self._long.copy(), min(alpha / 2 * LONG, MOST), self._since_ms, ease))
             self._long[:] = 0
             self._blocks = 0
         found = [test for test in tested if test is not None]
-        return max(found, key=lambda test: test[0] / test[1]) if found else None
+        return max(found, key=lambda test: test.score / test.threshold) if found else None
 
-    def _test(self, size: int, counts: Counts, alpha: float, ease: Ease) -> tuple[float, float, Counts] | None:
+    def _test(self, size: int, counts: Counts, alpha: float, since_ms: int, ease: Ease) -> Tested | None:
         if not enough(counts):
             return None
         score = psi(self._reference, counts)
@@ -59,13 +70,13 @@ class ShapeWatch:
             self._hot[size] = True
         elif self._quiet[size] >= QUIET_BLOCKS:
             self._hot[size] = False
-        return score, threshold, counts
+        return Tested(score, threshold, counts, since_ms)
 
     def dump(self) -> list[Any]:
         """Return the state as plain values."""
-        return [self._long.tolist(), self._blocks, self._hot, self._quiet]
+        return [self._long.tolist(), self._blocks, self._hot, self._quiet, self._since_ms]
 
     def load(self, state: list[Any]) -> None:
         """Take the state back."""
-        long, self._blocks, self._hot, self._quiet = state
+        long, self._blocks, self._hot, self._quiet, self._since_ms = state
         self._long = np.array(long, dtype=np.int64)

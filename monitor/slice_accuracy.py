@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from monitor.accuracy import wilson
-from monitor.alarms import Alarms, Decided, Finding, at_target
+from monitor.alarms import ONSET, Alarms, Decided, Finding, at_target
 from monitor.columns import Label
-from monitor.detectors import LOSSES, ShiryaevRoberts
+from monitor.detectors import ShiryaevRoberts
 from monitor.panes import HOUR_MS
 from monitor.settings import Rules
 from monitor.slices import HOURS, MAX_SLICES, OTHER, Slices
@@ -20,7 +20,7 @@ SAMPLES: Final = 5  # ids of wrong answers kept as evidence
 class Watched:
     """The evidence against one slice, and the labels since its alarm began."""
 
-    sums: list[float] = field(default_factory=lambda: [0.0] * len(LOSSES))
+    detector: ShiryaevRoberts
     labels: int = 0  # of the present block, while an alarm is on
     right: int = 0
     wrong: list[str] = field(default_factory=list)  # ids of the last wrong answers
@@ -50,7 +50,7 @@ class SliceAccuracy:
                 continue
             self.slices.add(name, label.made_ms, (1, int(right)))
             if name != OTHER:
-                watched = self._watched.setdefault(name, Watched())
+                watched = self._watched.setdefault(name, Watched(ShiryaevRoberts(self._target)))
                 if not right:
                     watched.wrong = [*watched.wrong[1 - SAMPLES :], label.id]
                 decided += self._detect(name, watched, label, self._run * multiple * MAX_SLICES)
@@ -75,22 +75,21 @@ class SliceAccuracy:
             watched.labels = watched.right = 0
             summary = f"accuracy of {name} is at its target {self._target:.2f} again"
             return self._alarms.end("e-sr", PREFIX + name, 0.0, summary, label.entry_id) if over else []
-        detector = ShiryaevRoberts(self._target, watched.sums)
-        detector.update(correct=right)
-        watched.sums = detector.sums
-        if detector.statistic < limit:
+        watched.detector.update(correct=right, at_ms=label.made_ms)
+        if watched.detector.statistic < limit:
             return []
-        watched.sums = [0.0] * len(LOSSES)
-        return self._alarms.begin(self._finding(name, detector.statistic, limit, watched.wrong), label.entry_id)
+        finding = self._finding(name, watched, limit)
+        watched.detector.reset()
+        return self._alarms.begin(finding, label.entry_id)
 
-    def _finding(self, name: str, statistic: float, limit: float, wrong: list[str]) -> Finding:
+    def _finding(self, name: str, watched: Watched, limit: float) -> Finding:
         hours = self.slices.hours[name].values()
         count, right = sum(hour[LABELLED] for hour in hours), sum(hour[CORRECT] for hour in hours)
         return Finding(
             detector="e-sr",
             feature=PREFIX + name,
             severity="ticket",
-            statistic=statistic,
+            statistic=watched.detector.statistic,
             threshold=limit,
             summary=f"accuracy of {name} is below the target {self._target:.2f}: "
             f"{right} of {count} labels of the day agree",
@@ -98,9 +97,10 @@ class SliceAccuracy:
                 "window": "24h",
                 "n": count,
                 "correct": right,
+                ONSET: watched.detector.onset_ms,
                 "wilson_95": list(wilson(right, count)),
                 **at_target(self._target, right, count),
-                "sample_ids": wrong,
+                "sample_ids": watched.wrong,
             },
         )
 
@@ -108,11 +108,13 @@ class SliceAccuracy:
         """Return the state as plain values."""
         return {
             "slices": self.slices.dump(),
-            "watched": {name: [w.sums, w.labels, w.right, w.wrong] for name, w in self._watched.items()},
+            "watched": {name: [w.detector.dump(), w.labels, w.right, w.wrong] for name, w in self._watched.items()},
         }
 
     def load(self, state: dict[str, Any], *, same_target: bool) -> None:
         """Take the state back; evidence against another target is not kept."""
         self.slices.load(state["slices"])
         if same_target:
-            self._watched = {name: Watched(*values) for name, values in state["watched"].items()}
+            for name, (detector, *rest) in state["watched"].items():
+                self._watched[name] = Watched(ShiryaevRoberts(self._target), *rest)
+                self._watched[name].detector.load(detector)

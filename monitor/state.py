@@ -13,7 +13,8 @@ from monitor.results import ProfileOf, ResultsFold
 from monitor.settings import Rules
 from monitor.track import Track
 
-STATE_VERSION: Final = 3
+STATE_VERSION: Final = 4
+WITH_SHADOWS: Final = 3  # the version that first had windows of shadows
 
 log = logging.getLogger(__name__)
 
@@ -89,11 +90,15 @@ def _upgrade(state: dict[str, Any]) -> None:
     for _, track in state["results"]["tracks"]:
         track["digest"] = f"version {was} {track['digest']}"
     shadows = []
-    for version, totals in state["results"]["shadows"]:
+    for version, known in state["results"]["shadows"]:
+        totals = known.get("totals", {}) if was == WITH_SHADOWS else known.get(version, {})
         track = Track(Profile(version, rules.target_accuracy, digest=f"version {was}"), rules, shadow=True).dump()
-        shadows.append([version, track | {"totals": totals.get(version, {})}])
+        shadows.append([version, track | {"totals": totals}])
     state["results"]["shadows"] = shadows
-    if was == 1:
-        fresh = Judgement(Profile("", rules.target_accuracy), rules)
-        for _, judgement in state["feedback"]["judgements"]:
-            judgement.update(multiple=1.0, change=fresh.change.dump(), slices=fresh.slices.dump())
+    fresh = Judgement(Profile("", rules.target_accuracy), rules)
+    for _, judgement in state["feedback"]["judgements"]:
+        judgement["sequential"] = [judgement.pop("sums"), *fresh.sequential.dump()[1:]]
+        judgement["change"] = fresh.change.dump()
+        if was == 1:
+            judgement.update(multiple=1.0, slices=fresh.slices.dump())
+        judgement["slices"]["watched"] = {}

@@ -82,7 +82,11 @@ class Track:
         self._add_slices(rows, chosen, answered, expected[:, 0])
         watched = chosen[answered]
         return self.watch.feed(
-            bins[answered], expected[answered], picked(rows.entry_ids, watched), picked(rows.ids, watched)
+            bins[answered],
+            expected[answered],
+            rows.times[watched],
+            picked(rows.entry_ids, watched),
+            picked(rows.ids, watched),
         )
 
     def enter_minute(self, now_ms: int, versions: int) -> None:
@@ -113,7 +117,7 @@ class Track:
         self._judged_minute = minute
         for length in JUDGED_MINUTES:
             panes = [self.panes.minutes[at] for at in range(minute - length, minute) if at in self.panes.minutes]
-            now = self._seen(sum(panes, self.empty()))
+            now = self._seen(sum(panes, self.empty()))._replace(since_ms=(minute - length) * MINUTE_MS)
             if now.shares["errors"].whole >= service.LEAST:
                 break
         # Not the last whole hour: what began in it should not excuse itself.

@@ -6,13 +6,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.alarms import Alarms, Decided, Finding
+from monitor.alarms import ONSET, Alarms, Decided, Finding
+from monitor.detectors import HOLD
 from monitor.drift import Counts
 from monitor.embedding_watch import EmbeddingWatch
 from monitor.estimate import Estimate, EstimateWatch
-from monitor.feature_watch import Bins, FeatureWatch
+from monitor.feature_watch import Bins, FeatureWatch, Times
 from monitor.profiles import EMBEDDING, LABEL, Profile
 from monitor.settings import Rules
+from monitor.shape import Tested
 
 SAMPLES: Final = 5  # ids kept as evidence
 FAMILIES: Final = ("psi", "cusum", "e-sr")  # detectors of each feature, with equal shares of the false alarms
@@ -38,6 +40,7 @@ class DriftWatch:
         self.multiple = 1.0
         self._sums = (0, 0)  # expected and spread of the block, millionths
         self._in_block = 0
+        self._since_ms = 0  # of the block
         self._recent: deque[str] = deque(maxlen=SAMPLES)
         self._rules = rules
         self._estimates = profile.calibration is not None
@@ -72,30 +75,40 @@ class DriftWatch:
     def _embeddings(self) -> tuple[EmbeddingWatch, ...]:
         return () if self.embedding is None else (self.embedding,)
 
-    def feed(self, bins: Bins, expected: NDArray[np.int64], entry_ids: list[str], ids: list[str]) -> list[Decided]:
-        """Take answered rows in order: bins, (expected, spread) in millionths, entry ids and prediction ids."""
+    def feed(
+        self, bins: Bins, expected: NDArray[np.int64], times: Times, entry_ids: list[str], ids: list[str]
+    ) -> list[Decided]:
+        """Take answered rows in order: bins, (expected, spread) in millionths, times, entry ids and prediction ids."""
         decided: list[Decided] = []
         if not self.watched and self.embedding is None:
             return decided
         start = 0
         while start < len(bins):
-            stop = min(start + self._rules.drift_block - self._in_block, len(bins))
-            decided += self._feed(bins[start:stop], expected[start:stop], entry_ids[start:stop], ids[start:stop])
+            # No alarm can begin again within so few entries: when it began is known at their end.
+            stop = min(start + self._rules.drift_block - self._in_block, start + HOLD, len(bins))
+            part = slice(start, stop)
+            decided += self._feed(bins[part], expected[part], times[part], entry_ids[part], ids[part])
             start = stop
         return decided
 
-    def _feed(self, bins: Bins, expected: NDArray[np.int64], entry_ids: list[str], ids: list[str]) -> list[Decided]:
+    def _feed(
+        self, bins: Bins, expected: NDArray[np.int64], times: Times, entry_ids: list[str], ids: list[str]
+    ) -> list[Decided]:
         """Take rows of one block."""
         decided: list[Decided] = []
+        self._since_ms = self._since_ms if self._in_block else int(times[0])
         before, ids = len(self._recent), [*self._recent, *ids]
         for watched in self.watched:
             column = bins[:, watched.column]
             rows = np.flatnonzero(column >= 0)
-            said = column[rows]
-            for detector, changes in (("cusum", watched.cusum_changes(said)), ("e-sr", watched.rank_changes(said))):
-                for at, began in changes:
+            said, at_ms = column[rows], times[rows]
+            for detector, changes in (
+                ("cusum", watched.cusum_changes(said, at_ms)),
+                ("e-sr", watched.rank_changes(said, at_ms)),
+            ):
+                for at, began, onset_ms in changes:
                     row = int(rows[at])
-                    evidence = watched.evidence_of(detector, said[: at + 1]) if began else {}
+                    evidence = watched.evidence_of(detector, said[: at + 1]) | {ONSET: onset_ms} if began else {}
                     evidence["sample_ids"] = ids[max(0, before + row + 1 - SAMPLES) : before + row + 1]
                     decided += self._changed(watched.feature.name, detector, began, entry_ids[row], evidence)
             watched.count(said)
@@ -103,9 +116,9 @@ class DriftWatch:
             coordinates = bins[:, embedding.columns]
             rows = np.flatnonzero((coordinates >= 0).all(axis=1))
             said = coordinates[rows]
-            for at, began in embedding.changes(said):
+            for at, began, onset_ms in embedding.changes(said, times[rows]):
                 row = int(rows[at])
-                evidence = embedding.evidence_of(said[: at + 1]) if began else {}
+                evidence = embedding.evidence_of(said[: at + 1]) | {ONSET: onset_ms} if began else {}
                 evidence["sample_ids"] = ids[max(0, before + row + 1 - SAMPLES) : before + row + 1]
                 decided += self._changed(EMBEDDING, "scan", began, entry_ids[row], evidence)
             embedding.count(said)
@@ -138,7 +151,7 @@ class DriftWatch:
         alpha = self._rules.drift_block / (self._rules.drift_run_length * self.multiple)
         decided: list[Decided] = []
         for watched in self.watched:
-            was, tested = watched.shape.active, watched.end_block(alpha)
+            was, tested = watched.shape.active, watched.end_block(alpha, self._since_ms)
             if tested and watched.shape.active != was:
                 decided += self._shape(watched, tested, entry_id, samples)
         for embedding in self._embeddings:
@@ -153,16 +166,15 @@ class DriftWatch:
         """Return the names of the bins of the predicted label; those of numbers have edges."""
         return {"labels": self._labels} if feature == LABEL else {}
 
-    def _shape(
-        self, watched: FeatureWatch, tested: tuple[float, float, Counts], entry_id: str, samples: list[str]
-    ) -> list[Decided]:
-        name, (score, threshold, counts) = watched.feature.name, tested
+    def _shape(self, watched: FeatureWatch, tested: Tested, entry_id: str, samples: list[str]) -> list[Decided]:
+        name, (score, threshold, counts, since_ms) = watched.feature.name, tested
         if not watched.shape.active:
             return self.alarms.end("psi", name, score, f"{name} is distributed like the reference again", entry_id)
         summary = f"{name} is distributed unlike the reference (PSI {score:.3f}, chance alone {threshold:.3f})"
         evidence = {
             "window": f"{int(counts.sum())} entries",
             "n": int(counts.sum()),
+            ONSET: since_ms,
             "reference": watched.feature.coarse_counts.tolist(),
             "current": counts.tolist(),
             **watched.feature.bins(coarse=True),
@@ -180,6 +192,7 @@ class DriftWatch:
             "multiple": self.multiple,
             "sums": self._sums,
             "in_block": self._in_block,
+            "since_ms": self._since_ms,
             "recent": list(self._recent),
             "alarms": self.alarms.dump(),
         }
@@ -193,6 +206,7 @@ class DriftWatch:
         self.estimate.load(state["estimate"])
         self.at_multiple(state["multiple"])
         self._sums, self._in_block = (state["sums"][0], state["sums"][1]), state["in_block"]
+        self._since_ms = state["since_ms"]
         self._recent.extend(state["recent"])
         self.alarms.load(state["alarms"])
 

@@ -17,8 +17,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # tests import ONNX Runtime
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's OBSERVA_ variables must not change what tests find."""
-    for name in [name for name in os.environ if name.startswith("OBSERVA_")]:
+    """A developer's OBSERVA_ and OTEL_ variables must not change what tests find."""
+    for name in [name for name in os.environ if name.startswith(("OBSERVA_", "OTEL_"))]:
         monkeypatch.delenv(name)
 
 

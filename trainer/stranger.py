@@ -17,7 +17,7 @@ from broker.errors import ModelRefusedError
 from broker.text import Normalisation
 from trainer.candidate import Candidate
 from trainer.evaluation import agreement
-from trainer.onnx_model import TransformerGraph, softmax
+from trainer.onnx_model import Probabilities, TransformerGraph, softmax
 from trainer.pooling import NoHiddenStateError, with_pooled
 from trainer.quantise import quantise
 
@@ -35,12 +35,7 @@ def converted(folder: Path, *, max_length: int | None, int8: bool) -> tuple[Cand
         ModelRefusedError: a file is missing or damaged, or it is no classifier of one label a text.
 
     """
-    config = _config(folder)
-    labels = labels_of(config)
-    try:
-        model, tokenizer = _loaded(folder)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        raise ModelRefusedError(f"{folder}: the checkpoint cannot be read ({_line(error)})") from error
+    config, labels, model, tokenizer = _read(folder)
     most = min(max_length or LONGEST, _places(config), LONGEST if max_length is None else max_length)
     graph = _exported(model)
     full = TransformerGraph(graph, tokenizer, most)
@@ -54,6 +49,19 @@ def converted(folder: Path, *, max_length: int | None, int8: bool) -> tuple[Cand
         "probability_difference_source": float(np.abs(expected - found).max()),
     }
     return Candidate({"model.onnx": content, "tokenizer.json": tokenizer}, served, AS_IT_IS, metrics), labels, most
+
+
+def answers(folder: Path, texts: Sequence[str], max_length: int) -> tuple[tuple[str, ...], Probabilities]:
+    """Return the labels of the checkpoint in *folder*, and its own probabilities of *texts* [texts, labels].
+
+    Raises:
+        ModelRefusedError: a file is missing or damaged, or it is no classifier of one label a text.
+
+    """
+    _, labels, model, tokenizer = _read(folder)
+    reader = Tokenizer.from_str(tokenizer.decode())
+    reader.enable_truncation(max_length)
+    return labels, softmax(_logits(model, [encoding.ids for encoding in reader.encode_batch(list(texts))]))
 
 
 def labels_of(config: dict[str, Any]) -> tuple[str, ...]:
@@ -84,6 +92,17 @@ def sample(tokenizer: Tokenizer) -> list[str]:
     words = sorted(word for word in tokenizer.get_vocab() if word.isalpha() and word.isascii()) or list(PLAIN)
     draw = random.Random(0)
     return ["", *(" ".join(draw.choices(words, k=draw.randint(1, 60))) for _ in range(TEXTS - 1))]
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], tuple[str, ...], Any, bytes]:
+    """Return config, labels, model and tokenizer of the checkpoint in *folder*."""
+    config = _config(folder)
+    labels = labels_of(config)
+    try:
+        model, tokenizer = _loaded(folder)
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise ModelRefusedError(f"{folder}: the checkpoint cannot be read ({_line(error)})") from error
+    return config, labels, model, tokenizer
 
 
 def _config(folder: Path) -> dict[str, Any]:

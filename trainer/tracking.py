@@ -58,8 +58,10 @@ def serve(settings: TrainerSettings) -> None:
 def tracked(name: str, cache: Path, run_id: str | None = None) -> Iterator["Run"]:
     """Open a run in the experiment *name*, or go on with *run_id*; without a server it is kept under *cache*.
 
+    A run that cannot be gone on with is said once, and costs the records alone.
+
     Raises:
-        TrackingError: the server that MLFLOW_TRACKING_URI names cannot be used.
+        TrackingError: the server that MLFLOW_TRACKING_URI names cannot be used, and nothing was trained yet.
 
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
@@ -68,8 +70,7 @@ def tracked(name: str, cache: Path, run_id: str | None = None) -> Iterator["Run"
     import mlflow  # noqa: PLC0415
 
     logging.getLogger("alembic").setLevel(logging.WARNING)  # a new SQLite file is forty migrations old
-    started = _require(lambda: _started(mlflow, name, cache, run_id))
-    run = Run(started.info.run_id, started.info.artifact_uri)
+    run = _opened(mlflow, name, cache, run_id)
     status = "FAILED"
     try:
         yield run
@@ -132,9 +133,12 @@ class Run:
         try:
             write()
         except Exception as error:  # noqa: BLE001 a server, a database and a disk fail in their own ways
-            self._failed = True
-            if quiet:
-                return
+            self.lose(error, quiet=quiet)
+
+    def lose(self, error: Exception, *, quiet: bool = False) -> None:
+        """Write no more to the run, because of *error*."""
+        self._failed = True
+        if not quiet:
             print(f"trainer: MLflow no longer takes this run ({_line(error)}); going on without", file=sys.stderr)
 
     def _mirror(self, folder: Path, manifest: ModelManifest, *, live: bool) -> None:
@@ -165,14 +169,19 @@ def _started(mlflow: Any, name: str, cache: Path, run_id: str | None) -> Any:
     return mlflow.start_run(run_id=run_id)
 
 
-def _require(start: Callable[[], Any]) -> Any:
+def _opened(mlflow: Any, name: str, cache: Path, run_id: str | None) -> Run:
     try:
-        return start()
+        started = _started(mlflow, name, cache, run_id)
     except Exception as error:
+        if run_id is not None:
+            lost = Run(run_id, "")
+            lost.lose(error)
+            return lost
         where = os.environ.get(SERVER) or "the local file"
         raise TrackingError(
             f"MLflow at {where} cannot be used ({_line(error)}); start it, or unset {SERVER} for a local file"
         ) from error
+    return Run(started.info.run_id, started.info.artifact_uri)
 
 
 def _line(error: Exception) -> str:

@@ -14,6 +14,7 @@ from trainer.checkpoint import FILES, Checkpoint, checkpoint, classifier, fitted
 from trainer.evaluation import accuracy, agreement, label_ids
 from trainer.export import to_onnx
 from trainer.finetune import EpochReport, finetune, logits_of
+from trainer.lean import lean
 from trainer.onnx_model import TransformerGraph, softmax
 from trainer.params import Archive, TransformerParams
 from trainer.quantise import quantise
@@ -94,6 +95,8 @@ def candidate_of(
     content = to_onnx(model)
     full = TransformerGraph(content, tokenizer, params.max_length)
     small_content = quantise(content)
+    if model.config.activation == "gelu":
+        small_content = lean(small_content, model.config.n_heads)
     small = TransformerGraph(small_content, tokenizer, params.max_length)
     expected, served = full.probabilities(texts), small.probabilities(texts)
     metrics = {

@@ -6,37 +6,39 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import orjson
 from faststream.asgi import AsgiFastStream, AsgiResponse, get
 from faststream.asgi.types import Scope
-from faststream.redis import RedisBroker, StreamSub
+from faststream.redis import StreamSub
 from prometheus_client import make_asgi_app
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import EqualJitterBackoff
-from redis.exceptions import RedisError
 
-from broker.connection import BLOCK_MS, SOCKET_TIMEOUT_S, check_server, connect
+from broker.connection import BLOCK_MS, check_server, connect
 from broker.errors import ObservaError
 from broker.logs import log_to_stderr
 from broker.loops import run
 from broker.settings import load_settings
 from broker.streams import CHANGES
+from broker.tracing import start_tracing
+from worker.bus import ControlBus
 from worker.loading import Loading
-from worker.metrics import REGISTRY
+from worker.metrics import REGISTRY, SPANS
 from worker.models import Served
 from worker.settings import WorkerSettings
 from worker.speed import Speed, check_claim_time
 from worker.worker import Worker
+
+if TYPE_CHECKING:
+    from broker.spans import Spans
 
 logger = logging.getLogger(__name__)
 
 
 def main() -> None:
     """Run one worker until SIGTERM; a mistake of the person who started it is one line and exit code 2."""
-    log_to_stderr()
+    log_to_stderr("worker")
     signal.signal(signal.SIGTERM, _leave)
     # One process is one core's worth of work: more workers, not more threads, use the others.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -46,14 +48,17 @@ def main() -> None:
     try:
         settings = load_settings(WorkerSettings)
         check_claim_time(settings)
-        failure = run(serve(settings, Loading(settings).first()))  # nothing is reachable or read before
+        spans = start_tracing("worker", SPANS)
+        failure = run(serve(settings, Loading(settings).first(), spans))  # nothing is reachable or read before
     except ObservaError as error:
         print(f"observa worker: {error}", file=sys.stderr)  # noqa: T201 for a person
         sys.exit(2)
     sys.exit(1 if failure else 0)
 
 
-async def serve(settings: WorkerSettings, prepared: list[tuple[Served, Speed]]) -> BaseException | None:
+async def serve(
+    settings: WorkerSettings, prepared: list[tuple[Served, Speed]], spans: "Spans | None" = None
+) -> BaseException | None:
     """Serve until told to stop; return what made the worker stop by itself, if that happened.
 
     Raises:
@@ -63,7 +68,7 @@ async def serve(settings: WorkerSettings, prepared: list[tuple[Served, Speed]]) 
     redis = connect(settings, f"worker-{settings.worker_slot}")
     try:
         await check_server(redis, settings)
-        worker = Worker(redis, settings, prepared, discovers=not settings.worker_models)
+        worker = Worker(redis, settings, prepared, discovers=not settings.worker_models, spans=spans)
         prepared.clear()  # or the first version would stay in memory after a swap
         await shell(settings, worker).run(
             log_level=logging.WARNING,
@@ -77,12 +82,14 @@ async def serve(settings: WorkerSettings, prepared: list[tuple[Served, Speed]]) 
         )
     finally:
         await _close(redis)
+        if spans:
+            spans.stop()
     return worker.failure
 
 
 def shell(settings: WorkerSettings, worker: Worker) -> AsgiFastStream:
     """Return the FastStream application that runs *worker* for as long as it lives."""
-    bus = control_bus(settings)
+    bus = ControlBus(settings)
 
     @bus.subscriber(stream=StreamSub(CHANGES, polling_interval=BLOCK_MS))
     async def version_changed(change: Any) -> None:
@@ -109,23 +116,6 @@ def shell(settings: WorkerSettings, worker: Worker) -> AsgiFastStream:
         lifespan=lifespan,
         logger=None,
         asgi_routes=[("/healthz", healthz), ("/metrics", make_asgi_app(REGISTRY))],
-    )
-
-
-def control_bus(settings: WorkerSettings) -> RedisBroker:
-    """Return the bus of the control stream.
-
-    FastStream reads again at once after most errors (1400 times a second from a read-only server), so the client
-    itself waits and tries again, whatever Redis says. Reading twice does no harm here: nothing is written.
-    """
-    return RedisBroker(
-        settings.url_with_password,
-        logger=None,  # type: ignore[arg-type]  # documented; the annotation lacks it
-        client_name=f"observa-worker-{settings.worker_slot}-bus",
-        socket_timeout=SOCKET_TIMEOUT_S,
-        retry=Retry(EqualJitterBackoff(cap=5, base=0.1), -1),
-        retry_on_error=[RedisError],
-        graceful_timeout=1,
     )
 
 

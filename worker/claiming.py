@@ -8,7 +8,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from broker.claims import Claim, claim, clear, idle_entries, suspect
+from broker.claims import Claim, claim, idle_entries, survived
 from broker.log import Settlement
 from worker.handler import sort_out
 from worker.metrics import REDELIVERIES
@@ -46,38 +46,34 @@ class Claimer:
             after = found[-1][0]
 
     async def _take(self, entry_id: str) -> None:
-        """Run one entry alone; whoever dies of that leaves a mark, which is taken back before anything else is done."""
         serving = self._serving
-        if entry_id in serving.held or entry_id in serving.newer:
+        if entry_id in serving.held or await self._is_newer(entry_id):
             return
-        deaths = await suspect(self._redis, serving.tag, serving.means.worker, entry_id)
-        settlements: Sequence[Settlement] = ()
-        try:
-            if not await self._is_newer(entry_id) and (taken := await self._claim(entry_id)):
-                settlements = await self._finish(taken, deaths)
-        finally:
-            with suppress(*PASSING):
-                await clear(self._redis, serving.tag, serving.means.worker, entry_id)
-        await serving.settle(settlements)
+        if taken := await claim(self._redis, serving.tag, serving.means.worker, entry_id, self._settings):
+            REDELIVERIES.labels(serving.tag.model).inc()
+            await serving.settle(await self._survive(taken))
 
     async def _is_newer(self, entry_id: str) -> bool:
         """Tell whether the entry is for a newer worker. Looking is no delivery: it must not use up a try."""
         serving = self._serving
+        if entry_id in serving.newer:
+            return True
         found: Any = await self._redis.xrange(serving.tag.requests, entry_id, entry_id)
         newer = sort_out(serving.tag, [(entry_id, fields) for _, fields in found], serving.means.worker).newer
         serving.leave(newer)
         return bool(newer)
 
-    async def _claim(self, entry_id: str) -> Claim | None:
-        serving = self._serving
-        taken = await claim(self._redis, serving.tag, serving.means.worker, entry_id, self._settings)
-        if taken:
-            REDELIVERIES.labels(serving.tag.model).inc()
-        return taken
+    async def _survive(self, taken: Claim) -> Sequence[Settlement]:
+        """Run one entry alone, and say that it was survived before anything else can go wrong."""
+        try:
+            return await self._finish(taken)
+        finally:
+            with suppress(*PASSING):  # a name that stays is one undeserved death
+                await survived(self._redis, self._serving.tag, self._serving.means.worker, taken.entry_id)
 
-    async def _finish(self, taken: Claim, deaths: int) -> Sequence[Settlement]:
+    async def _finish(self, taken: Claim) -> Sequence[Settlement]:
         serving, entries = self._serving, [(taken.entry_id, taken.fields)]
-        if not taken.is_hopeless(deaths, self._settings.max_deliveries):
+        if not taken.is_hopeless(self._settings.max_deliveries):
             return await serving.work(entries, taken.deliveries + 1)
         serving.held.add(taken.entry_id)
         found = sort_out(serving.tag, entries, serving.means.worker, taken.deliveries)

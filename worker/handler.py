@@ -55,7 +55,8 @@ class Batch:
     """What one version did with the texts it was given together."""
 
     version: str
-    size: int
+    entry_ids: tuple[str, ...]
+    began_s: float  # on the handler's clock
     seconds: float
     waits_s: tuple[float, ...]  # of each text, from its entry's time to the start
 
@@ -134,8 +135,9 @@ class Handler:
         outcomes = _predict_apart(loaded, [arrival.request.text for arrival in arrivals])
         seconds = self._seconds() - start
         waits_ms = [max(0.0, start_ms - entry_time_ms(arrival.entry_id)) for arrival in arrivals]
-        batch = Batch(loaded.manifest.version, len(arrivals), seconds, tuple(wait / 1000 for wait in waits_ms))
-        handled.batches.append(batch)
+        entry_ids = tuple(arrival.entry_id for arrival in arrivals)
+        waits_s = tuple(wait / 1000 for wait in waits_ms)
+        handled.batches.append(Batch(loaded.manifest.version, entry_ids, start, seconds, waits_s))
         end_ms, role = self._now_ms(), _role(served, loaded.manifest.version)
         for arrival, outcome, wait_ms in zip(arrivals, outcomes, waits_ms, strict=True):
             if isinstance(outcome, Exception):

@@ -27,6 +27,7 @@ class Announcer:
     follower: Follower
     worker: str
     clock: Clock
+    shards: int
     _leaving: bool = False
 
     async def run(self) -> None:
@@ -54,6 +55,7 @@ class Announcer:
             leaving=self._leaving,
             refused=self.follower.refused,
             generation=pointer.generation if pointer else None,
+            shards=self.shards,
         )
         await announce(self.redis, served.name, announcement)
 

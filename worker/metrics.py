@@ -54,6 +54,12 @@ READ_FAILURES = Counter(
     ["model", "kind"],
     registry=REGISTRY,
 )
+SPANS = Counter(
+    "observa_trace_spans_total",
+    "Spans by what became of them: exported, refused by the collector, dropped because too many waited.",
+    ["outcome"],
+    registry=REGISTRY,
+)
 SWAPS = Counter(
     "observa_model_swaps_total",
     "How often another version became the live one in this worker.",

@@ -25,7 +25,7 @@ _OPERATOR, _DOMAIN = 4, 7  # fields of a node
 
 # Whose operators a graph may use. Of Microsoft's, only what our exports need: others read files or run code of theirs.
 STANDARD: Final = frozenset({"", "ai.onnx", "ai.onnx.ml"})
-MICROSOFT: Final = frozenset({"MatMulIntegerToFloat", "Tokenizer"})
+MICROSOFT: Final = frozenset({"FusedMatMul", "MatMulIntegerToFloat", "Tokenizer"})
 MOST_NODES: Final = 50_000  # a large encoder has some thousands
 DEEPEST: Final = 32  # messages in messages; a graph within a graph's attribute is three
 MOST_BYTES: Final = 2_000_000_000  # what one protocol buffers message can hold

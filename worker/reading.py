@@ -32,7 +32,7 @@ class Reader:
 
         One batch is settled while the next is read and inferred, no more: if Redis does not take it, reading waits.
         """
-        settling: asyncio.Task[None] | None = None
+        settling: asyncio.Task[list[bool]] | None = None
         async for entries in self._batches():
             settlements = await self.serving.work(entries)
             if settling:

@@ -9,9 +9,11 @@ from typing import Final, TypeVar
 
 from broker.backoff import Backoff
 from broker.connection import Clock
+from broker.events import Request
 from broker.log import Log, Settlement
 from broker.settings import BrokerSettings
 from broker.streams import PredictionId, Tag, entry_time_ms
+from broker.tracing import trace_id_of
 from worker.handler import Arrival, Handled, Handler, sort_out
 from worker.metrics import BATCH_SIZE, DEAD_LETTERS, INFERENCE_DURATION, QUEUE_WAIT, RESULTS
 from worker.speed import Speed
@@ -66,6 +68,10 @@ class Serving:
         self.held.update(entry_id for entry_id, _ in entries)
         found = sort_out(self.tag, entries, self.means.worker, deliveries)
         self.leave(found.newer)
+        if deliveries > 1:
+            for arrival in found.arrivals:
+                known_of = self._known_of(arrival.entry_id, arrival.request)
+                logger.warning("nobody finished it, so it is tried again", extra=known_of | {"deliveries": deliveries})
         known = await self._answered_before(found.arrivals)
         fresh = [arrival for arrival in found.arrivals if arrival.request.id not in known]
         settlements = [Settlement(a.entry_id) for a in found.arrivals if a.request.id in known]
@@ -76,15 +82,19 @@ class Serving:
             settlements += handled.settlements
         return settlements
 
-    async def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Acknowledge and publish; as long as Redis does not take it, try again and keep holding."""
+    async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        """Acknowledge and publish; return for each whether nobody had published before.
+
+        As long as Redis does not take it, try again and keep holding.
+        """
         if not settlements:
-            return
+            return []
         published = await self._insist(partial(self.means.log.settle, self.tag, settlements))
         self.held.difference_update(settlement.entry_id for settlement in settlements)
         for settlement, first in zip(settlements, published, strict=True):
             if first:
                 self._count(settlement)
+        return published
 
     async def keep_held(self) -> None:
         """Keep what is held from being taken over, for as long as this runs."""
@@ -129,13 +139,22 @@ class Serving:
                 extra={"stream": self.tag.requests, "entries": len(newer), "first": newer[0]},
             )
 
+    def _known_of(self, entry_id: str, request: Request | None) -> dict[str, object]:
+        """Return what a log may say of a request: not what its caller wrote."""
+        known: dict[str, object] = {"model": self.tag.model, "entry_id": entry_id}
+        if request:
+            known["id"] = request.id
+            if trace_id := trace_id_of(request.traceparent):
+                known["trace_id"] = trace_id
+        return known
+
     def _measure(self, handled: Handled) -> None:
         for batch in handled.batches:
-            self._batch_size.observe(batch.size)
+            self._batch_size.observe(len(batch.entry_ids))
             self._inference(batch.version).observe(batch.seconds)
             for wait_s in batch.waits_s:
                 self._queue_wait.observe(wait_s)
-            self.speed.learn(batch.size, batch.seconds)
+            self.speed.learn(len(batch.entry_ids), batch.seconds)
 
     def _count(self, settlement: Settlement) -> None:
         if result := settlement.result:
@@ -143,5 +162,7 @@ class Serving:
             self._answered.add(result.version if result.status == "ok" else self.handler.served.live)
             version = result.version if result.version in self._answered else "unknown"
             self._results(version, result.role, result.label or "", result.status).inc()
-        if settlement.dead:
-            DEAD_LETTERS.labels(self.tag.model, settlement.dead.reason).inc()
+        if dead := settlement.dead:
+            known_of = self._known_of(settlement.entry_id, settlement.request)
+            logger.error("put aside", extra=known_of | {"reason": dead.reason, "deliveries": dead.deliveries})
+            DEAD_LETTERS.labels(self.tag.model, dead.reason).inc()

@@ -126,7 +126,7 @@ class Shadow:
     async def _infer(self, arrivals: Sequence[Arrival]) -> list[Done]:
         handled = await self._means.turns.run_behind(partial(self._handler.handle, [_freed(one) for one in arrivals]))
         for batch in handled.batches:
-            self._pace.learn(batch.size, batch.seconds)
+            self._pace.learn(len(batch.entry_ids), batch.seconds)
             INFERENCE_DURATION.labels(self._tag.model, self.version).observe(batch.seconds)
         return [Done(settled.entry_id, _as_shadow(settled.result)) for settled in handled.settlements]
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from redis.asyncio import Redis
 
@@ -25,12 +25,16 @@ from worker.housekeeping import Announcer, keep_house_often
 from worker.loading import Loading
 from worker.models import Served
 from worker.reading import Reader
-from worker.serving import Means, Serving
+from worker.serving import Means
 from worker.settings import WorkerSettings
 from worker.shadowing import Shadowing
 from worker.speed import Speed
+from worker.tracing import serving_with
 from worker.trouble import PASSING
 from worker.turns import Turns
+
+if TYPE_CHECKING:
+    from broker.spans import Spans
 
 FINISH_S: Final = 6  # to finish what is held; the process must be gone after ten
 GOODBYE_S: Final = 1
@@ -57,6 +61,7 @@ class Worker:
         speeds: Sequence[tuple[Served, Speed]],
         *,
         discovers: bool = False,
+        spans: "Spans | None" = None,
     ) -> None:
         self.name = worker_name()
         self._redis = redis
@@ -68,6 +73,7 @@ class Worker:
         self._to_finish: list[asyncio.Task[None]] = []
         self._to_cancel: list[asyncio.Task[None]] = []
         self._means = Means(Log(redis, settings), self._turns, self._clock, settings, self.name)
+        self._serving = serving_with(spans)
         self._loading = Loading(settings)
         self._followers: dict[str, Follower] = {}
         self._announcers: dict[str, Announcer] = {}
@@ -128,9 +134,9 @@ class Worker:
     def _prepare(self, served: Served, speed: Speed) -> None:
         name = served.name
         tags = [Tag(name, shard) for shard in range(self._settings.shards)]
-        servings = [Serving(tag, self._handler(served), speed, self._means) for tag in tags]
+        servings = [self._serving(tag, self._handler(served), speed, self._means) for tag in tags]
         follower = Follower(served, speed, [serving.handler for serving in servings], self._loading)
-        announcer = Announcer(self._redis, follower, self.name, self._clock)
+        announcer = Announcer(self._redis, follower, self.name, self._clock, self._settings.shards)
         follower.tell = announcer.announce
         load = partial(self._loading.shadow, name)
         self._followers[name], self._announcers[name] = follower, announcer

@@ -101,12 +101,13 @@ def alarms(
     watch = DriftWatch(of, rules)
     watch.at_multiple(multiple)
     nothing = np.zeros((len(stream), 2), dtype=np.int64)
-    ids = [f"{at}-0" for at in range(len(stream))]
+    times = np.arange(len(stream))
+    ids = [f"{at}-0" for at in times.tolist()]
     hours: list[list[Counts]] = []
     step = hour or 500
     for start in range(0, len(stream), step):
         part = slice(start, start + step)
-        found = [d.alert for d in watch.feed(stream[part], nothing[part], ids[part], ids[part])]
+        found = [d.alert for d in watch.feed(stream[part], nothing[part], times[part], ids[part], ids[part])]
         begun = [Begun(alert.at_ms, alert.detector, alert.feature) for alert in found if alert.state == "firing"]
         yield from sorted(begun, key=lambda each: each.at)
         if hour is not None:

@@ -59,10 +59,7 @@ def _validated(found: Mapping[str, Any]) -> list[str]:
     for trace in found["traces"]:
         arrived = np.array(trace["arrived_ms"]) / 1000
         real = np.array(trace["answered_ms"]) / 1000 - arrived
-        simulated = [
-            simulate(arrived, service := service_of(found, seed), trace["workers"], batch=service.batch).latencies
-            for seed in SEEDS
-        ]
+        simulated = [simulate(arrived, service_of(found, seed), trace["workers"]).latencies for seed in SEEDS]
         values = [f"{len(real)}", f"{trace['workers']}", f"{trace['share']:.0%}"]
         values += [
             f"{of(real) * 1000:.1f} / {median(of(waits) for waits in simulated) * 1000:.1f}"
@@ -112,7 +109,7 @@ def _table(first: str, rows: Mapping[str, Sequence[Row]]) -> str:
         middle = Row(name, *(median(getattr(one, field) for one in each) for field in Row.__slots__[1:]))
         lines.append(
             f"| {name} | {middle.p50_s:.3f} | {middle.p99_s:.2f} | {middle.late:.2%} | {middle.expired:.2%} "
-            f"| {middle.most_waiting:,} | {middle.workers:.1f} | {middle.changes:.0f} |"
+            f"| {middle.most_waiting:,.0f} | {middle.workers:.1f} | {middle.changes:.0f} |"
         )
     return "\n".join(lines)
 

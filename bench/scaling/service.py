@@ -33,7 +33,11 @@ class Service:
             times = [float(np.interp(size, sizes, known[:, column])) for column in range(QUANTILES)]
             self._times.append(times)
             self.mean.append(sum(times) / QUANTILES)
-        self._draws = np.random.default_rng(seed).integers(QUANTILES, size=1 << 16).tolist()
+        self.begin(seed)
+
+    def begin(self, seed: int) -> None:
+        """Begin to draw anew."""
+        self._draws: list[int] = np.random.default_rng(seed).integers(QUANTILES, size=1 << 16).tolist()
         self._next = 0
 
     @property

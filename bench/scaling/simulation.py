@@ -4,16 +4,16 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from deploy.scaling.policy import Demand, Governor, Pace, Targets, Wanted, workers_wanted
+from deploy.scaling.policy import Demand, Governor, Pace, Targets, workers_wanted
 
 Times = NDArray[np.float64]
-Choose = Callable[[Wanted, Demand], float]  # what the autoscaler makes of it
+Choose = Callable[[Demand, Targets], float | None]  # workers that are wanted; None: nothing can be known
 RATE_OVER_S: Final = 30.0
 
 
@@ -28,6 +28,12 @@ class Surroundings:
     replace_s: float = 330.0  # until a lost node's pods are started elsewhere
 
 
+def as_it_is(demand: Demand, targets: Targets) -> float | None:
+    """Return what the policy wants."""
+    wanted = workers_wanted([demand], targets)
+    return wanted and wanted.workers
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What the autoscaler does."""
@@ -36,12 +42,25 @@ class Policy:
     most: int
     pace: Pace
     targets: Targets = field(default_factory=Targets)
-    choose: Choose = lambda wanted, _demand: wanted.workers
+    choose: Choose = as_it_is
     every_s: float = 15.0  # between two decisions
     first: int = 0  # workers at the beginning; 0: the least
 
 
-@dataclass(slots=True)
+class Work(Protocol):
+    """What one worker can do; `bench.scaling.service.Service` is what a real one was measured to do."""
+
+    batch: int  # the most texts at once
+
+    @property
+    def texts_per_second(self) -> float:
+        """As a busy worker announces it."""
+
+    def __call__(self, texts: int) -> float:
+        """Draw the seconds that a batch of *texts* takes."""
+
+
+@dataclass(slots=True, eq=False)
 class Worker:
     """One worker: what it works on, and whether it shall end."""
 
@@ -70,12 +89,9 @@ class Outcome:
 class Fleet:
     """The queue and those who work on it. Texts are numbers, their arrivals sorted times."""
 
-    def __init__(
-        self, env: simpy.Environment, arrivals: Times, service: Callable[[int], float], batch: int, where: Surroundings
-    ) -> None:
+    def __init__(self, env: simpy.Environment, arrivals: Times, work: "Work", where: Surroundings) -> None:
         self._env = env
-        self._service = service
-        self._batch = batch
+        self._work = work
         self._where = where
         self._next = 0  # the first text that no worker was given
         self._again: deque[range] = deque()  # what dead workers had, and others may take over
@@ -133,13 +149,8 @@ class Fleet:
             pending=sum(len(batch) for batch in held),
             oldest_s=0.0 if first is None else self._env.now - float(self.outcome.arrivals[first]),
             workers=ready,
-            texts_per_second=ready * self._batch / self._full_s,
+            texts_per_second=ready * self._work.texts_per_second,
         )
-
-    @property
-    def _full_s(self) -> float:
-        mean = getattr(self._service, "mean", None)
-        return float(mean[self._batch]) if mean else 1.0
 
     def finish(self) -> Outcome:
         """Return what came of it."""
@@ -160,7 +171,7 @@ class Fleet:
             while not worker.leaving:
                 worker.batch = self._take()
                 if worker.batch:
-                    yield self._env.timeout(self._service(len(worker.batch)))
+                    yield self._env.timeout(self._work(len(worker.batch)))
                     self.outcome.finished[worker.batch.start : worker.batch.stop] = self._env.now
                     worker.batch = range(0)
                 else:
@@ -173,7 +184,7 @@ class Fleet:
     def _take(self) -> range:
         if self._again:
             return self._again.popleft()
-        stop = min(self._arrived(), self._next + self._batch)
+        stop = min(self._arrived(), self._next + self._work.batch)
         taken, self._next = range(self._next, stop), stop
         return taken
 
@@ -218,10 +229,9 @@ class Fleet:
 
 def simulate(  # noqa: PLR0913 each is a dimension of what is tried
     arrivals: Times,
-    service: Callable[[int], float],
+    work: Work,
     policy: Policy | int,
     *,
-    batch: int,
     where: Surroundings = Surroundings(),
     losses: Sequence[tuple[float, int]] = (),
     patience_s: float = 120.0,
@@ -231,7 +241,7 @@ def simulate(  # noqa: PLR0913 each is a dimension of what is tried
     Ends *patience_s* after the last arrival, or when all is finished.
     """
     env = simpy.Environment()
-    fleet = Fleet(env, arrivals, service, batch, where)
+    fleet = Fleet(env, arrivals, work, where)
     if isinstance(policy, int):
         fleet.resize(policy, at_once=True)
     else:
@@ -274,9 +284,8 @@ def _scale(
         decide_at += policy.every_s
         while len(looks) > 1 and looks[1][0] <= env.now - where.delay_s:
             looks.popleft()
-        seen = looks[0][1]
-        wanted = workers_wanted([seen], policy.targets)
+        wanted = policy.choose(looks[0][1], policy.targets)
         if wanted is not None:
-            number = governor.decide(env.now, fleet.count, policy.choose(wanted, seen))
+            number = governor.decide(env.now, fleet.count, wanted)
             if number != fleet.count:
                 fleet.resize(number)

@@ -1,7 +1,6 @@
 """Keep the number of workers at what is asked of them, here or in compose, by the series that KEDA goes by, too."""
 
 import time
-import urllib.error
 import urllib.request
 from collections import deque
 from collections.abc import Iterable
@@ -12,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from broker.errors import ObservaError
-from deploy.local import scale
+from deploy.local import alerting, scale
 from deploy.local.settings import MOST_WORKERS, StackSettings
 from deploy.scaling.policy import LOCAL, Demand, Governor, Targets, Wanted, workers_wanted
 
@@ -56,6 +55,13 @@ class Seen(NamedTuple):
     failures: float  # of the monitor to look; what it shows is then old
 
 
+class Calls(NamedTuple):
+    """What the gateway counted."""
+
+    ended: float = 0.0
+    refused: float = 0.0  # of these: 503
+
+
 def autoscale(settings: StackSettings, bounds: Bounds) -> None:
     """Change the number of workers as the policy says, until interrupted; one line for each decision.
 
@@ -87,7 +93,7 @@ def _decide(
     seen = _look(settings)
     if seen is None:
         return current, f"hold {current}: the monitor does not answer"
-    demands = arrivals.demands(time.monotonic(), seen)
+    demands = arrivals.demands(time.monotonic(), seen, _calls(settings))
     if demands is None:
         return current, f"hold {current}: the monitor cannot see the log"
     wanted = workers_wanted(demands, Targets())
@@ -109,17 +115,22 @@ def _why(demands: list[Demand], wanted: Wanted) -> str:
 
 
 class Arrivals:
-    """Texts a second of each model, from counts that only grow."""
+    """Texts a second of each model, and the share of calls turned away, from counts that only grow."""
 
     def __init__(self) -> None:
         self._history: dict[str, deque[tuple[float, float]]] = {}
         self._failures: float | None = None
 
-    def demands(self, now_s: float, seen: dict[str, Seen]) -> list[Demand] | None:
-        """Return the demand of each model at *now_s*; None where the monitor failed to look since the last time."""
+    def demands(self, now_s: float, seen: dict[str, Seen], calls: Calls) -> list[Demand] | None:
+        """Return the demand of each model at *now_s*; None where the monitor failed to look since the last time.
+
+        *calls* are all that gateways ended, and how many of them they turned away.
+        """
         before, self._failures = self._failures, sum(one.failures for one in seen.values())
         if before is not None and self._failures > before:
             return None
+        ended = self._rate("calls ended", now_s, calls.ended)
+        refused = self._rate("calls refused", now_s, calls.refused)
         return [
             Demand(
                 self._rate(model, now_s, one.added),
@@ -128,15 +139,16 @@ class Arrivals:
                 one.oldest_s,
                 one.workers,
                 one.texts_per_second,
+                refused / ended if ended else 0.0,
             )
             for model, one in seen.items()
         ]
 
-    def _rate(self, model: str, now_s: float, added: float) -> float:
-        history = self._history.setdefault(model, deque())
-        if history and history[-1][1] > added:  # another log
+    def _rate(self, name: str, now_s: float, count: float) -> float:
+        history = self._history.setdefault(name, deque())
+        if history and history[-1][1] > count:  # another log, or another process
             history.clear()
-        history.append((now_s, added))
+        history.append((now_s, count))
         while len(history) > 2 and history[1][0] <= now_s - RATE_OVER_S:  # noqa: PLR2004 two make a rate
             history.popleft()
         (began_s, before), (ended_s, after) = history[0], history[-1]
@@ -144,13 +156,37 @@ class Arrivals:
 
 
 def _look(settings: StackSettings) -> dict[str, Seen] | None:
-    """Return what the monitor shows of each model that has workers; None while it does not answer."""
-    url = f"http://127.0.0.1:{settings.monitor_port}/metrics"
+    """Return what the monitor shows of each model; None while it does not answer, or has not looked yet."""
+    shown = _metrics(f"127.0.0.1:{settings.monitor_port}")
+    return read(shown) or None if shown else None
+
+
+def _calls(settings: StackSettings) -> Calls:
+    """Return what the gateway counted; nothing while it does not answer, as it then turns nobody away."""
+    for address in (alerting.internal_address(settings), f"127.0.0.1:{alerting.EXPOSED_INTERNAL_PORT}"):  # in compose
+        shown = _metrics(address)
+        if shown is not None:
+            return read_calls(shown)
+    return Calls()
+
+
+def _metrics(address: str) -> str | None:
     try:
-        with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
-            return read(answer.read().decode())
-    except (OSError, urllib.error.URLError):
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=PATIENCE_S) as answer:
+            return str(answer.read().decode())
+    except OSError:  # URLError is one
         return None
+
+
+def read_calls(exposition: str) -> Calls:
+    """Return what the gateway's /metrics says of all models' calls."""
+    counts = [
+        (sample.labels["status"], sample.value)
+        for family in text_string_to_metric_families(exposition)
+        for sample in family.samples
+        if sample.name == "observa_requests_total"
+    ]
+    return Calls(sum(count for _, count in counts), sum(count for status, count in counts if status == "503"))
 
 
 def read(exposition: str) -> dict[str, Seen]:

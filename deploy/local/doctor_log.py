@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from broker.announcements import Announcement, announcements, served_models
+from broker.cluster import primaries
 from broker.connection import check_server, connect
 from broker.errors import ObservaError
 from broker.inspection import GroupState, group_states
@@ -26,11 +27,15 @@ async def examine_log(settings: StackSettings) -> list[Finding]:
     redis = connect(settings, "doctor")
     try:
         await check_server(redis, settings)
-        info = await redis.info()
-        findings = [*_server(info), *examine_files(info), *await _workers(redis, settings)]
+        findings = []
+        for server in await primaries(redis):
+            info = await server.info()
+            findings += [*_server(info), *examine_files(info)]
+        findings += await _workers(redis, settings)
         for model in await served_models(redis) or [settings.model]:
             for shard in range(settings.shards):
                 findings += await _tag(redis, Tag(model, shard))
+            findings += await _more_shards(redis, Tag(model, settings.shards))
     except ObservaError as error:
         return [Finding("bad", f"server: {error}")]
     except RedisError as error:
@@ -92,6 +97,13 @@ async def _tag(redis: Redis, tag: Tag) -> list[Finding]:
     dead = await redis.xlen(tag.dead)
     findings.append(Finding("warn" if dead else "ok", f"dead letters {tag}: {dead}", "just dead" if dead else ""))
     return findings
+
+
+async def _more_shards(redis: Redis, beyond: Tag) -> list[Finding]:
+    if not await redis.exists(beyond.born):
+        return []
+    what = f"shards: the log has {beyond}, and OBSERVA_SHARDS={beyond.shard} leaves it out"
+    return [Finding("bad", what, "set OBSERVA_SHARDS to what the other services have; it may only grow")]
 
 
 def _group(tag: Tag, state: GroupState) -> Finding:

@@ -1,5 +1,6 @@
 """Run one Redis command and show its reply, for who has no redis-cli."""
 
+import asyncio
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
+from broker.connection import connect
 from broker.errors import ObservaError
 from deploy.local.settings import StackSettings
 
@@ -20,14 +22,27 @@ def run(settings: StackSettings, words: list[str]) -> None:
         ObservaError: the server cannot be reached, or refuses the command.
 
     """
-    url = settings.url_with_password
-    with Redis.from_url(url, socket_connect_timeout=5, protocol=3) as client:
-        client.response_callbacks.clear()  # what the server says, not what redis-py makes of it
-        try:
-            reply = client.execute_command(*words)
-        except RedisError as error:
-            raise ObservaError(str(error)) from None
+    try:
+        reply = _ask(settings, words) if settings.kind == "server" else asyncio.run(_ask_primary(settings, words))
+    except RedisError as error:
+        raise ObservaError(str(error)) from None
     print("\n".join(lines(reply)))
+
+
+def _ask(settings: StackSettings, words: list[str]) -> Any:
+    with Redis.from_url(settings.url_with_password, socket_connect_timeout=5, protocol=3) as client:
+        client.response_callbacks.clear()  # what the server says, not what redis-py makes of it
+        return client.execute_command(*words)
+
+
+async def _ask_primary(settings: StackSettings, words: list[str]) -> Any:
+    """Ask the primary, in a cluster the one that has the command's key."""
+    client: Any = connect(settings, "redis")
+    client.response_callbacks.clear()
+    try:
+        return await client.execute_command(*words)
+    finally:
+        await client.aclose()
 
 
 def lines(reply: Any, indent: int = 0) -> Iterator[str]:

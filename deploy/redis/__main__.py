@@ -13,7 +13,7 @@ from broker.errors import ObservaError
 TEMPLATE: Final = Path(__file__).with_name("users.acl")
 ROLES: Final = (
     *("gateway", "worker", "explainer", "monitor", "archive", "trainer", "operator", "exporter"),
-    *("replica", "joiner"),  # of servers among themselves
+    *("replica", "sentinel", "joiner"),  # of servers among themselves
 )
 
 

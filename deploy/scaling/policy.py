@@ -20,6 +20,7 @@ class Demand:
     oldest_s: float  # age of the oldest of both
     workers: int  # that announced themselves
     texts_per_second: float  # of them together, as announced
+    refused: float = 0.0  # share of the calls that gateways turned away: what is not on the log and would be
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Targets:
     utilisation: float = 0.6  # of the workers, by what arrives
     drain_s: float = 15.0  # within which what waits should be done
     oldest_s: float = 15.0  # age of the oldest text: half of what a caller waits
+    refused: float = 0.75  # the most that is believed: who is turned away may come again
     growth: float = 1.5  # the most that the age alone may ask for, times the workers there are
 
 
@@ -49,9 +51,9 @@ class Wanted:
 def workers_wanted(demands: Sequence[Demand], targets: Targets) -> Wanted | None:
     """Return how many workers all models together want; None: nothing can be known, as nobody says how fast he is.
 
-    What arrives keeps the number up while nothing waits. What was delivered and not finished counts as waiting, so that
-    no lag is no reason to leave it alone. The age speaks where the lag is unknown, and not where all is delivered:
-    more workers do not help a text that one of them has.
+    What arrives keeps the number up while nothing waits, and what is turned away would arrive, too. What was delivered
+    and not finished counts as waiting, so that no lag is no reason to leave it alone. The age speaks where the lag is
+    unknown, and not where all is delivered: more workers do not help a text that one of them has.
     """
     rate = backlog = age = 0.0
     for demand in demands:
@@ -60,7 +62,8 @@ def workers_wanted(demands: Sequence[Demand], targets: Targets) -> Wanted | None
                 return None
             continue
         speed = demand.texts_per_second / demand.workers
-        rate += demand.arrivals_per_second / (targets.utilisation * speed)
+        served = 1 - min(demand.refused, targets.refused)
+        rate += demand.arrivals_per_second / served / (targets.utilisation * speed)
         backlog += ((demand.lag or 0) + demand.pending) / (targets.drain_s * speed)
         if demand.lag != 0:
             age = max(age, demand.workers * min(demand.oldest_s / targets.oldest_s, targets.growth))

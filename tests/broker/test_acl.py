@@ -38,6 +38,28 @@ def secured(request, tmp_path_factory):
     server.kill()
 
 
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_what_scripts_wrote_outlives_the_server(name, tmp_path):
+    """Redis 7.0 runs what is in its append-only file as the default user, and leaves out what that user may not do."""
+    if PROGRAMS[name] is None:
+        pytest.skip("redis-server is not installed: apt-get install redis-server")
+    users = make_users(tmp_path)
+    users.write_text(users.read_text() + f"user root on >{ROOT} ~* &* +@all\n")
+    server = SecuredServer(tmp_path, PROGRAMS[name], f"redis://root:{ROOT}@127.0.0.1:{{port}}/0")
+    options = ("--port", str(server.port), "--aclfile", str(users))
+    server.start(*options)
+    with server.look() as look:
+        look.eval(
+            "redis.call('XADD', KEYS[1], '*', 'text', 'x'); redis.call('INCR', KEYS[2])", 2, TAG.requests, TAG.backlog
+        )
+        server.kill()
+        server.start(*options)
+        try:
+            assert (look.xlen(TAG.requests), look.get(TAG.backlog)) == (1, "1")
+        finally:
+            server.kill()
+
+
 def as_role(server: SecuredServer, role: str) -> dict[str, object]:
     return {
         "OBSERVA_REDIS_URL": server.url,
@@ -154,6 +176,14 @@ def _bury_and_redrive(client: httpx.Client, look) -> None:
 
 RARE = [  # what the flow above does not come by
     ("gateway", "XADD", TAG.requests, "*", "text", "x"),
+    ("gateway", "WAIT", "1", "1000"),  # where a replica must have what is accepted
+    ("gateway", "INCRBY", TAG.backlog, "0"),
+    ("gateway", "CLUSTER", "SLOTS"),
+    ("worker", "WAIT", "1", "1000"),
+    ("worker", "INCRBY", TAG.backlog, "0"),
+    ("operator", "WAIT", "1", "1000"),
+    ("monitor", "ASKING"),
+    ("archive", "CLUSTER", "SLOTS"),
     ("worker", "UNLINK", TAG.joins(1), TAG.joins(2)),
     ("worker", "HDEL", TAG.joined, "1"),
     ("worker", "XDEL", TAG.requests, "1-1"),  # where texts are not stored
@@ -167,6 +197,7 @@ RARE = [  # what the flow above does not come by
     ("worker", "XREAD", "BLOCK", "1000", "STREAMS", "observa:models", "$"),
     ("gateway", "XINFO", "CONSUMERS", TAG.requests, WORKERS),
     ("gateway", "SET", TAG.explained("x"), "{}"),
+    ("gateway", "EVALSHA", "0" * 40, "3", TAG.explained("x"), TAG.explain, TAG.explainer),  # asks for an explanation
     ("explainer", "XREADGROUP", "GROUP", "explainers", "me", "STREAMS", TAG.explain, ">"),
     ("explainer", "XAUTOCLAIM", TAG.explain, "explainers", "me", "1", "0"),
     ("explainer", "XADD", TAG.explanations, "MAXLEN", "~", "1000", "*", "id", "x"),
@@ -196,7 +227,6 @@ NEVER = [  # by nobody
     *((command, "LIST") for command in ("FUNCTION", "ACL", "MODULE")),
     ("REPLICAOF", "127.0.0.1", "1"),
     ("MIGRATE", "127.0.0.1", "1", "observa:keys", "0", "1"),
-    ("CLIENT", "KILL", "TYPE", "normal"),
     ("SUBSCRIBE", "x"),
     ("SWAPDB", "0", "1"),
     ("GET", "somebody-elses-key"),
@@ -206,6 +236,8 @@ OUTSIDE_THE_ROLE = [
     ("gateway", "HSET", KEYS, "id", "a key of my own making"),
     *((role, "CONFIG", "GET", "dir") for role in ROLES if role != "operator"),
     *((role, "BGREWRITEAOF") for role in ROLES if role != "operator"),
+    *((role, "CLIENT", "KILL", "TYPE", "normal") for role in ROLES if role != "sentinel"),
+    *((role, "SLAVEOF", "127.0.0.1", "1") for role in ROLES if role != "sentinel"),
     ("gateway", "DEL", TAG.requests),
     ("gateway", "XTRIM", TAG.requests, "MAXLEN", "0"),
     ("gateway", "XADD", TAG.results, "*", "id", "x"),

@@ -1,10 +1,11 @@
 import time
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.streams import PredictionId, Tag, shard_of
+from broker.streams import PredictionId, Tag, shard_of, shards_over_time
 
 TAGS = st.builds(Tag, st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True), st.integers(0, 1023))
 
@@ -58,3 +59,11 @@ def test_keys_are_spread_evenly_over_shards():
     for number in range(4000):
         counts[shard_of(f"key-{number}", 4)] += 1
     assert min(counts) > 900
+
+
+def test_a_key_stays_on_its_shard_or_goes_to_a_new_one_when_there_are_more():
+    for key in (f"key-{number}" for number in range(500)):
+        places = [shard_of(key, shards) for shards in range(1, 17)]
+        assert places[0] == 0
+        assert all(after in {before, new} for new, (before, after) in enumerate(pairwise(places), 1))
+        assert shards_over_time(key, 16) == sorted(set(places))

@@ -3,6 +3,7 @@
 import shutil
 import ssl
 import subprocess
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -15,7 +16,7 @@ from broker.streams import CHANGES, Tag
 from deploy.redis.__main__ import make_users
 from tests.broker.secured import PROGRAMS, SecuredServer
 from tests.live.services import ROOT, Services, make_model
-from tests.servers import wait_until
+from tests.servers import eventually, free_port, wait_until
 
 NO_TLS = "no server with TLS here: apt-get install redis-server"
 
@@ -90,6 +91,51 @@ async def looked_at(settings: BrokerSettings) -> None:
 
 async def test_a_server_with_our_certificate_is_used(server, folder):
     await looked_at(BrokerSettings(redis_url=server.url, redis_ca_file=folder / "ca.crt"))
+
+
+async def test_a_cluster_is_reached_with_tls(folder, tmp_path):
+    options = ("--cluster-enabled", "yes", "--tls-cluster", "yes", "--cluster-port", str(free_port()))
+    server = start(folder, tmp_path, "server", "--tls-auth-clients", "no", *options)
+    try:
+        with server.look() as look:
+            look.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+            wait_until(lambda: look.execute_command("CLUSTER INFO")["cluster_state"] == "ok", "the cluster serves")
+        url = f"rediss+cluster://127.0.0.1:{server.port}"
+        await looked_at(BrokerSettings(redis_url=url, redis_ca_file=folder / "ca.crt"))
+        with pytest.raises(BrokerUnavailableError, match="not trusted"):
+            await looked_at(BrokerSettings(redis_url=url, redis_ca_file=folder / "other-ca.crt"))
+    finally:
+        server.kill()
+
+
+@contextmanager
+def sentinel_of(server, folder, tmp_path):
+    """A Sentinel with TLS that watches *server*; its port."""
+    port, config = free_port(), tmp_path / "sentinel.conf"
+    files = {"cert": "server.crt", "key": "server.key", "ca-cert": "ca.crt"}
+    lines = [f"tls-{name}-file {folder / file}" for name, file in files.items()]
+    lines += ["port 0", f"tls-port {port}", "tls-auth-clients no", "tls-replication yes"]
+    config.write_text("\n".join([*lines, f"sentinel monitor log 127.0.0.1 {server.port} 1"]))
+    command = [server.program, str(config), "--sentinel", "--logfile", str(tmp_path / "sentinel.log")]
+    with subprocess.Popen(command) as sentinel:
+        try:
+            yield port
+        finally:
+            sentinel.kill()
+
+
+async def test_sentinels_and_the_server_that_they_name_are_reached_with_tls(server, folder, tmp_path):
+    async def is_there() -> bool:
+        try:
+            await looked_at(settings)
+        except BrokerUnavailableError:  # it has only just been started
+            return False
+        return True
+
+    with sentinel_of(server, folder, tmp_path) as port:
+        url = f"rediss+sentinel://127.0.0.1:{port}/log"
+        settings = BrokerSettings(redis_url=url, redis_ca_file=folder / "ca.crt")
+        await eventually(is_there, "the Sentinel names the server, and both are trusted")
 
 
 @pytest.mark.parametrize("vouching", ["other-ca.crt", None])

@@ -6,7 +6,7 @@ from redis import Redis
 
 from broker.events import Alert
 from broker.streams import Tag
-from cli.evidence import ago, bin_name, runbook, spark
+from cli.evidence import ago, bin_name, runbook, spark, when
 from tests.cli.commands import Just
 from tests.servers import RedisServer
 
@@ -28,6 +28,7 @@ def alert(at_ms: int, **changes: Any) -> Alert:
         "summary": "words is distributed unlike the reference",
         "evidence": {
             "window": "500 entries",
+            "onset_ms": at_ms - 90_000,
             "current": [300, 150, 50],
             "reference": [100, 100, 100],
             "edges": [8.0, 20.0],
@@ -62,6 +63,7 @@ def test_an_alarm_says_what_moved_by_how_much_since_when_with_examples_and_what_
         "reference   ▅▅▅",
         "now         █▅▂",
         "up to 8: 33.3 % of the reference, 60.0 % now",
+        f"began       about {when(now_ms - 2 * HOUR_MS - 90_000)}, 2 min before it was certain",
         "for example sentiment.0.second",
         "what to do  docs/runbooks/InputDrift.md",
     ):

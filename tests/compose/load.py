@@ -1,4 +1,4 @@
-"""Callers who never stop: each text once, under an Idempotency-Key, with or without another try."""
+"""Callers who never stop: each request under an Idempotency-Key of its own, with or without another try."""
 
 import asyncio
 import itertools
@@ -10,7 +10,7 @@ from typing import Self
 
 import httpx
 
-GOOD, BAD = "a wonderful film, moving and clever, number {}", "a terrible film, dull and clumsy, number {}"
+TEXTS = (("a wonderful film, moving and clever", "positive"), ("a terrible film, dull and clumsy", "negative"))
 PATIENCE_S = 90
 
 
@@ -23,7 +23,7 @@ class Load:
         self.wanted: dict[str, tuple[str, str]] = {}  # key to text and label
         self.failed: Counter[str] = Counter()
         self.slowest_s = 0.0
-        self._numbers = itertools.count()
+        self._texts = itertools.cycle(TEXTS)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._call()))
 
@@ -61,9 +61,8 @@ class Load:
 
     async def _caller(self, client: httpx.AsyncClient) -> None:
         while not self._ending.is_set():
-            number, key = next(self._numbers), str(uuid.uuid4())
-            template, label = ((GOOD, "positive"), (BAD, "negative"))[number % 2]
-            self.wanted[key] = (template.format(number), label)
+            key = str(uuid.uuid4())
+            self.wanted[key] = next(self._texts)
             began = time.monotonic()
             await self._ask(client, key)
             while self.again and key not in self.answers and time.monotonic() - began < PATIENCE_S:

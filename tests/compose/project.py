@@ -55,7 +55,7 @@ class Project:
         return done.stdout
 
     def containers(self, service: str) -> list[str]:
-        """Ids of the running containers of *service*, the oldest first."""
+        """Ids of the running containers of *service*."""
         return self.compose("ps", "--quiet", service).split()
 
     def inside(self, container: str, *words: str) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,7 @@
 """The steps of the trial, in order; each says how long it took."""
 
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.compose import checks, images
+from tests.compose.engine import ROOT
 from tests.compose.load import Load
 from tests.compose.project import NAME, Project, eventually
 
@@ -42,7 +44,8 @@ def full(project: Project, *, with_trainer: bool) -> None:
 
 def weigh(project: Project) -> None:
     """Say how heavy each image is, and hold those to their limits that have one."""
-    built = {name: image for name, image in project.images.items() if images.there(project.engine, image)}
+    built = {image.removeprefix(f"{NAME}-"): image for image in project.images.values()}
+    built = {name: image for name, image in built.items() if images.there(project.engine, image)}
     found = images.sizes(project.engine, built)
     say(f"MB over the base: {', '.join(f'{name} {size}' for name, size in sorted(found.items()))}")
     heavy = {name: found[name] for name, limit in images.LIMITS_MB.items() if found[name] >= limit}
@@ -116,13 +119,20 @@ def archive(project: Project) -> None:
 
 def trainer(project: Project) -> None:
     """A model trained in its container, into a folder of its own, and seen by MLflow."""
-    with tempfile.TemporaryDirectory(prefix="observa-models-") as models:
-        Path(models).chmod(0o777)
-        words = ("run", "--rm", "-T", "--volume", f"{models}:/app/models", "trainer", "train", "sentiment-linear")
+    project.run("just", "_demo-texts")  # its texts, since a container of our own engine reaches no package index
+    with tempfile.TemporaryDirectory(prefix="observa-trained-", ignore_cleanup_errors=True) as folder:
+        cache, models = Path(folder, "cache"), Path(folder, "models")
+        shutil.copytree(ROOT / ".cache" / "trainer", cache)
+        models.mkdir()
+        for place in (cache, models):
+            place.chmod(0o777)  # the container's user is another
+        places = ("--volume", f"{cache}:/cache", "--volume", f"{models}:/app/models")
+        words = ("run", "--rm", "-T", *places, "trainer", "train", "sentiment-linear")
         said = step("the trainer trains", lambda: project.compose("--profile", "trainer", *words))
         say(said.strip().splitlines()[-1])
-        found = project.ask("TRAINER_MLFLOW", "/api/2.0/mlflow/registered-models/search")[1]
-        assert "sentiment-linear" in json.dumps(found), found
+        assert (models / "sentiment-linear" / "live.json").exists()
+    found = project.ask("TRAINER_MLFLOW", "/api/2.0/mlflow/registered-models/search")[1]
+    assert "sentiment-linear" in json.dumps(found), found
 
 
 def quick(project: Project) -> None:

@@ -59,6 +59,7 @@ def test_each_thing_that_is_wrong_is_said_in_words():
     common = {"version": "1", "severity": "ticket", "at_ms": 40_000}
     drift = [{**common, "detector": "psi", "feature": name, "summary": "x"} for name in ("words", "<tokens>", "words")]
     low = {**common, "detector": "e-sr", "feature": "accuracy/source=<b>", "summary": "source=<b> is below"}
+    low["evidence"] = {"onset_ms": 20_000}
     groups = {"requests/workers": {"lag": 900, "pending": 100, "oldest_seconds": 44.0}}
     blind = {"groups": groups, "lag_seconds": 90.0, "snapshot_age_seconds": 300}
     said = banner(
@@ -67,8 +68,8 @@ def test_each_thing_that_is_wrong_is_said_in_words():
     for words in (
         "No gateway",
         "Nobody sees",
-        "source=&lt;b&gt; is below (1 min ago)",
-        "text length (words), &lt;tokens&gt; (since 1 min ago)",
+        "source=&lt;b&gt; is below (began about 1 min ago, alarm 1 min ago)",
+        "text length (words), &lt;tokens&gt; (alarm 1 min ago)",
         "1,000 requests wait",
         "blind",
     ):

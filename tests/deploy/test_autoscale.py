@@ -3,6 +3,7 @@
 import asyncio
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import httpx
 import pytest
 
 from deploy.local import autoscale, scale
-from deploy.local.autoscale import Arrivals, Bounds, Seen, read
+from deploy.local.autoscale import Arrivals, Bounds, Calls, Seen, read, read_calls
 from deploy.local.settings import StackSettings
 from deploy.scaling.policy import LOCAL, Governor
 from tests.deploy.conftest import ROOT, Stack
@@ -51,7 +52,7 @@ def test_it_reads_the_requests_of_the_group_that_answers():
 def test_arrivals_are_the_slope_of_a_count_over_twenty_seconds():
     arrivals = Arrivals()
     rates = [
-        arrivals.demands(5.0 * turn, {"m": SEEN._replace(added=added)})[0].arrivals_per_second
+        arrivals.demands(5.0 * turn, {"m": SEEN._replace(added=added)}, Calls())[0].arrivals_per_second
         for turn, added in enumerate([1000, 1100, 1200, 1200, 1200, 1200, 1200, 1200])
     ]
     assert rates == [0, 20, 20, pytest.approx(200 / 15), 10, 5, 0, 0]
@@ -59,9 +60,22 @@ def test_arrivals_are_the_slope_of_a_count_over_twenty_seconds():
 
 def test_another_log_begins_a_new_count():
     arrivals = Arrivals()
-    arrivals.demands(0, {"m": SEEN})
-    assert arrivals.demands(5, {"m": SEEN._replace(added=10)})[0].arrivals_per_second == 0
-    assert arrivals.demands(10, {"m": SEEN._replace(added=60)})[0].arrivals_per_second == 10
+    arrivals.demands(0, {"m": SEEN}, Calls())
+    assert arrivals.demands(5, {"m": SEEN._replace(added=10)}, Calls())[0].arrivals_per_second == 0
+    assert arrivals.demands(10, {"m": SEEN._replace(added=60)}, Calls())[0].arrivals_per_second == 10
+
+
+def test_who_is_turned_away_is_a_share_of_all_calls():
+    arrivals = Arrivals()
+    arrivals.demands(0, {"m": SEEN}, Calls(100, 40))
+    assert arrivals.demands(5, {"m": SEEN}, Calls(200, 65))[0].refused == 0.25
+    shown = """
+# TYPE observa_requests_total counter
+observa_requests_total{model="a",status="200"} 60
+observa_requests_total{model="other",status="503"} 5
+observa_requests_total{model="a",status="503"} 35
+"""
+    assert read_calls(shown) == Calls(ended=100, refused=40)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +89,7 @@ def test_another_log_begins_a_new_count():
 def test_what_is_not_known_changes_nothing(monkeypatch, looks, why):
     seen = iter(looks)
     monkeypatch.setattr(autoscale, "_look", lambda _settings: next(seen))
+    monkeypatch.setattr(autoscale, "_calls", lambda _settings: Calls())
     governor, arrivals = Governor(1, 8, LOCAL), Arrivals()
     for _ in looks:
         number, line = autoscale._decide(StackSettings(), governor, arrivals, 4, Bounds(1, 8))
@@ -118,21 +133,23 @@ def slow(tmp_path: Path) -> Iterator[Stack]:
         "OBSERVA_MODELS": str(tmp_path / "models"),
         "OBSERVA_MODEL": "slow",
         "OBSERVA_WORKERS": "1",
+        "OBSERVA_GATEWAY_QUEUE_MS": "30000",  # callers wait while a worker starts, instead of being told to come again
     }
     stack.ok("up")
     yield stack
     stack.end()
 
 
-async def load(port: int, seconds: float, per_second: float) -> list[int]:
-    """The statuses of calls that began at a constant rate."""
+async def load(port: int, seconds: float, per_second: float) -> Counter[str]:
+    """How many calls, begun at a constant rate, were answered, or ended with which problem."""
     async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=1000)) as client:
         url, body = f"http://127.0.0.1:{port}/predict", {"text": "a fine film"}
         calls = []
         for _ in range(int(seconds * per_second)):
             calls.append(asyncio.create_task(client.post(url, json=body)))
             await asyncio.sleep(1 / per_second)
-        return [answer.status_code for answer in await asyncio.gather(*calls)]
+        answers = [(await call).json() for call in calls]
+        return Counter(answer.get("code", "answered") for answer in answers)
 
 
 @pytest.mark.live
@@ -140,8 +157,7 @@ async def load(port: int, seconds: float, per_second: float) -> list[int]:
 def test_a_load_brings_workers_and_its_end_takes_them_away_and_every_request_is_answered(slow):
     scaler = slow.begin("autoscale", "1", "2", "--every", "1", "--settle", "4")
     try:
-        statuses = asyncio.run(load(slow.gateway_port, seconds=10, per_second=70))
-        assert set(statuses) == {200}
+        assert asyncio.run(load(slow.gateway_port, seconds=10, per_second=70)) == {"answered": 700}
         wait_until(lambda: slow.run("status")[1].count("worker-") == 1, "one worker is left", timeout_s=60)
     finally:
         scaler.terminate()

@@ -18,6 +18,8 @@ RECIPES = {
     "logs",
     "doctor",
     "scale-workers",
+    "autoscale",
+    "capacity",
     "clean",
     "redis-url",
     "redis",

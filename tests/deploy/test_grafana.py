@@ -1,5 +1,6 @@
 """Grafana's files: current, typed, and consistent with each other. Loading them into a server is not tried here."""
 
+import configparser
 import json
 import re
 import shutil
@@ -206,3 +207,13 @@ def test_panels_that_are_empty_as_long_as_nothing_is_wrong_have_data_when_someth
     file.write_text(yaml.safe_dump({"rule_files": [], "tests": tests}))
     done = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_whoever_opens_grafana_in_containers_sees_the_dashboard_first():
+    service = yaml.safe_load((GRAFANA.parents[1] / "compose.yaml").read_text())["services"]["grafana"]
+    said = configparser.ConfigParser()
+    said.read(GRAFANA / "grafana.ini")
+    folder = service["environment"]["OBSERVA_GRAFANA_DASHBOARDS"]
+    assert f"./deploy/grafana/dashboards:{folder}:ro" in service["volumes"]
+    assert said["dashboards"]["default_home_dashboard_path"] == f"{folder}/observa.json"
+    assert dict(said["auth.anonymous"]) == {"enabled": "true", "org_role": "Viewer"}

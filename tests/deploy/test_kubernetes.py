@@ -117,11 +117,10 @@ def test_each_service_is_probed_on_a_port_it_has_and_knows_its_own_password_only
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_images_are_targets_of_the_dockerfile_and_listen_where_it_says(built, overlay):
     dockerfile = (ROOT / "Dockerfile").read_text()
+    stages = dict(re.findall(r"^FROM service AS (\w+)\n(.*?)(?=^FROM|\Z)", dockerfile, re.MULTILINE | re.DOTALL))
     exposed = {
-        target: set(re.search(r"^EXPOSE (.*)$", part, re.MULTILINE)[1].split())
-        for target, part in re.findall(
-            r"^FROM service AS (\w+)\n(.*?)(?=^FROM|\Z)", dockerfile, re.MULTILINE | re.DOTALL
-        )
+        target: set(" ".join(re.findall(r"^EXPOSE (.*)$", stage, re.MULTILINE)).split())
+        for target, stage in stages.items()
     }
     for name, one in of_kind(built(overlay), "Deployment").items():
         container = one["spec"]["template"]["spec"]["containers"][0]

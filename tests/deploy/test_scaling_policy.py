@@ -30,6 +30,11 @@ def test_what_arrives_keeps_the_number_up_while_nothing_waits():
     assert wanted.workers == wanted.rate == 5
 
 
+def test_what_is_turned_away_would_arrive_too_up_to_four_times_what_does():
+    assert workers_wanted([demand(arrivals_per_second=100, refused=0.5)], TARGETS).rate == 4
+    assert workers_wanted([demand(arrivals_per_second=100, refused=0.99)], TARGETS).rate == 8
+
+
 def test_what_was_delivered_and_not_finished_counts_though_there_is_no_lag():
     wanted = workers_wanted([demand(pending=600)], TARGETS)
     assert wanted.workers == wanted.backlog == 3
@@ -109,6 +114,7 @@ def test_the_recording_rules_say_what_the_policy_says(tmp_path):
             oldest_s=draw.choice([0, 3, 90]),
             workers=draw.choice([1, 4]),
             texts_per_second=draw.choice([150, 700]),
+            refused=draw.choice([0, 0.5, 0.9]),
         )
         wanted = workers_wanted([asked], Targets())
         expected = {"by_rate": wanted.rate, "by_backlog": wanted.backlog, "by_age": wanted.age}
@@ -139,6 +145,8 @@ def series(asked):
         f"observa_stream_lag_entries{{{group}}}": None if asked.lag is None else f"{asked.lag}x24",
         f"observa_stream_pending_entries{{{group}}}": f"{asked.pending}x24",
         f"observa_stream_oldest_seconds{{{group}}}": f"{asked.oldest_s}x24",
+        'observa_requests_total{model="m",status="200"}': f"0+{1000 * (1 - asked.refused):.0f}x24",
+        'observa_requests_total{model="other",status="503"}': f"0+{1000 * asked.refused:.0f}x24",
         'observa_workers{model="m"}': f"{asked.workers}x24",
         'observa_announced_texts_per_second{model="m"}': f"{asked.texts_per_second}x24",
     }

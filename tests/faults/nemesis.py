@@ -60,10 +60,11 @@ class Stack:
 
     def start(self) -> None:
         for through in ({}, {}, {"OBSERVA_REDIS_URL": self.proxy.url}):
-            self.workers.append(self.services.worker(**through))
+            self.workers.append(self.services.worker(wait=False, **through))
         for through in ({}, {"OBSERVA_REDIS_URL": self.proxy.url}):
-            self.gateways.append(self.services.gateway(**through))
-        self.monitors.append(self.services.monitor())
+            self.gateways.append(self.services.gateway(wait=False, **through))
+        self.monitors.append(self.services.monitor(wait=False))
+        self.services.wait()
 
     @property
     def processes(self) -> list[Process]:

@@ -46,9 +46,11 @@ class OpenLoop:
             )
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             await reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0]))
-        except (OSError, asyncio.IncompleteReadError):
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError) as error:
             if writer:
                 writer.transport.abort()
+            if isinstance(error, asyncio.CancelledError):
+                raise
             return Answer(0, loop.time() - start, retry_after=False)
         self._idle.append((reader, writer))
         return Answer(int(head[9:12]), loop.time() - start, b"\r\nretry-after: " in head)

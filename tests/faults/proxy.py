@@ -57,7 +57,7 @@ class Proxy:
         self._tasks.add(task)
         self._writers.add(writer)
         try:
-            with suppress(OSError):
+            with suppress(OSError, asyncio.CancelledError):  # at the end each connection is cancelled
                 there, back = await asyncio.open_connection("127.0.0.1", self._to)
                 self._writers.add(back)
                 try:

@@ -13,8 +13,9 @@ from tests.servers import eventually
 
 
 async def test_answers_of_a_gateway_killed_with_500_in_flight_are_fetched_from_another(services, look, trial):
-    first, second = services.gateway(ready=False), services.gateway(ready=False)
-    worker = services.worker()
+    first, second = services.gateway(wait=False), services.gateway(wait=False)
+    worker = services.worker(wait=False)
+    services.wait()
     await eventually(lambda: asyncio.to_thread(lambda: ready(first)), "the worker is known")
     worker.signal(signal.SIGSTOP)  # nothing is answered before the gateway is dead
     async with Ledger([first.url], "strange", trial.seed) as ledger, httpx.AsyncClient(timeout=40) as client:
@@ -39,16 +40,18 @@ async def test_answers_of_a_gateway_killed_with_500_in_flight_are_fetched_from_a
         worker.signal(signal.SIGCONT)
         await asyncio.gather(*waiting)
 
-        async def fetch(key: str) -> None:
-            async def answered() -> bool:
-                found = await client.get(f"{second.url}/v1/predictions/{accepted[key]}")
-                if found.status_code == 200:
-                    ledger.answers[key] = found.json()
-                return found.status_code == 200
+        async def fetch(keys: list[str]) -> None:
+            for key in keys:
 
-            await eventually(answered, "the answer can be fetched", 30)
+                async def answered(key: str = key) -> bool:
+                    found = await client.get(f"{second.url}/v1/predictions/{accepted[key]}")
+                    if found.status_code == 200:
+                        ledger.answers[key] = found.json()
+                    return found.status_code == 200
 
-        await asyncio.gather(*(fetch(key) for key in keys))
+                await eventually(answered, "the answer can be fetched", 30)
+
+        await asyncio.gather(*(fetch(keys[start::20]) for start in range(20)))
         trial.figure(accepted=len(accepted), fetched=len(ledger.answers))
         ledger.check(look)
     assert {key: answer["id"] for key, answer in ledger.answers.items()} == accepted
@@ -81,9 +84,10 @@ class Balancer:
 
 
 async def test_restarting_every_service_in_turn_fails_no_request(services, trial):
-    gateways = [services.gateway(ready=False) for _ in range(2)]
-    workers = [services.worker() for _ in range(2)]
-    monitor = services.monitor()
+    gateways = [services.gateway(wait=False, OBSERVA_GATEWAY_DRAIN_S=0.5) for _ in range(2)]
+    workers = [services.worker(wait=False) for _ in range(2)]
+    monitor = services.monitor(wait=False)
+    services.wait()
     await eventually(lambda: asyncio.to_thread(lambda: all(map(ready, gateways))), "all are ready")
     balancer, chance = Balancer(gateways), random.Random(trial.seed)
     async with httpx.AsyncClient(timeout=40, limits=httpx.Limits(max_connections=200)) as client:

@@ -19,7 +19,9 @@ def counted(monitor) -> float:
 async def test_a_monitor_that_was_away_catches_up_exactly(services, look, trial, how):
     if how == "stopped" and not trial.scale(0, 1):
         pytest.skip("only in the long form: just faults")
-    gateway, _, monitor = services.gateway(ready=False), services.worker(), services.monitor()
+    gateway, _, monitor = services.gateway(wait=False), services.worker(wait=False), services.monitor(wait=False)
+    services.wait()
+    gateway.wait("/readyz")
     async with Ledger([gateway.url], "strange", trial.seed) as ledger:
         await ledger.load(100, 50)
         with_monitor_s = ledger.wait_s()

@@ -1,6 +1,7 @@
 """The network loses replies, delays, or goes silent; clocks disagree."""
 
 import asyncio
+import gc
 import os
 import random
 from contextlib import suppress
@@ -40,6 +41,7 @@ async def test_replies_that_get_lost_repeat_no_answer_and_hardly_any_inference(s
     assert extra <= 0.01
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # of the client's own, cancelled in a connect
 async def test_a_cancelled_caller_leaves_nobody_with_another_answer(services, look, trial):
     async with Proxy(services.server.port, trial.seed) as proxy, Ledger([], "strange", trial.seed) as ledger:
         await asyncio.to_thread(services.worker)
@@ -64,9 +66,10 @@ async def test_a_cancelled_caller_leaves_nobody_with_another_answer(services, lo
 
         async with asyncio.TaskGroup() as group:
             for _ in range(40):
-                group.create_task(ask_again_and_again(int(trial.scale(50, 500))))
+                group.create_task(ask_again_and_again(int(trial.scale(25, 500))))
         trial.figure(sent=len(ledger.sent), cancelled=cancelled, p99=ledger.wait_s(), refusals=dict(ledger.refusals))
         ledger.check(look)
+    gc.collect()  # what it left open is not another test's
     assert cancelled > 0.02 * len(ledger.sent)
     assert "500" not in ledger.refusals
 

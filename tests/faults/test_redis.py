@@ -28,7 +28,8 @@ async def answer_after(ledger: Ledger, within_s: float) -> float:
 
 
 async def test_a_redis_killed_again_and_again_loses_nothing_that_was_accepted(services, look, trial):
-    gateway, _ = services.gateway(ready=False), [services.worker(), services.worker()]
+    gateway, _ = services.gateway(wait=False), [services.worker(wait=False), services.worker(wait=False)]
+    services.wait()
     server, back_s, storms, busier = services.server, [], [], []
     enough = asyncio.Event()
     async with Ledger([gateway.url], "strange", trial.seed) as ledger:
@@ -62,7 +63,8 @@ async def commands_per_second(look: Redis) -> float:
 
 
 async def test_flushall_makes_the_gateway_unready_and_serving_returns(services, look, trial):
-    gateway, _ = services.gateway(ready=False), services.worker()
+    gateway, _ = services.gateway(wait=False), services.worker(wait=False)
+    services.wait()
     await time_until(lambda: ready(gateway), 20)
     enough = asyncio.Event()
     async with Ledger([gateway.url], "strange", trial.seed) as ledger:
@@ -87,7 +89,8 @@ async def timed_refusal(client: httpx.AsyncClient, gateway: str) -> tuple[float,
 
 
 async def test_a_paused_redis_is_refused_quickly_and_serving_returns_quickly(services, look, trial):
-    gateway, _ = services.gateway(ready=False), services.worker()
+    gateway, _ = services.gateway(wait=False), services.worker(wait=False)
+    services.wait()
     server, paused_s, waits = services.server, trial.scale(5, 30), []
     async with Ledger([gateway.url], "strange", trial.seed) as ledger, httpx.AsyncClient(timeout=30) as client:
         await ledger.load(50, 50)
@@ -120,7 +123,8 @@ async def test_a_paused_redis_is_refused_quickly_and_serving_returns_quickly(ser
 
 
 async def test_a_full_redis_is_refused_at_the_door_and_drains_by_itself(services, look, trial):
-    gateway, _ = services.gateway(ready=False), services.worker()
+    gateway, _ = services.gateway(wait=False), services.worker(wait=False)
+    services.wait()
     async with Ledger([gateway.url], "strange", trial.seed) as ledger:
         open_ones = asyncio.create_task(ledger.load(40, 40, "SLEEP-50"))
         await eventually(lambda: asyncio.to_thread(lambda: look.xlen(TAG.requests) >= 20), "half are accepted")
@@ -175,7 +179,8 @@ async def test_a_full_disk_is_refused_and_everything_goes_on_once_there_is_room(
     services.server = server
     filler = small_disk / "filler"
     try:
-        gateway, worker = services.gateway(ready=False), services.worker()
+        gateway, worker = services.gateway(wait=False), services.worker(wait=False)
+        services.wait()
         enough = asyncio.Event()
         async with Ledger([gateway.url], "strange", trial.seed) as ledger, httpx.AsyncClient() as client:
             load = asyncio.create_task(ledger.load_until(enough, 50))

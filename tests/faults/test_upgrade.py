@@ -77,7 +77,9 @@ async def test_workers_replaced_one_by_one_leave_no_old_entry_behind(services, l
 
 
 async def test_once_all_workers_have_a_new_version_no_answer_is_of_the_old_one(services, look, trial):
-    gateway, old = services.gateway(ready=False), services.worker()
+    gateway, old = services.gateway(wait=False), services.worker(wait=False)
+    services.wait()
+    gateway.wait("/readyz")
     async with Ledger([gateway.url], "strange", trial.seed) as ledger:
         load = asyncio.create_task(ledger.load(150, 25))
         make_model(services.models, "strange", version="2")

@@ -37,7 +37,7 @@ pytestmark = [
 ]
 
 
-def checkpoint(folder: Path) -> None:
+def checkpoint(folder: Path, seed: int = 4) -> None:
     """Two layers at random weights, its own words and three labels, as ``save_pretrained`` writes them."""
     folder.mkdir()
     config = {
@@ -58,11 +58,11 @@ def checkpoint(folder: Path) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
     special = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", "unk_token": "[UNK]"}
     (folder / "tokenizer_config.json").write_text(json.dumps(special))
-    (folder / "model.safetensors").write_bytes(safetensors(weights()))
+    (folder / "model.safetensors").write_bytes(safetensors(weights(seed)))
 
 
-def weights() -> dict[str, np.ndarray]:
-    draw = np.random.default_rng(4)
+def weights(seed: int) -> dict[str, np.ndarray]:
+    draw = np.random.default_rng(seed)
     shapes = {
         "embeddings.word_embeddings.weight": (len(WORDS), WIDTH),
         "embeddings.position_embeddings.weight": (40, WIDTH),
@@ -124,7 +124,7 @@ def test_a_strangers_checkpoint_is_served_by_three_commands(stack, tmp_path):
     (_, importing, *path), (_, up), (_, predict, *asked) = commands()
     assert (importing, up, predict) == ("import-model", "up", "predict")
 
-    def run(python: Path | str, module: str, *arguments: str) -> str:
+    def run(python: Path | str, module: str, *arguments: str, status: int = 0) -> str:
         environment = stack.environment | {
             "OBSERVA_GATEWAY_URL": f"http://127.0.0.1:{stack.gateway_port}",
             "PYTHONPATH": str(ROOT),
@@ -137,7 +137,7 @@ def test_a_strangers_checkpoint_is_served_by_three_commands(stack, tmp_path):
             text=True,
             check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == status, done.stdout + done.stderr
         return done.stdout
 
     assert "written and verified" in run(TRAINER, "trainer.importing", *path)
@@ -149,4 +149,8 @@ def test_a_strangers_checkpoint_is_served_by_three_commands(stack, tmp_path):
     assert (answer["model"], answer["version"]) == ("mine", "1")
     assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert set(answer["probabilities"]) == set(manifest.labels)
-    assert "sound" in run(sys.executable, "worker.verify", str(tmp_path / "models" / "mine" / "1"))
+    folder = str(tmp_path / "models" / "mine" / "1")
+    assert "sound" in run(sys.executable, "worker.verify", folder)
+    assert "answers as its source" in run(TRAINER, "trainer.sourced", folder, "--source", "my-checkpoint")
+    checkpoint(tmp_path / "another", seed=5)
+    assert "otherwise than its source" in run(TRAINER, "trainer.sourced", folder, "--source", "another", status=1)

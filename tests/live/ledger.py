@@ -71,6 +71,7 @@ class Ledger:
     waits_s: list[float] = field(default_factory=list)
     others: set[str] = field(default_factory=set)  # ids of what somebody else sent
     version: str | None = None  # what must answer from now on; None: whatever is live
+    shards: int = 1
 
     async def __aenter__(self) -> Self:
         self.random = random.Random(self.seed)
@@ -131,11 +132,11 @@ class Ledger:
 
     def judge(self, redis: Redis) -> Verdict:
         """Compare every text sent, every answer, and everything on the log."""
-        tag = Tag(self.model)
-        results = [Result.from_fields(fields) for _, fields in redis.xrange(tag.results)]
+        tags = [Tag(self.model, shard) for shard in range(self.shards)]
+        results = [Result.from_fields(fields) for tag in tags for _, fields in redis.xrange(tag.results)]
         results = [result for result in results if result.role != "shadow"]
         published = Counter(result.id for result in results)
-        dead = {DeadLetter.from_fields(fields).id for _, fields in redis.xrange(tag.dead)}
+        dead = {DeadLetter.from_fields(fields).id for tag in tags for _, fields in redis.xrange(tag.dead)}
         expired = {result.id for result in results if result.code == "deadline_exceeded"}
         ids = {key: answer["id"] for key, answer in self.answers.items()}
         ends = {key: ident for key, ident in self.failed.items() if ident in dead or ident in published}

@@ -47,8 +47,9 @@ class Process:
         self._environment = environment
         self.start()
 
-    def start(self) -> None:
-        """Start it, for the first time or again: the same command, port and settings."""
+    def start(self, **settings: object) -> None:
+        """Start it, for the first time or again: the same command, port and settings, but for *settings*."""
+        self._environment |= {name: str(value) for name, value in settings.items()}
         with self.log.open("ab") as output:
             self.popen = subprocess.Popen(
                 self._command,
@@ -107,19 +108,20 @@ class Services:
         """Put one of the shipped models into the store."""
         (self.models / name).symlink_to(SHIPPED / name)
 
-    def gateway(self, *, ready: bool = True, port: int | None = None, **settings: object) -> Process:
+    def gateway(self, *, ready: bool = True, wait: bool = True, port: int | None = None, **settings: object) -> Process:
         port = port or free_port()
         process = self._start("gateway", port, {"OBSERVA_GATEWAY_PORT": port, **settings})
-        return process.wait("/readyz" if ready else "/healthz")
+        return process.wait("/readyz" if ready else "/healthz") if wait else process
 
     def worker(self, module: str = "tests.live.strange_worker", *, wait: bool = True, **settings: object) -> Process:
         port = free_port()
         process = self._start(module, port, {"OBSERVA_WORKER_METRICS_PORT_BASE": port, **settings})
         return process.wait("/healthz") if wait else process
 
-    def monitor(self, **settings: object) -> Process:
+    def monitor(self, *, wait: bool = True, **settings: object) -> Process:
         port = free_port()
-        return self._start("monitor", port, {"OBSERVA_MONITOR_PORT": port, **settings}).wait("/healthz")
+        process = self._start("monitor", port, {"OBSERVA_MONITOR_PORT": port, **settings})
+        return process.wait("/healthz") if wait else process
 
     def archive(self, **settings: object) -> Process:
         port = free_port()
@@ -128,6 +130,11 @@ class Services:
     def explainer(self, **settings: object) -> Process:
         port = free_port()
         return self._start("worker.explaining", port, {"OBSERVA_EXPLAINER_PORT": port, **settings}).wait("/healthz")
+
+    def wait(self) -> None:
+        """Wait until all that were started live; to start them together takes less time than one after the other."""
+        for process in self.processes:
+            process.wait("/healthz")
 
     def stop(self) -> None:
         for process in self.processes:

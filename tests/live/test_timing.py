@@ -9,8 +9,8 @@ import pytest
 
 from tests.live.services import Services, body, make_model
 
-CALLS = 4
-MODEL_MS = 300
+CALLS = 3
+MODEL_MS = 800
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from monitor.scan import CHUNK, LENGTHS, Scan, Yardstick
 
 COUNTS = np.array([10, 10, 30, 50, *[100] * 8, 50, 30, 10, 10]) * 5
 
+TIMES = np.arange(1, 20_001)  # of entries, ms
+
 
 def autoregressive(rng: np.random.Generator, rho: float, count: int) -> np.ndarray:
     level, found = 0.0, np.empty(count)
@@ -59,11 +61,13 @@ def test_neither_dependence_nor_scan_sees_how_entries_were_batched(seed: int, cu
     rows = rng.integers(-40, 40, (4000, 3)) + np.where(rng.random() < 0.5, 12, 0) * (np.arange(4000) < 1500)[:, None]
     yardstick = Yardstick.of(1000, 1e4, np.ones(3), np.zeros(3))
     whole, parts = (Scan(3), Dependence(3)), (Scan(3), Dependence(3))
-    expected = whole[0].update_many(rows, yardstick)
+    expected = whole[0].update_many(rows, yardstick, TIMES)
     whole[1].update_many(rows, [400.0] * 3)
     found = []
     for start, stop in pairwise([0, *sorted(cuts), len(rows)]):
-        found += [(start + at, began) for at, began in parts[0].update_many(rows[start:stop], yardstick)]
+        found += [
+            (start + at, began) for at, began in parts[0].update_many(rows[start:stop], yardstick, TIMES[start:stop])
+        ]
         parts[1].update_many(rows[start:stop], [400.0] * 3)
     assert found == expected
     assert parts == whole
@@ -75,7 +79,7 @@ def test_a_scan_of_unmoved_numbers_runs_as_long_as_it_says() -> None:
     begun = 0
     for _ in range(20):
         rows = np.rint(rng.standard_normal((run, 8)) * SCALE).astype(np.int64)
-        begun += sum(began for _, began in Scan(8).update_many(rows, yardstick))
+        begun += sum(began for _, began in Scan(8).update_many(rows, yardstick, TIMES))
     assert begun <= 28  # 20 were the chances of all tests added; what overlaps makes it fewer
 
 
@@ -87,9 +91,11 @@ def test_a_scan_finds_a_mean_that_moved_in_any_direction_and_lets_go_of_it() -> 
         direction *= size * SCALE / np.linalg.norm(direction)
         rows = rng.standard_normal((12_000, 8)) * SCALE
         rows[2000:6000] += direction
-        (began, first), (ended, second) = Scan(8).update_many(np.rint(rows).astype(np.int64), yardstick)
+        scan = Scan(8)
+        (began, first), (ended, second) = scan.update_many(np.rint(rows).astype(np.int64), yardstick, TIMES)
         assert (first, second) == (True, False)
         assert 2000 <= began <= 2000 + most
+        assert abs(scan.onset_ms - 2000) <= most / 2
         assert 6000 <= ended <= 6000 + 12 * HOLD
 
 

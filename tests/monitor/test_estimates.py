@@ -141,7 +141,8 @@ def test_a_snapshot_of_version_1_keeps_counts_and_begins_its_windows_anew(caplog
     fold_all(watched, results_of(draw(np.random.default_rng(4), 600, longer=0.5)), labels_of([True] * 30))
     old = orjson.loads(watched.encode()) | {"state_version": 1}
     for _, judgement in old["feedback"]["judgements"]:
-        for name in ("multiple", "change", "slices"):
+        judgement["sums"] = judgement["sequential"][0]
+        for name in ("multiple", "change", "slices", "sequential"):
             del judgement[name]
     read = State(Rules(), profile_of)
     read.decode(orjson.dumps(old))

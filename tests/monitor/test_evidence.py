@@ -25,5 +25,6 @@ def test_every_alarm_says_what_was_and_what_is_with_examples_and_a_page() -> Non
         assert len(bins) == len(evidence["reference"]) == len(evidence["current"]), name
         assert sum(evidence["current"]) > 0, name
         assert evidence["window"], name
+        assert START_MS <= evidence["onset_ms"] <= alert.at_ms, name
         assert evidence["sample_ids"][-1].startswith("sentiment.0."), name
         assert (ROOT / evidence["runbook"]).is_file(), name

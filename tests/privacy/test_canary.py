@@ -1,6 +1,7 @@
 """A word that callers send everywhere is found nowhere but where texts belong."""
 
 import re
+from collections.abc import Iterator
 
 import httpx
 import orjson
@@ -8,6 +9,7 @@ import pytest
 from redis import Redis
 
 from broker.streams import Tag
+from tests.live.collector import Collector
 from tests.live.services import Services, make_model
 from tests.servers import RedisServer, wait_until
 
@@ -21,9 +23,28 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(180)]
 
 
 @pytest.fixture
-def services(own_server: RedisServer, tmp_path_factory: pytest.TempPathFactory):
+def collector() -> Iterator[Collector]:
+    collector = Collector()
+    yield collector
+    collector.stop()
+
+
+@pytest.fixture
+def services(
+    own_server: RedisServer,
+    tmp_path_factory: pytest.TempPathFactory,
+    collector: Collector,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
     services = Services(
-        own_server, tmp_path_factory.mktemp("services"), claim_ms=1000, model=MODEL, sync_deadline_ms=10_000
+        own_server,
+        tmp_path_factory.mktemp("services"),
+        claim_ms=1000,
+        model=MODEL,
+        sync_deadline_ms=10_000,
+        gateway_access_log=True,
     )
     make_model(services.models, MODEL)
     yield services
@@ -101,7 +122,9 @@ def write_by_hand(look: Redis) -> None:
     look.xadd(TAG.requests, {"text": f"KILL {CANARY}"})
 
 
-def test_a_callers_word_is_found_only_where_texts_belong(services: Services, own_server: RedisServer) -> None:
+def test_a_callers_word_is_found_only_where_texts_belong(
+    services: Services, own_server: RedisServer, collector: Collector
+) -> None:
     workers = [services.worker(), services.worker()]
     monitor = services.monitor()
     gateway = services.gateway()
@@ -134,6 +157,9 @@ def test_a_callers_word_is_found_only_where_texts_belong(services: Services, own
         assert CANARY not in answer.text + str(answer.headers), f"{said} repeats what was sent"
         assert answer.status_code in {200, 202, 400, 404, 405, 409, 410, 413, 415, 421, 422, 502, 504}, said
     assert CANARY not in services.logs()
+    assert '"event":"answered"' in services.logs()
+    assert {"POST", "send", "receive", "process", "infer", "batch"} <= {span.kind for span in collector.spans}
+    assert CANARY.encode() not in collector.raw
     assert look.xlen(TAG.dead) > 5
     _only_texts_hold_it(look)
     look.close()

@@ -1,6 +1,7 @@
 # ruff: noqa: PLC0415 - imported inside, so that an environment without the libraries can still collect and skip
 
 import io
+import shutil
 import tarfile
 import zipfile
 from importlib.util import find_spec
@@ -10,11 +11,36 @@ import pytest
 from broker.manifest import digest_of
 from tests.trainer.made import WORDS
 from trainer.params import Archive
+from trainer.settings import TrainerSettings
 
 
 def pytest_runtest_setup(item):
     if item.get_closest_marker("trainer") and find_spec("torch") is None:
         pytest.skip("run: just install-trainer")
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory):
+    """Make MLflow's tables once: they take longer than any training here."""
+    from trainer.tracking import tracked
+
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delenv("MLFLOW_TRACKING_URI", raising=False)
+        with tracked("nothing", folder):
+            pass
+    return folder / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def settings_in(store):
+    def make(folder) -> TrainerSettings:
+        shutil.copyfile(store, folder / "mlflow.db")
+        return TrainerSettings(
+            models=folder / "models", trainer_cache=folder, trainer_build=folder / "build", trainer_threads=1
+        )
+
+    return make
 
 
 @pytest.fixture

@@ -93,3 +93,9 @@ def labelled_csv(path: Path, texts: list[Example]) -> LocalFile:
         writer.writerow(["review", "sentiment"])
         writer.writerows((f"{text} {number}", LABELS[label]) for number, (text, label) in enumerate(texts))
     return LocalFile(source="file", path=str(path), text="review", label="sentiment")
+
+
+def params_of(chosen: ModelParams, folder: Path, texts: list[Example] | None = None, **archives: Archive) -> Params:
+    """The parameters of one model, "made", that learns from *texts*, or from made-up ones."""
+    source = labelled_csv(folder / "made.csv", made_examples(400, 4) if texts is None else texts)
+    return params_with({"made": source}, archives, made=chosen)

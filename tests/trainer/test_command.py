@@ -3,7 +3,6 @@
 # ruff: noqa: PLC0415 - imported inside, so that an environment without the libraries can still collect and skip these
 
 import json
-import shutil
 import socket
 import sys
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from broker.manifest import live_version, read_manifest, read_reference, read_verified
-from tests.trainer.made import LABELS, LINEAR, PARAMS, labelled_csv, made_examples, params_with, wheel
+from tests.trainer.made import LABELS, LINEAR, PARAMS, labelled_csv, made_examples, params_of, wheel
 from trainer.settings import TrainerSettings
 from trainer.splits import Example
 
@@ -25,35 +24,6 @@ pytestmark = [
 @pytest.fixture(autouse=True)
 def _no_server_from_outside(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-@pytest.fixture(scope="session")
-def store(tmp_path_factory):
-    """Make MLflow's tables once: they take longer than any training here."""
-    from trainer.tracking import tracked
-
-    folder = tmp_path_factory.mktemp("store")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.delenv("MLFLOW_TRACKING_URI", raising=False)
-        with tracked("nothing", folder):
-            pass
-    return folder / "mlflow.db"
-
-
-@pytest.fixture(scope="session")
-def settings_in(store):
-    def make(folder) -> TrainerSettings:
-        shutil.copyfile(store, folder / "mlflow.db")
-        return TrainerSettings(
-            models=folder / "models", trainer_cache=folder, trainer_build=folder / "build", trainer_threads=1
-        )
-
-    return make
-
-
-def params_of(chosen, folder, texts=None, **archives):
-    source = labelled_csv(folder / "made.csv", texts if texts is not None else made_examples(400, 4))
-    return params_with({"made": source}, archives, made=chosen)
 
 
 @pytest.fixture(scope="module")

@@ -205,6 +205,31 @@ def test_quantising_uses_one_operator_outside_the_standard(model):
     assert [value.name for value in graph.output] == ["logits", "pooled"]
 
 
+def test_the_lean_graph_has_the_products_of_the_quantised_one_and_its_answers(model, tokenizer):
+    from onnx import load_from_string
+
+    from trainer.export import to_onnx
+    from trainer.lean import lean
+    from trainer.onnx_model import TransformerGraph, softmax
+    from trainer.quantise import quantise
+
+    whole = quantise(to_onnx(model))
+    written = lean(whole, model.config.n_heads)
+    before, after = (load_from_string(content).graph for content in (whole, written))
+    products = [sum(node.op_type == "MatMulIntegerToFloat" for node in graph.node) for graph in (before, after)]
+    assert products == [12, 12]
+    assert len(after.node) < 0.5 * len(before.node)
+    assert [*after.input, *after.output] == [*before.input, *before.output]
+    old, new = (TransformerGraph(content, tokenizer.to_str().encode(), 16) for content in (whole, written))
+    texts = ["", "good film", *(text for text, _ in made_examples(30, 4))]
+    assert new.probabilities(texts) == pytest.approx(old.probabilities(texts), abs=0.02)
+    assert new.vectors(texts) == pytest.approx(old.vectors(texts), abs=0.05)
+    for row, vector in zip(new.encode(texts), new.vectors(texts), strict=True):
+        assert (new._run("pooled", [row, row[:2]], 3)[0] == vector).all()
+        alone, together = softmax(new.logits([row])), softmax(new.logits([row, row[:2]], padding=9))
+        assert together[0] == pytest.approx(alone[0], abs=1e-6)
+
+
 def test_no_pair_of_products_overflows_sixteen_bits(model):
     from onnx import load_from_string, numpy_helper
 

@@ -123,7 +123,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):
 @pytest.fixture
 def refused(monkeypatch, capsys):
     """Start a worker in this process that must not start; return what it says."""
-    monkeypatch.setattr("worker.app.log_to_stderr", lambda: None)
+    monkeypatch.setattr("worker.app.log_to_stderr", lambda _: None)
     monkeypatch.setattr("signal.signal", lambda *_: None)
 
     def start(store, **settings):

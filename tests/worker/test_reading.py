@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from broker.streams import CHANGES, PredictionId, Tag
 from tests.servers import eventually
 from tests.worker.builders import TAG, dead_letters, fields, old_entry, pending, results, served, working
-from worker.app import control_bus
+from worker.bus import ControlBus
 from worker.settings import WorkerSettings
 
 OTHER = Tag("other")
@@ -205,7 +205,7 @@ async def test_a_server_that_became_a_replica_is_waited_for_without_a_hot_loop(o
 async def test_a_foreign_key_in_the_control_streams_place_makes_no_hot_loop(server, redis):
     await redis.set(CHANGES, "foreign")
     heard = []
-    bus = control_bus(WorkerSettings(redis_url=server.url, redis_password_file=None))
+    bus = ControlBus(WorkerSettings(redis_url=server.url, redis_password_file=None))
 
     @bus.subscriber(stream=StreamSub(CHANGES, polling_interval=100))
     async def hear(change: object) -> None:

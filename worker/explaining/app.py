@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 def main() -> None:
     """Run one explainer until SIGTERM; a mistake of the person who started it is one line and exit code 2."""
-    log_to_stderr()
+    log_to_stderr("explainer")
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported; see worker/app.py
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:

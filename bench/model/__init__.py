@@ -1,0 +1,1 @@
+"""What the model alone takes on the processor: ``just bench-model``."""
