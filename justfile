@@ -414,7 +414,7 @@ bench-monitor *ARGS: _venv-dev
 bench-joins *ARGS: _venv-dev
     @{{ dev }}/python -m bench.monitor.joins "$@"
 
-# How fast answers come, beside seven alternatives: about 20 minutes; Observa alone, under two: just bench quick
+# How fast answers come, beside seven alternatives: 15 minutes, in pieces with --resume; Observa alone: just bench quick
 [group('develop')]
 bench *ARGS: _venv-dev _demo-texts
     @{{ dev }}/python -m bench.serving "$@"
@@ -435,6 +435,11 @@ capacity *ARGS: _venv-dev
 [no-exit-message]
 bench-model: _trainer _demo-texts
     @.venv-trainer/bin/python -m bench.model
+
+# Where gateway, worker and monitor spend their time under load, as flame graphs in reports/: just profile [sentiment]
+[group('develop')]
+profile *ARGS: _venv-dev _demo-texts
+    @{{ dev }}/python -m bench.serving.profile "$@"
 
 # How early the monitor finds changes, and how often it is wrong: tables, about ten minutes
 [group('develop')]

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -13,6 +13,7 @@ from broker.cluster import ClusterPool, ClusterRedis, primaries
 from broker.errors import BrokerUnavailableError, UnsafeServerError
 from broker.sentinel import sentinel_pool
 from broker.settings import BrokerSettings
+from broker.wire import WiredPool
 
 BLOCK_MS = 1000  # of a blocking read; well below SOCKET_TIMEOUT_S, or every idle read would end as an error
 SOCKET_TIMEOUT_S = 5
@@ -42,7 +43,7 @@ def connect(settings: BrokerSettings, name: str) -> Redis:
         case "sentinel":
             return Redis.from_pool(sentinel_pool(settings, servers, options))
         case _:
-            return Redis.from_pool(BlockingConnectionPool(**servers[0] | options))
+            return Redis.from_pool(WiredPool(**servers[0] | options))
 
 
 async def check_server(redis: Redis, settings: BrokerSettings) -> None:

@@ -10,8 +10,10 @@ import uvicorn
 from broker.errors import SettingsError
 
 
-def listen(host: str, port: int, setting: str) -> socket.socket:
+def listen(host: str, port: int, setting: str, *, shared: bool = False) -> socket.socket:
     """Return a listening socket; *setting* begins the names of the two variables, as OBSERVA_GATEWAY.
+
+    A *shared* address may be listened on by other processes of the same user, too: the system deals out connections.
 
     Raises:
         SettingsError: the address cannot be had.
@@ -19,7 +21,7 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
     """
     try:
         family, *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server((host, port), family=family, backlog=1024)
+        return socket.create_server((host, port), family=family, backlog=1024, reuse_port=shared)
     except OSError as error:
         raise SettingsError(
             f"cannot listen on {host} port {port} ({os.strerror(error.errno or 0)}); stop what uses it, "

@@ -1,8 +1,9 @@
 """What may happen to a request: accepted, settled, judged. Each is one script, so each happens whole or not at all."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import Any, Literal, cast
 
 import orjson
@@ -13,9 +14,10 @@ from broker.answers import PENDING
 from broker.events import SCHEMA_VERSION, Request, Result
 from broker.scripts import Scripts
 from broker.settings import BrokerSettings
-from broker.streams import WORKERS, PredictionId, Tag
+from broker.streams import UUID_LENGTH, WORKERS, PredictionId, Tag, time_ms_of
 
 IDEMPOTENCY_S = 24 * 3600
+ANSWERS_AT = 6  # position of the first answer among the arguments of the script that settles
 LATE_S = 60  # an answer outlives its retention by this, so that 404 is never said where 410 is meant
 
 FeedbackOutcome = Literal["accepted", "same", "replaced", "parked", "unknown"]
@@ -105,7 +107,7 @@ class Log:
         return [known or next(outcomes) for known in earlier]
 
     async def _accept(self, tag: Tag, units: Sequence[Unit], backlog_limit: int) -> list[Acceptance]:
-        keys = _Keys([tag.requests, tag.backlog])
+        keys = _Keys(tag, [tag.requests, tag.backlog])
         rows = [
             {
                 "idem": keys.position(tag.idem(unit.idempotency.key)) if unit.idempotency else 0,
@@ -146,11 +148,12 @@ class Log:
             WrongKeyTypeError: a key of ours holds something else; nothing was written, all stays pending.
 
         """
-        keys = _Keys([tag.requests, tag.results, tag.feedback, tag.dead, tag.backlog, tag.joined])
-        rows = [_settlement(tag, settlement, keys) for settlement in settlements]
-        published, _ = await self._run(
-            "settle", tag, keys.names, [WORKERS, orjson.dumps(rows), self._answer_s, self._join_s, self._store_text]
-        )
+        keys = _Keys(tag, [tag.requests, tag.results, tag.feedback, tag.dead, tag.backlog, tag.joined])
+        answers = [settlement.answer for settlement in settlements if settlement.answer]
+        position = count(ANSWERS_AT)
+        rows = [_settlement(tag, settlement, keys, position) for settlement in settlements]
+        arguments = [WORKERS, orjson.dumps(rows), self._answer_s, self._join_s, self._store_text, *answers]
+        published, _ = await self._run("settle", tag, keys.names, arguments)
         return [bool(first) for first in published]
 
     async def answers(self, ids: Sequence[PredictionId]) -> list[bytes | None]:
@@ -224,42 +227,59 @@ class Log:
 class _Keys:
     """Key names of one script call, each listed once, named by position (Lua counts from 1)."""
 
-    def __init__(self, first: list[str]) -> None:
+    def __init__(self, tag: Tag, first: list[str]) -> None:
         self.names = first
+        self._tag = tag
         self._positions = {name: position for position, name in enumerate(first, 1)}
+        self._by_time: dict[tuple[Callable[[Tag, int], str], int], int] = {}
 
     def position(self, name: str) -> int:
         """Return the position of *name*, adding it where it is new."""
-        if name not in self._positions:
+        position = self._positions.get(name)
+        if position is None:
             self.names.append(name)
-            self._positions[name] = len(self.names)
-        return self._positions[name]
+            position = self._positions[name] = len(self.names)
+        return position
+
+    def answers(self, time_ms: int) -> int:
+        """Return the position of the answer hash for ids made then."""
+        return self._of_time(Tag.answers, time_ms // 60_000)
+
+    def joins(self, time_ms: int) -> int:
+        """Return the position of the hash of join rows for ids made then."""
+        return self._of_time(Tag.joins, time_ms // 1000)
+
+    def _of_time(self, name: Callable[[Tag, int], str], period: int) -> int:
+        """Most ids of a call are of one minute and second: their keys are named once."""
+        position = self._by_time.get((name, period))
+        if position is None:
+            position = self._by_time[name, period] = self.position(name(self._tag, period))
+        return position
 
 
 def _entry(request: Request, keys: _Keys) -> dict[str, Any]:
-    prediction_id = PredictionId.parse(request.id)
     return {
         "id": request.id,
-        "answers": keys.position(prediction_id.answers_key),
+        "answers": keys.answers(time_ms_of(request.id)),
         "deadline_s": math.ceil(request.deadline_ms / 1000),
         "fields": _flat(request.to_fields()),
     }
 
 
-def _settlement(tag: Tag, settlement: Settlement, keys: _Keys) -> dict[str, Any]:
-    row: dict[str, Any] = {"entry": settlement.entry_id, "answers": 0, "joins": 0, "replies": 0}
+def _settlement(tag: Tag, settlement: Settlement, keys: _Keys, answer: Iterator[int]) -> dict[str, Any]:
     request, result = settlement.request, settlement.result
+    row: dict[str, Any] = {"entry": settlement.entry_id, "answers": 0, "joins": 0, "replies": 0}
     if request and result and settlement.answer:
-        prediction_id = PredictionId.parse(result.id)
+        time_ms = time_ms_of(result.id)
         row |= {
             "id": result.id,
-            "uuid": prediction_id.uuid,
-            "hour": _hour(prediction_id),
-            "answers": keys.position(prediction_id.answers_key),
-            "joins": keys.position(prediction_id.joins_key),
+            "uuid": result.id[-UUID_LENGTH:],
+            "hour": str(time_ms // 3_600_000),
+            "answers": keys.answers(time_ms),
+            "joins": keys.joins(time_ms),
             "replies": keys.position(tag.replies(request.reply_to)) if request.reply_to else 0,
             "result": _flat(result.to_fields()),
-            "answer": settlement.answer.decode(),
+            "answer": next(answer),
         }
         if result.label is not None:
             row["row"] = [result.label, f"{result.confidence:.4f}", result.version, ""]
@@ -286,7 +306,7 @@ def _dead_fields(settlement: Settlement, note: DeadNote) -> dict[str, str]:
 
 
 def _flat(fields: dict[str, str]) -> list[str]:
-    return [part for pair in fields.items() for part in pair]
+    return list(chain.from_iterable(fields.items()))
 
 
 def _hour(prediction_id: PredictionId) -> str:

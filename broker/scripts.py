@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
 from broker.errors import WrongKeyTypeError
+from broker.wire import Line
 
 FOLDER = Path(__file__).with_name("lua")
 PRELUDE = "prelude.lua"  # its functions stand before every script
@@ -19,9 +20,10 @@ REPLICA_MS = 1000  # for a replica to have what was written
 class Script:
     """One Lua file with the prelude before it; it is loaded again by itself where the server has forgotten it."""
 
-    def __init__(self, redis: Redis, file: Path) -> None:
+    def __init__(self, redis: Redis, file: Path, line: Line | None = None) -> None:
         self._redis = redis
         self._run: Any = redis.register_script(_text(file))
+        self._line = line
 
     async def __call__(self, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """Run it.
@@ -32,7 +34,7 @@ class Script:
 
         """
         try:
-            return await self._run(keys=keys, args=arguments)
+            return await self._evaluate(keys, arguments)
         except ResponseError as error:
             if foreign := _foreign_key(error):
                 raise foreign from error
@@ -63,12 +65,21 @@ class Script:
                 raise _foreign_key(error) or error
         return answer, replicas > 0 and not full
 
+    async def _evaluate(self, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        if self._line is not None:
+            try:
+                return await self._line("EVALSHA", self._run.sha, len(keys), *keys, *arguments)
+            except NoScriptError:
+                pass  # the client loads it
+        return await self._run(keys=keys, args=arguments)
+
 
 class Scripts:
-    """The files of ``broker/lua`` by name: ``await scripts("accept", keys, arguments)``."""
+    """The files of ``broker/lua`` by name, over a line of their own: ``await scripts("accept", keys, arguments)``."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._line = Line(redis)
         self._scripts: dict[str, Script] = {}  # those that were called
 
     async def __call__(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
@@ -78,7 +89,7 @@ class Scripts:
     def named(self, name: str) -> Script:
         """Return one script."""
         if name not in self._scripts:
-            self._scripts[name] = Script(self._redis, FOLDER / f"{name}.lua")
+            self._scripts[name] = Script(self._redis, FOLDER / f"{name}.lua", self._line)
         return self._scripts[name]
 
 

@@ -62,7 +62,7 @@ def describe(text: str, vocabulary: AbstractSet[str]) -> TextStatistics:
     An empty vocabulary means that none was recorded: then nothing is unknown.
     """
     words = words_of(text)
-    unknown = sum(word not in vocabulary for word in words) if vocabulary else 0
+    unknown = len(words) - sum(map(vocabulary.__contains__, words)) if vocabulary else 0
     return TextStatistics(len(text), len(words), unknown / len(words) if words else 0.0, _non_latin(text))
 
 

@@ -91,7 +91,7 @@ class Accepting:
         if backlog_limit <= self._full.get(tag, (0.0, 0))[1]:
             self._note_full(tag, backlog_limit)  # this one asks whether there is room again, for all who come meanwhile
         key = (tag, backlog_limit, unit.idempotency.elsewhere if unit.idempotency else ())
-        queue = self._queues.setdefault(key, _Queue())
+        queue = self._queues.get(key) or self._queues.setdefault(key, _Queue())
         future: asyncio.Future[Acceptance] = asyncio.get_running_loop().create_future()
         queue.waiting.append((unit, future))
         if queue.sender is None:  # it begins in the loop's next turn: all of this turn goes with it

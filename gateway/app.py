@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.access import read_keys
 from broker.connection import check_replicas, check_server, connect
@@ -107,6 +107,13 @@ class Application(FastAPI):
         """Return what every call goes through."""
         return self.guarded(AsyncExitStackMiddleware(self.router))
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run one call without FastAPI's own telemetry, which asks the environment each time whether it is wanted."""
+        scope["app"] = self
+        if self.middleware_stack is None:
+            self.middleware_stack = self.build_middleware_stack()
+        await self.middleware_stack(scope, receive, send)
+
 
 def _spare_the_collector() -> None:
     """Let the garbage collector pass over what was imported, and come less often.
@@ -183,7 +190,8 @@ def listen_everywhere(settings: GatewaySettings) -> list[socket.socket]:
     """
     if settings.internal_port == settings.gateway_port:  # requests are told apart by their port
         raise SettingsError("OBSERVA_GATEWAY_INTERNAL_PORT and OBSERVA_GATEWAY_PORT must differ")
-    listeners = [listen(settings.gateway_host, settings.gateway_port, "OBSERVA_GATEWAY")]
+    shared = settings.gateways > 1
+    listeners = [listen(settings.gateway_host, settings.gateway_port, "OBSERVA_GATEWAY", shared=shared)]
     if settings.internal_port is not None:
         listeners.append(listen(settings.gateway_internal_host, settings.internal_port, "OBSERVA_GATEWAY_INTERNAL"))
     return listeners

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from broker.errors import WrongKeyTypeError
 from broker.tracing import trace_id_of
 from gateway.access import Access
+from gateway.intake import first_headers
 from gateway.metrics import OTHER, Metrics
 from gateway.problems import Problem
 from gateway.routing import route_of
@@ -101,7 +102,7 @@ class Guard:
         hosts = self._internal_hosts if internal else self._hosts
         if not hosts:
             return
-        host = dict(reversed(headers)).get(b"host", b"").decode("latin-1").lower()  # the first of several
+        host = first_headers(scope).get(b"host", b"").decode("latin-1").lower()
         name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
         if name not in hosts and not (internal and is_address(name)):
             raise Problem("bad_host")
@@ -151,6 +152,6 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = message["headers"]
-            has_policy = any(name == _POLICY for name, _ in headers)
+            has_policy = _POLICY in [name for name, _ in headers]
             message["headers"] = [*headers, *SECURITY] if has_policy else [*headers, *SECURITY, NOTHING]
         await self._send(message)

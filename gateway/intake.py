@@ -2,16 +2,22 @@
 
 import asyncio
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Scope
 
 from broker.tracing import TRACEPARENT
 from gateway.problems import Problem
 from gateway.settings import GatewaySettings
 
 JSON: Final = frozenset({"application/json"})
+# What the state of a request's scope may hold:
+WHOLE: Final = "whole"  # its last byte had come before anybody read the body
+HEADERS: Final = "headers"  # its first headers by name
 _CLOSE: Final = {"Connection": "close"}  # what is left of the body is not read
 _KEY: Final = re.compile(r"[\x20-\x7e]{1,255}")
 
@@ -24,13 +30,16 @@ async def read(request: Request, settings: GatewaySettings, media_types: frozens
         ClientDisconnect: the caller went away.
 
     """
-    headers = request.headers
-    if headers.get("content-encoding", "identity").lower() != "identity":
+    headers = first_headers(request.scope)
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Problem("unsupported_encoding", headers=_CLOSE)
-    _check_media_type(headers.get("content-type", ""), media_types)
-    length = headers.get("content-length", "")
+    if not _is_media_type(headers.get(b"content-type", b""), media_types):
+        raise Problem("unsupported_media_type", headers=_CLOSE)
+    length = headers.get(b"content-length", b"")
     if length.isdigit() and int(length[:12]) > settings.gateway_max_body_bytes:
         raise Problem("body_too_large", headers=_CLOSE, max=settings.gateway_max_body_bytes)
+    if WHOLE in request.scope["state"]:  # a timeout would cost more than all that is read here
+        return await _receive(request, settings.gateway_max_body_bytes)
     try:
         async with asyncio.timeout(settings.gateway_body_timeout_s):
             return await _receive(request, settings.gateway_max_body_bytes)
@@ -38,11 +47,20 @@ async def read(request: Request, settings: GatewaySettings, media_types: frozens
         raise Problem("request_timeout", headers=_CLOSE) from None
 
 
-def _check_media_type(content_type: str, media_types: frozenset[str]) -> None:
-    media_type, _, parameters = content_type.partition(";")
+def first_headers(scope: Scope) -> dict[bytes, bytes]:
+    """Return the headers of a request, of several with one name the first; made once a request."""
+    state = scope["state"]
+    if HEADERS not in state:
+        state[HEADERS] = dict(reversed(scope["headers"]))
+    found: dict[bytes, bytes] = state[HEADERS]
+    return found
+
+
+@lru_cache(64)  # what callers send; few differ
+def _is_media_type(content_type: bytes, media_types: frozenset[str]) -> bool:
+    media_type, _, parameters = content_type.decode("latin-1").partition(";")
     charset = parameters.partition("charset=")[2].strip().strip('"').lower()
-    if media_type.strip().lower() not in media_types or charset not in {"", "utf-8", "utf8"}:
-        raise Problem("unsupported_media_type", headers=_CLOSE)
+    return media_type.strip().lower() in media_types and charset in {"", "utf-8", "utf8"}
 
 
 async def _receive(request: Request, limit: int) -> bytes:
@@ -60,7 +78,7 @@ async def _receive(request: Request, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Manner:
     """How the caller wants to be answered."""
 
@@ -77,21 +95,26 @@ def read_manner(request: Request, settings: GatewaySettings) -> Manner:
         Problem: 400, one of them makes no sense.
 
     """
-    headers = request.headers
-    preferences = ",".join(headers.getlist("prefer")).lower().split(",") if "prefer" in headers else ()
+    headers = first_headers(request.scope)
+    preferences = ",".join(request.headers.getlist("prefer")).lower().split(",") if b"prefer" in headers else ()
     waits = not any(preference.partition(";")[0].strip() == "respond-async" for preference in preferences)
-    key = headers.get("idempotency-key")
+    key = _text(headers, b"idempotency-key")
     if key is not None and not _KEY.fullmatch(key):
         raise Problem("invalid_idempotency_key")
     if key is not None and request.state.caller:
         key = f"{request.state.caller}\n{key}"  # each caller has keys of its own; a caller's API keys share them
-    traceparent = headers.get("traceparent", "")
+    traceparent = _text(headers, b"traceparent")
     return Manner(
         waits=waits,
-        deadline_ms=_deadline_ms(headers.get("x-deadline-ms"), settings, waits=waits),
+        deadline_ms=_deadline_ms(_text(headers, b"x-deadline-ms"), settings, waits=waits),
         idempotency_key=key,
-        traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else None,
+        traceparent=traceparent if traceparent and TRACEPARENT.fullmatch(traceparent) else None,
     )
+
+
+def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
+    value = headers.get(name)
+    return None if value is None else value.decode("latin-1")
 
 
 def _deadline_ms(wanted: str | None, settings: GatewaySettings, *, waits: bool) -> int:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.guard import NOTHING, SECURITY
+from gateway.intake import WHOLE
 from gateway.problems import CODES, Problem
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -129,6 +130,7 @@ class PatientProtocol(HttpToolsProtocol):
             self._turned_away = False
             self._disarm()
         else:
+            self.scope["state"][WHOLE] = True
             super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text; ours is a problem

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -13,6 +13,7 @@ from broker.backoff import Backoff
 from broker.connection import BLOCK_MS
 from broker.log import Log
 from broker.streams import PredictionId, Tag
+from broker.wire import Line
 from gateway.metrics import Metrics
 
 LOST: Final = b""  # instead of an answer: nothing is known of the id any more
@@ -33,7 +34,7 @@ class Replies:
         self._log = log_
         self._metrics = metrics
         self._gateway_id = gateway_id
-        self._futures: dict[str, list[asyncio.Future[bytes]]] = {}
+        self._futures: dict[str, list[asyncio.Future[bytes | None]]] = {}
         self._accepted: dict[str, tuple[float, float]] = {}  # id: when to look it up, and how often
         self._readers: dict[Tag, asyncio.Task[None]] = {}
 
@@ -41,7 +42,7 @@ class Replies:
         """Give a future per id, each resolved with the answer's JSON or `LOST`; left alone at the end."""
         return _Expected(self, ids)
 
-    def expect(self, ids: Sequence[str]) -> list[asyncio.Future[bytes]]:
+    def expect(self, ids: Sequence[str]) -> list[asyncio.Future[bytes | None]]:
         """Return a future per id; `forget` them in any case."""
         loop = asyncio.get_running_loop()
         futures = [loop.create_future() for _ in ids]
@@ -80,10 +81,10 @@ class Replies:
                 await backoff.wait()
 
     async def _read(self, tag: Tag) -> None:
-        key, last, backoff = tag.replies(self._gateway_id), b"0-0", Backoff(most_s=AGAIN_S)
+        key, last, backoff, line = tag.replies(self._gateway_id), b"0-0", Backoff(most_s=AGAIN_S), Line(self._redis)
         while True:
             try:
-                found: Any = await self._redis.xread({key: last}, count=MOST_REPLIES, block=BLOCK_MS)
+                found = await line("XREAD", "COUNT", MOST_REPLIES, "BLOCK", BLOCK_MS, "STREAMS", key, last)
             except (RedisError, OSError) as error:
                 self._metrics.broker_failures.labels("replies").inc()
                 log.warning("replies of %s cannot be read: %s", tag, type(error).__name__)
@@ -91,9 +92,10 @@ class Replies:
                 self._look_all_up_now()
                 continue
             backoff.reset()
-            for _, entries in found:
+            for _, entries in found or ():
                 last = entries[-1][0]
-                for _, fields in entries:
+                for _, flat in entries:
+                    fields = dict(zip(flat[::2], flat[1::2], strict=True))
                     self._resolve(fields.get(b"id", b"").decode(errors="replace"), fields.get(b"answer", LOST))
 
     def _look_all_up_now(self) -> None:
@@ -119,7 +121,7 @@ class Replies:
                 future.set_result(answer)
         self._accepted.pop(prediction_id, None)
 
-    def forget(self, ids: Sequence[str], expected: Sequence[asyncio.Future[bytes]]) -> None:
+    def forget(self, ids: Sequence[str], expected: Sequence[asyncio.Future[bytes | None]]) -> None:
         """Leave the futures of *ids* alone."""
         for prediction_id, future in zip(ids, expected, strict=True):
             future.cancel()
@@ -137,7 +139,7 @@ class _Expected:  # a generator would cost each call 5 us more
         self._replies = replies
         self._ids = ids
 
-    def __enter__(self) -> list[asyncio.Future[bytes]]:
+    def __enter__(self) -> list[asyncio.Future[bytes | None]]:
         self._futures = self._replies.expect(self._ids)
         return self._futures
 

@@ -1,6 +1,7 @@
 """The bodies that callers send, and what is wrong with one that does not fit."""
 
 import unicodedata
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Self, TypeVar
 
 from pydantic import (
@@ -77,7 +78,7 @@ class PredictBody(Body):
         description="the label that is right, if known (also as true_sentiment); for texts a list with nulls",
     )
     threshold: Annotated[float, Field(ge=0, le=1, description="below this confidence: abstained")] | None = None
-    tags: Annotated[dict[TagName, TagValue], Field(max_length=4)] = {}
+    tags: Annotated[dict[TagName, TagValue], Field(max_length=4)] = Field(default_factory=dict)
     subject: (
         Annotated[str, Field(min_length=1, max_length=128, description="opaque: whom the text is about")] | None
     ) = None
@@ -149,8 +150,12 @@ def read_body(schema: type[BodyT], value: Any) -> BodyT:
     try:
         return schema.model_validate(value)
     except ValidationError as error:
-        errors = error.errors(include_input=False, include_url=False)[:8]
-        raise Problem.invalid([_explain(schema, entry) for entry in errors]) from None
+        raise Problem.invalid(explained(schema, error.errors(include_input=False, include_url=False))) from None
+
+
+def explained(schema: type[BaseModel], errors: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return the first of pydantic's *errors* as a problem names them: pointer, code, limits; nothing of the input."""
+    return [_explain(schema, entry) for entry in errors[:8]]
 
 
 def _code_of(kind: str) -> str:

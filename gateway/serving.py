@@ -5,7 +5,6 @@ import hashlib
 import random
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -31,7 +30,7 @@ BACKLOG_RATIO: Final = 0.5  # of what the workers can serve within the deadline
 _NAME: Final = re.compile(NAME_PATTERN)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Question:
     """What a caller asks: the same meaning is the same question, whichever route it took."""
 
@@ -76,9 +75,9 @@ class Serving:
         self._accepting = accepting
         self._replies = replies
         self._clock = clock
-        self._metrics = metrics
         self._gateway_id = gateway_id
         self._open_texts = 0
+        metrics.open_texts.set_function(lambda: self._open_texts)
 
     @property
     def away(self) -> bool:
@@ -113,14 +112,15 @@ class Serving:
         """
         deadline_at = asyncio.get_running_loop().time() + manner.deadline_ms / 1000
         self._admit(question, manner, view)
-        unit = self._unit(question, manner, view)
+        tag = self._tag(question, manner, view)
+        unit = self._unit(tag, question, manner, view)
         ids = tuple(request.id for request in unit.requests)
-        self._count_open(len(ids))
+        self._open_texts += len(ids)
         try:
             if not manner.waits:
-                return Accepted((await self._accept(unit, manner, view)).ids)
+                return Accepted((await self._accept(tag, unit, manner, view)).ids)
             with self._replies.expecting(ids) as futures:
-                acceptance = await self._accept(unit, manner, view)
+                acceptance = await self._accept(tag, unit, manner, view)
                 if acceptance.ids == ids:
                     self._replies.accepted(ids)
                     return Accepted(ids, await _wait(futures, deadline_at))
@@ -128,17 +128,13 @@ class Serving:
                 self._replies.accepted(acceptance.ids, elsewhere=True)
                 return Accepted(acceptance.ids, await _wait(futures, deadline_at))
         finally:
-            self._count_open(-len(ids))
+            self._open_texts -= len(ids)
 
     def missing(self, prediction_id: str) -> Problem:
         """Say why nothing is known of an id that was accepted once."""
         age_ms = self._clock.now_ms() - PredictionId.parse(prediction_id).time_ms
         expired = age_ms > self._settings.answer_retention_s * 1000
         return Problem.of_prediction(prediction_id, "expired" if expired else "broker_unavailable")
-
-    def _count_open(self, change: int) -> None:
-        self._open_texts += change
-        self._metrics.open_texts.set(self._open_texts)
 
     def _admit(self, question: Question, manner: Manner, view: ModelView) -> None:
         # Before any worker has ever been seen, a caller who does not wait may already leave a message for it.
@@ -156,8 +152,7 @@ class Serving:
         if full or self._open_texts + len(question.texts) > self._settings.gateway_max_open_texts:
             raise Problem("overloaded")
 
-    def _unit(self, question: Question, manner: Manner, view: ModelView) -> Unit:
-        tag = self._tag(question, manner, view)
+    def _unit(self, tag: Tag, question: Question, manner: Manner, view: ModelView) -> Unit:
         ids = [str(PredictionId.new(tag)) for _ in question.texts]
         requests = tuple(
             Request(
@@ -207,8 +202,7 @@ class Serving:
         """Return how many texts a second the workers do of each shard, as each has its queue."""
         return view.texts_per_second / self._shards(view)
 
-    async def _accept(self, unit: Unit, manner: Manner, view: ModelView) -> Acceptance:
-        tag = PredictionId.parse(unit.requests[0].id).tag
+    async def _accept(self, tag: Tag, unit: Unit, manner: Manner, view: ModelView) -> Acceptance:
         if manner.waits:
             self._replies.listen(tag)
         most_ms = manner.deadline_ms * BACKLOG_RATIO
@@ -225,9 +219,16 @@ class Serving:
         return acceptance
 
 
-async def _wait(futures: Sequence[asyncio.Future[bytes]], deadline_at: float) -> tuple[bytes | None, ...]:
-    with suppress(TimeoutError):
-        async with asyncio.timeout_at(deadline_at):
-            for future in futures:
-                await future  # the one that the deadline meets is cancelled by it
-    return tuple(future.result() if future.done() and not future.cancelled() else None for future in futures)
+async def _wait(futures: Sequence[asyncio.Future[bytes | None]], deadline_at: float) -> tuple[bytes | None, ...]:
+    """Return what each future is given; one that has nothing by its deadline is given None."""
+    timer = asyncio.get_running_loop().call_at(deadline_at, _run_out, futures)  # a tenth of what asyncio.timeout costs
+    try:
+        return tuple([await future for future in futures])
+    finally:
+        timer.cancel()
+
+
+def _run_out(futures: Sequence[asyncio.Future[bytes | None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)

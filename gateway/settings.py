@@ -16,6 +16,8 @@ class GatewaySettings(BrokerSettings):
 
     gateway_host: str = "127.0.0.1"
     gateway_port: Annotated[int, Field(ge=0, le=65_535)] = 8000
+    gateways: Annotated[int, Field(ge=1, le=64)] = 1  # processes that share the port
+    gateway_slot: Annotated[int, Field(ge=0, le=63)] = 0  # which of them this is
     gateway_allowed_hosts: str = ""  # Host headers to answer, separated by commas; empty: loopback names on loopback
     gateway_max_body_bytes: Annotated[int, Field(ge=1024, le=16 << 20)] = 64 << 10
     gateway_header_timeout_s: Annotated[float, Field(gt=0, le=300)] = 10
@@ -33,7 +35,7 @@ class GatewaySettings(BrokerSettings):
     gateway_key_requests_per_second: Annotated[int, Field(ge=1)] = 500  # of one caller at all gateways together
     gateway_key_open_requests: Annotated[int, Field(ge=1)] = 512  # of one caller at all gateways together
     gateway_internal_host: str = "127.0.0.1"
-    # Metrics, admin and details; unset: the same port on loopback, 9000 elsewhere
+    # Metrics, admin and details; unset: the same port on loopback, 9000 elsewhere. Of several processes the next ports.
     gateway_internal_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
 
     @property
@@ -48,8 +50,13 @@ class GatewaySettings(BrokerSettings):
 
     @property
     def internal_port(self) -> int | None:
-        """The port that alone shows metrics, admin and details; None: there is one port for all."""
-        return self.gateway_internal_port or (INTERNAL_PORT if self.exposed else None)
+        """The port that alone shows metrics, admin and details; None: there is one port for all.
+
+        Each of several processes has its own: on the port that they share nobody knows whose metrics he reads.
+        """
+        if self.gateway_internal_port or self.exposed or self.gateways > 1:
+            return (self.gateway_internal_port or INTERNAL_PORT) + self.gateway_slot
+        return None
 
     @property
     def internal_hosts(self) -> frozenset[str]:

@@ -20,6 +20,7 @@ from broker.connection import check_server, connect
 from broker.errors import BrokerUnavailableError, ObservaError
 from broker.listening import Server, listen
 from broker.logs import log_to_stderr
+from broker.loops import run
 from broker.settings import load_settings
 from monitor.asking import MODEL, Refused, asked, compared
 from monitor.comparing import Comparisons, OccupiedError
@@ -32,7 +33,7 @@ def main() -> None:
     """Run the monitor until SIGTERM; a mistake of the person who started it is one line and exit code 2."""
     log_to_stderr("monitor")
     try:
-        asyncio.run(serve(load_settings(MonitorSettings)))
+        run(serve(load_settings(MonitorSettings)))
     except* ObservaError as errors:
         _give_up(errors)
 

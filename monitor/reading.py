@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 BLOCK_MS: Final = 500
 IDLE_SNAPSHOT_S: Final = 30.0  # without entries: the position stays visible, a second monitor is noticed
+GATHER_S: Final = 0.1  # what comes meanwhile is read at once: small reads cost ten times as much a result
 FRESH_S: Final = 10.0  # without a successful read for so long the reader is not healthy
 
 log = logging.getLogger(__name__)
@@ -108,6 +109,7 @@ class Reader:
         log.info("following %s from %s", self.tag, self.state.results.position)
 
     async def _step(self, clock: Clock) -> None:
+        folded = self.folded
         full = await self._read()
         if not full:
             self._at_end_ms = clock.now_ms()
@@ -118,6 +120,8 @@ class Reader:
             await self._save()
         elif not self._unsaved:
             self._saved_s = time.monotonic()
+        if self.folded > folded and not full:
+            await asyncio.sleep(GATHER_S)
 
     async def _read(self) -> bool:
         """Read and fold what is there; return whether there may be more.

@@ -1,6 +1,5 @@
 """The shell around a worker: FastStream for lifespan, signals, /healthz, /metrics and the control stream."""
 
-import asyncio
 import logging
 import os
 import signal
@@ -19,6 +18,7 @@ from redis.asyncio import Redis
 from broker.connection import BLOCK_MS, check_server, connect
 from broker.errors import ObservaError
 from broker.logs import log_to_stderr
+from broker.loops import run
 from broker.settings import load_settings
 from broker.streams import CHANGES
 from broker.tracing import start_tracing
@@ -49,7 +49,7 @@ def main() -> None:
         settings = load_settings(WorkerSettings)
         check_claim_time(settings)
         spans = start_tracing("worker", SPANS)
-        failure = asyncio.run(serve(settings, Loading(settings).first(), spans))  # nothing is reachable or read before
+        failure = run(serve(settings, Loading(settings).first(), spans))  # nothing is reachable or read before
     except ObservaError as error:
         print(f"observa worker: {error}", file=sys.stderr)  # noqa: T201 for a person
         sys.exit(2)

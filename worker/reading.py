@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import Any
 
 from redis.asyncio import Redis
 
@@ -11,6 +10,7 @@ from broker.backoff import Backoff
 from broker.connection import BLOCK_MS
 from broker.groups import ensure_groups
 from broker.streams import WORKERS
+from broker.wire import Line
 from worker.serving import Entries, Serving
 from worker.trouble import PASSING, Trouble
 
@@ -22,6 +22,7 @@ class Reader:
         self.serving = serving
         self.last_read_at: float | None = None  # time.monotonic() of the last answer, empty ones included
         self._redis = redis
+        self._line = Line(redis)
         self._stopping = stopping
         self._trouble = Trouble("reading", serving.tag.model)
         self._began = False
@@ -66,11 +67,11 @@ class Reader:
         self._began = True
 
     async def _read(self) -> Entries:
-        answer: Any = await self._redis.xreadgroup(
-            WORKERS,
-            self.serving.means.worker,
-            {self.serving.tag.requests: ">"},
-            count=self.serving.speed.batch,
-            block=BLOCK_MS,
-        )
-        return [(entry_id.decode(), fields) for _, entries in answer or () for entry_id, fields in entries]
+        group = "GROUP", WORKERS, self.serving.means.worker
+        most = "COUNT", self.serving.speed.batch, "BLOCK", BLOCK_MS
+        answer = await self._line("XREADGROUP", *group, *most, "STREAMS", self.serving.tag.requests, ">")
+        return [
+            (entry_id.decode(), dict(zip(flat[::2], flat[1::2], strict=True)))
+            for _, entries in answer or ()
+            for entry_id, flat in entries
+        ]

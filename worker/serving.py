@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Final, TypeVar
 
 from broker.backoff import Backoff
@@ -52,6 +52,11 @@ class Serving:
         self._answered: set[str] = set()  # versions that did, the former live one included
         self._doubtful_until_ms = 0.0
         self.speed = speed
+        # `labels` costs as much as all else that is done for a result; models, versions and labels are few.
+        self._batch_size = BATCH_SIZE.labels(tag.model)
+        self._queue_wait = QUEUE_WAIT.labels(tag.model)
+        self._inference = cache(partial(INFERENCE_DURATION.labels, tag.model))
+        self._results = cache(partial(RESULTS.labels, tag.model))
         self._trouble = Trouble("settling", tag.model)
 
     def doubt(self) -> None:
@@ -144,12 +149,11 @@ class Serving:
         return known
 
     def _measure(self, handled: Handled) -> None:
-        model = self.tag.model
         for batch in handled.batches:
-            BATCH_SIZE.labels(model).observe(len(batch.entry_ids))
-            INFERENCE_DURATION.labels(model, batch.version).observe(batch.seconds)
+            self._batch_size.observe(len(batch.entry_ids))
+            self._inference(batch.version).observe(batch.seconds)
             for wait_s in batch.waits_s:
-                QUEUE_WAIT.labels(model).observe(wait_s)
+                self._queue_wait.observe(wait_s)
             self.speed.learn(len(batch.entry_ids), batch.seconds)
 
     def _count(self, settlement: Settlement) -> None:
@@ -157,7 +161,7 @@ class Serving:
             # A version that never answered comes from a request: as a label it would have no end.
             self._answered.add(result.version if result.status == "ok" else self.handler.served.live)
             version = result.version if result.version in self._answered else "unknown"
-            RESULTS.labels(self.tag.model, version, result.role, result.label or "", result.status).inc()
+            self._results(version, result.role, result.label or "", result.status).inc()
         if dead := settlement.dead:
             known_of = self._known_of(settlement.entry_id, settlement.request)
             logger.error("put aside", extra=known_of | {"reason": dead.reason, "deliveries": dead.deliveries})

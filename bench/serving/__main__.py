@@ -1,7 +1,8 @@
-"""``just bench``: everything, about twenty minutes; ``just bench quick``: Observa alone, under two."""
+"""``just bench``: everything, about fifteen minutes; ``just bench quick``: Observa alone, under two."""
 
 import argparse
 import platform
+import tempfile
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Final
 import psutil
 
 from bench.serving import plots, runs
-from bench.serving.report import Section, table
+from bench.serving.observa import OBSERVA
+from bench.serving.record import Record
+from bench.serving.report import section
 from bench.serving.rivals import PEERS
 from bench.serving.systems import ROOT
 
@@ -22,48 +25,35 @@ def main() -> None:
     """Measure, print, and keep what a full run found."""
     parser = argparse.ArgumentParser(prog="just bench", description="How fast answers come, beside the alternatives.")
     parser.add_argument("form", nargs="?", choices=("full", "quick"), default="full")
+    parser.add_argument("--parts", default=",".join(runs.PARTS), help=f"some of {', '.join(runs.PARTS)} (default: all)")
     parser.add_argument("--peers", default=",".join(PEERS), help="comma separated; empty: none (default: all)")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--resume", action="store_true", help="go on where the last run stopped, or add rounds to it")
     chosen = parser.parse_args()
     if chosen.form == "quick":
-        print("\n\n".join(section.text() for section in _quick()))
+        _quick()
         return
-    peers = [name for name in chosen.peers.split(",") if name]
-    sections = _full(peers, rounds=chosen.rounds, seconds=chosen.seconds)
-    text = "\n\n".join([TITLE, _circumstances(), *(section.text() for section in sections)])
+    record = Record(anew=not chosen.resume)
+    systems = [OBSERVA, *(name for name in chosen.peers.split(",") if name)]
+    how = runs.How(record, systems, rounds=chosen.rounds, seconds=chosen.seconds)
+    for part in chosen.parts.split(","):
+        runs.PARTS[part](how)
+    sections = [section(part, record) for part in runs.PARTS if record.rows(part)]
+    text = "\n\n".join([TITLE, _circumstances(), *sections])
     print(text)
     RESULTS.write_text(text + "\n", encoding="utf-8")
-    print(f"\nwritten: {RESULTS.relative_to(ROOT)}")
+    plots.draw(record)
+    print(f"\nwritten: {RESULTS.relative_to(ROOT)} and {plots.FOLDER.relative_to(ROOT)}")
 
 
-def _quick() -> list[Section]:
-    sections = []
-    for model in ("echo", "sentiment-linear", "sentiment"):
-        rows, ceiling, _ = runs.closed([runs.OBSERVA], model, (1, 64), rounds=1, seconds=3.0)
-        sections.append(table(f"{model}, closed loop", rows, ceiling))
-    return sections
-
-
-def _full(peers: list[str], *, rounds: int, seconds: float) -> list[Section]:
-    sections, shares = [], {}
-    for model in ("sentiment", "sentiment-linear"):
-        rows, ceiling, missing = runs.closed([runs.OBSERVA, *peers], model, (1, 16, 64), rounds=rounds, seconds=seconds)
-        shares[model] = (rows, ceiling)
-        sections.append(table(f"{model}: closed loop, median of {rounds} rounds", rows, ceiling, missing))
-    rows, _, _ = runs.closed([runs.OBSERVA], "echo", (1, 16, 64), rounds=rounds, seconds=seconds)
-    sections.append(table("echo: the pipeline alone", rows, 0.0))
-    capacity = next(
-        row.per_second for row in shares["sentiment"][0] if (row.system, row.load) == (runs.OBSERVA, "c=64")
-    )
-    curve = runs.open_loop("sentiment", capacity, seconds=max(6.0, seconds))
-    sections.append(table("sentiment: open loop, shares of the closed loop's rate", curve, 0.0))
-    workers = runs.by_workers("sentiment", (1, 2, 4), seconds=seconds)
-    sections.append(table("sentiment: workers (1, 2, 4) on this machine", list(workers.values()), 0.0))
-    lengths = runs.by_words("sentiment", (5, 20, 60, 200), seconds=seconds)
-    sections.append(table("sentiment: words a text (5, 20, 60, 200), 16 calls at a time", list(lengths.values()), 0.0))
-    plots.draw(Path(__file__).parent / "plots", shares, curve, workers, lengths)
-    return sections
+def _quick() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        record = Record(Path(folder) / "bench.jsonl")
+        how = runs.How(record, [OBSERVA], rounds=1, seconds=3.0)
+        for model in ("echo", "sentiment-linear", "sentiment"):
+            runs.closed(model, how, (1, 64))
+            print(f"\n{section(model, record)}\n")
 
 
 def _circumstances() -> str:
@@ -77,7 +67,9 @@ def _circumstances() -> str:
     return (
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC. {psutil.cpu_count()} cores ({machine}), "
         f"{psutil.virtual_memory().total / 1e9:.0f} GB, Python {platform.python_version()}; {libraries}.\n"
-        "Server, workers and load generator share the cores. Every peer has the same model file, tokenizer and chunks."
+        "Server, workers and load generator share the cores. Every peer has the same model file, tokenizer and\n"
+        "chunks, and two processes for the model; where it can batch, it does. 32 texts get the same label from all.\n"
+        "The last column is the machine's load average before each measurement."
     )
 
 

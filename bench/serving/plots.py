@@ -1,7 +1,8 @@
 """The pictures of ``bench/RESULTS.md``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import matplotlib as mpl
 
@@ -9,33 +10,47 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from bench.serving.rivals import PEERS
-from bench.serving.runs import OBSERVA, Row
+from bench.serving.observa import OBSERVA
+from bench.serving.record import Record, Sample
+from bench.serving.report import name_of
 
+FOLDER: Final = Path(__file__).parent / "plots"
+COMPARED: Final = ("sentiment", "sentiment-linear")
 OURS, THEIRS = "#1f6f54", "#9aa5a0"
 
 
-def draw(
-    folder: Path,
-    shares: Mapping[str, tuple[Sequence[Row], float]],
-    curve: Sequence[Row],
-    workers: Mapping[int, Row],
-    lengths: Mapping[int, Row],
-) -> None:
-    """Write throughput by peer, latency against load, cost by workers and by length as PNG files."""
-    folder.mkdir(exist_ok=True)
-    figure, axes = plt.subplots(1, len(shares), figsize=(11, 4), constrained_layout=True)
-    for axis, (model, (rows, ceiling)) in zip(axes, shares.items(), strict=True):
-        busy = sorted((row for row in rows if row.load == "c=64"), key=lambda row: row.per_second)
-        names = ["Observa" if row.system == OBSERVA else PEERS[row.system].title for row in busy]
+def draw(record: Record) -> None:
+    """Write throughput by peer, latency against load, cost by workers and by length as PNG files, where measured."""
+    FOLDER.mkdir(exist_ok=True)
+    if all(record.rows(model) for model in COMPARED):
+        _draw_throughput(record)
+    if curve := record.rows("open"):
+        _draw_latency(curve)
+    for part, title, label in (
+        ("workers", "sentiment: cost by number of workers", "workers"),
+        ("lengths", "sentiment: cost by length", "words a text"),
+    ):
+        if rows := record.rows(part):
+            _bars(FOLDER / f"{part}.png", title, label, rows)
+
+
+def _draw_throughput(record: Record) -> None:
+    figure, axes = plt.subplots(1, len(COMPARED), figsize=(12, 4), constrained_layout=True)
+    for axis, model in zip(axes, COMPARED, strict=True):
+        ceiling = record.ceiling(model)
+        busy = sorted((row for row in record.rows(model) if row.load == "c=64"), key=lambda row: row.per_second)
         colours = [OURS if row.system == OBSERVA else THEIRS for row in busy]
-        bars = axis.barh(names, [row.per_second / ceiling * 100 for row in busy], color=colours)
+        shares = [row.per_second / ceiling * 100 for row in busy]
+        bars = axis.barh([name_of(row.system) for row in busy], shares, color=colours)
         axis.bar_label(bars, [f"{row.per_second:.0f}/s" for row in busy], padding=3)
         axis.set_title(f"{model}: 64 calls at a time")
         axis.set_xlabel("% of the model alone in a loop")
+        axis.set_xlim(0, max(shares) * 1.15)
         axis.spines[["top", "right"]].set_visible(False)
-    _save(figure, folder / "throughput.png")
+    _save(figure, FOLDER / "throughput.png")
 
+
+def _draw_latency(curve: Sequence[Sample]) -> None:
     figure, axis = plt.subplots(figsize=(6, 4), constrained_layout=True)
     loads = [float(row.load.rstrip("%")) for row in curve]
     for name, values in (
@@ -49,18 +64,15 @@ def draw(
     )
     axis.legend()
     axis.grid(alpha=0.3)
-    _save(figure, folder / "latency.png")
-
-    _bars(folder / "workers.png", "sentiment: cost by number of workers", "workers", workers)
-    _bars(folder / "lengths.png", "sentiment: cost by length", "words a text", lengths)
+    _save(figure, FOLDER / "latency.png")
 
 
-def _bars(file: Path, title: str, label: str, rows: Mapping[int, Row]) -> None:
+def _bars(file: Path, title: str, label: str, rows: Sequence[Sample]) -> None:
     figure, axis = plt.subplots(figsize=(6, 4), constrained_layout=True)
     bottom = [0.0] * len(rows)
-    names = [str(key) for key in rows]
-    for part in next(iter(rows.values())).cpu_us:
-        values = [row.cpu_us[part] / 1000 for row in rows.values()]
+    names = [row.load for row in rows]
+    for part in rows[0].cpu_us:
+        values = [row.cpu_us[part] / 1000 for row in rows]
         axis.bar(names, values, bottom=bottom, label=part)
         bottom = [below + value for below, value in zip(bottom, values, strict=True)]
     axis.set(title=title, xlabel=label, ylabel="processor ms an answer")

@@ -38,6 +38,7 @@ class Peer:
     body: str = '{"text":%s}'
     variables: Mapping[str, str] = field(default_factory=dict)
     beside: Callable[[Path], list[str]] | None = None  # another process of it, with a Redis between
+    transformers_only: bool = False
 
 
 def _mls(port: int, folder: Path) -> list[str]:
@@ -49,7 +50,7 @@ def _mls(port: int, folder: Path) -> list[str]:
         '{"name": "peer", "implementation": "bench.serving.peers.mls.Sentiment",'
         ' "max_batch_size": 16, "max_batch_time": 0.003}'
     )
-    return ["-m", "mlserver.cli", "start", str(folder)]
+    return [str(CACHE / "mls" / "bin" / "mlserver"), "start", str(folder)]
 
 
 PEERS: Final[dict[str, Peer]] = {
@@ -62,6 +63,7 @@ PEERS: Final[dict[str, Peer]] = {
         "FastAPI + transformers pipeline",
         "trainer",
         lambda port, _: [*_UVICORN, "--port", str(port), "bench.serving.peers.pipeline:app"],
+        transformers_only=True,
     ),
     "lit": Peer("LitServe", "lit", lambda port, _: ["-m", "bench.serving.peers.lit", str(port)]),
     "bento": Peer(
@@ -71,6 +73,7 @@ PEERS: Final[dict[str, Peer]] = {
             *("-m", "bentoml", "serve", "bench.serving.peers.bento:Sentiment"),
             *("--host", "127.0.0.1", "--port", str(port)),
         ],
+        body='{"text":[%s]}',  # an endpoint that batches takes lists
         variables={"BENTOML_DO_NOT_TRACK": "True"},
     ),
     "mls": Peer("MLServer", "mls", _mls, path="/v2/models/peer/infer", body=_OIP),
@@ -85,7 +88,7 @@ PEERS: Final[dict[str, Peer]] = {
         "celery",
         lambda port, _: [*_UVICORN, "--port", str(port), "bench.serving.peers.queue:app"],
         beside=lambda _: [
-            *("-m", "celery", "--app", "bench.serving.peers.queue", "worker"),
+            *("-m", "celery", "--app", "bench.serving.peers.queue:celery", "worker"),
             *("--pool", "prefork", "--concurrency", "2", "--loglevel", "error", "--without-mingle", "--without-gossip"),
         ],
     ),
@@ -101,6 +104,8 @@ def peer(name: str, model: str, folder: Path) -> Iterator[Running]:
 
     """
     chosen, port = PEERS[name], free_port()
+    if chosen.transformers_only and model != "sentiment":
+        raise MissingPeerError("serves transformers only")
     python = _environment(chosen.environment)
     variables = {
         "BENCH_MODEL": str(ROOT / "models" / model / "1"),

@@ -1,43 +1,41 @@
-"""What is measured: systems in turn, round by round, so that a machine's moods meet all of them."""
+"""What is measured, part by part: systems in turn, round by round, so that a machine's moods meet all of them."""
 
 import json
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from operator import eq
 from pathlib import Path
-from statistics import median
-from typing import Final
+from typing import Final, TypeVar
 
+import httpx
 import numpy as np
 
 from bench.serving.ceiling import ceiling
 from bench.serving.load import Plan
-from bench.serving.observa import observa
+from bench.serving.observa import OBSERVA, counted, observa
+from bench.serving.record import CEILING, Missing, Record, Sample
 from bench.serving.rivals import MissingPeerError, own_folder, peer
-from bench.serving.systems import ROOT, Measured, Running, measure
+from bench.serving.systems import ROOT, Running, measure
 
-OBSERVA: Final = "observa"
+Load = TypeVar("Load")
+
 TEXTS: Final = ROOT / ".cache" / "demo-texts.json"
 LOADS: Final = (0.1, 0.25, 0.5, 0.7, 0.85, 1.0, 1.2)  # of an open loop, as shares of what a closed one reached
+WARM_UP_S: Final = 2.0
+IN_A_CALL: Final = 64  # texts of a call that asks about several
+COMPARED: Final = 32  # texts whose labels are compared before anything is measured
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One system at one load: medians over the rounds."""
+class How:
+    """How long and how often."""
 
-    system: str
-    model: str
-    load: str  # "c=64": closed loop; "70 %": open loop
-    per_second: float
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-    cpu_us: dict[str, float]  # of each part, per good answer
-    memory_mb: float
-    bad: int
-    reported_ms: float  # mean of what the answers say of themselves
-    mean_ms: float
-    load_average: float  # of the machine, before
+    record: Record
+    systems: Sequence[str]
+    rounds: int = 3
+    seconds: float = 4.0
 
 
 def texts() -> list[str]:
@@ -45,90 +43,159 @@ def texts() -> list[str]:
     return [text for text, _ in json.loads(TEXTS.read_text(encoding="utf-8"))["movies"]]
 
 
-def closed(
-    systems: Sequence[str], model: str, concurrencies: Sequence[int], *, rounds: int, seconds: float
-) -> tuple[list[Row], float, dict[str, str]]:
-    """Measure *systems* with so many calls under way; return rows, the ceiling, and what could not be tried and why."""
-    found: dict[tuple[str, int], list[tuple[Measured, float]]] = {}
-    ceilings, missing = [], dict[str, str]()
-    for turn in range(1, rounds + 1):
-        if model != "echo":
-            ceilings.append(ceiling(model, texts(), seconds))
-        for system in systems:
-            if system in missing:
+def closed(model: str, how: How, concurrencies: Sequence[int] = (1, 16, 64)) -> None:
+    """Measure every system with so many calls under way; the first gives the labels that all must give.
+
+    What the record has already, from a run that was stopped, is not measured again.
+    """
+    labels: list[str] = []
+    for turn in range(1, how.rounds + 1):
+        if model != "echo" and how.record.rounds(model, CEILING) < turn:
+            how.record.add(Sample(model, CEILING, f"c={IN_A_CALL}", ceiling(model, texts(), how.seconds)))
+        for system in how.systems if model != "echo" else [OBSERVA]:
+            if how.record.rounds(model, system, f"c={concurrencies[-1]}") >= turn:
                 continue
-            print(f"  round {turn}/{rounds}: {model}, {system}", flush=True)
+            print(f"  round {turn}/{how.rounds}: {model}, {system}", flush=True)
             try:
-                with own_folder() as folder, _started(system, model, Path(folder)) as running:
+                with _started(system, model) as (running, start_s):
+                    labels = labels or running.labels(texts()[:COMPARED])
+                    _compare(labels, running.labels(texts()[:COMPARED]))
                     for concurrency in concurrencies:
-                        plan = _plan(running, seconds, connections=concurrency)
-                        measure(running, _plan(running, min(2.0, seconds), connections=concurrency))
-                        found.setdefault((system, concurrency), []).append(
-                            (measure(running, plan), running.memory_mb())
-                        )
-            except MissingPeerError as error:
-                missing[system] = str(error)
-    rows = [_row(system, model, f"c={concurrency}", measured) for (system, concurrency), measured in found.items()]
-    return rows, median(ceilings) if ceilings else 0.0, missing
+                        _warm_up(running, concurrency)
+                        wanted = plan(running, how.seconds, connections=concurrency)
+                        how.record.add(_sample(model, system, f"c={concurrency}", running, wanted, start_s))
+            except (MissingPeerError, httpx.HTTPError) as error:
+                how.record.add(Missing(model, system, str(error)))
 
 
-def open_loop(model: str, capacity: float, *, seconds: float, shares: Iterable[float] = LOADS) -> list[Row]:
-    """Measure Observa at constant rates: latency counts from when a call was due."""
-    rows = []
-    with own_folder() as folder, observa(model, Path(folder)) as running:
-        measure(running, _plan(running, 2.0, connections=16))
-        for share in shares:
-            measured = measure(running, _plan(running, seconds, per_second=capacity * share))
-            rows.append(_row(OBSERVA, model, f"{share:.0%}", [(measured, running.memory_mb())]))
-    return rows
+def open_loop(how: How) -> None:
+    """Measure Observa at constant rates, as shares of what it reached with 64 calls under way: `sentiment` is first.
+
+    Latency counts from when a call was due.
+    """
+    capacity = next(
+        row.per_second for row in how.record.rows("sentiment") if (row.system, row.load) == (OBSERVA, "c=64")
+    )
+    with _started(OBSERVA, "sentiment") as (running, start_s):
+        _warm_up(running, 16)
+        for load, share in _left(how, "open", {f"{share:.0%}": share for share in LOADS}):
+            wanted = plan(running, max(6.0, how.seconds), per_second=capacity * share)
+            how.record.add(_sample("open", OBSERVA, load, running, wanted, start_s))
 
 
-def by_workers(model: str, counts: Sequence[int], *, seconds: float) -> dict[int, Row]:
-    """Measure Observa with so many workers at concurrency 64."""
-    rows = {}
-    for count in counts:
-        with own_folder() as folder, observa(model, Path(folder), workers=count) as running:
-            measure(running, _plan(running, 2.0, connections=64))
-            measured = measure(running, _plan(running, seconds, connections=64))
-            rows[count] = _row(OBSERVA, model, "c=64", [(measured, running.memory_mb())])
-    return rows
+def by_workers(how: How) -> None:
+    """Measure Observa with one, two and four workers, 64 calls under way."""
+    for load, count in _left(how, "workers", {str(count): count for count in (1, 2, 4)}):
+        with _started(OBSERVA, "sentiment", workers=count) as (running, start_s):
+            _warm_up(running, 64)
+            wanted = plan(running, how.seconds, connections=64)
+            how.record.add(_sample("workers", OBSERVA, load, running, wanted, start_s))
 
 
-def by_words(model: str, lengths: Sequence[int], *, seconds: float) -> dict[int, Row]:
-    """Measure Observa with texts of so many words at concurrency 16."""
+def by_words(how: How) -> None:
+    """Measure Observa with texts of so many words, 16 calls under way; 200 words fill 256 tokens."""
     words = " ".join(texts()).split()
-    rows = {}
-    with own_folder() as folder, observa(model, Path(folder)) as running:
-        for length in lengths:
+    with _started(OBSERVA, "sentiment") as (running, start_s):
+        for load, length in _left(how, "lengths", {str(length): length for length in (5, 20, 60, 200)}):
             long = [" ".join(words[at : at + length]) for at in range(0, 200 * 7, 7)]
-            plan = Plan(tuple(map(running.request, long)), seconds, connections=16, warm_up_s=1.0)
-            rows[length] = _row(OBSERVA, model, "c=16", [(measure(running, plan), running.memory_mb())])
-    return rows
+            wanted = Plan(tuple(map(running.request, long)), how.seconds, connections=16)
+            measure(running, replace(wanted, seconds=1.0))
+            how.record.add(_sample("lengths", OBSERVA, load, running, wanted, start_s))
 
 
-def _started(system: str, model: str, folder: Path) -> AbstractContextManager[Running]:
-    return observa(model, folder) if system == OBSERVA else peer(system, model, folder)
+def in_bulk(how: How) -> None:
+    """Measure Observa's linear model with calls of 64 texts, four under way; the rate counts texts."""
+    found = texts()
+    bodies = [json.dumps({"texts": found[at : at + IN_A_CALL]}) for at in range(0, len(found) - IN_A_CALL, 32)]
+    for load, connections in _left(how, "bulk", {"c=4": 4}):
+        with _started(OBSERVA, "sentiment-linear") as (running, start_s):
+            wanted = Plan(tuple(map(running.request_of, bodies)), how.seconds, connections=connections)
+            measure(running, replace(wanted, seconds=WARM_UP_S))
+            how.record.add(_per_text(_sample("bulk", OBSERVA, load, running, wanted, start_s)))
 
 
-def _plan(running: Running, seconds: float, *, connections: int | None = None, per_second: float | None = None) -> Plan:
+def full_log(how: How) -> None:
+    """Measure the pipeline alone on an empty log, and on one with 100,000 entries through which 10 million went."""
+    for load, entries in _left(how, "log", {f"{entries} entries": entries for entries in (0, 100_000)}):
+        with _started(OBSERVA, "echo", entries=entries) as (running, start_s):
+            for _ in range(4):  # the monitor first reads what was there
+                _warm_up(running, 64)
+            wanted = plan(running, how.seconds, connections=64)
+            how.record.add(_sample("log", OBSERVA, load, running, wanted, start_s))
+
+
+def _left(how: How, part: str, loads: Mapping[str, Load]) -> Iterator[tuple[str, Load]]:
+    """Yield the loads of a part that is measured once which the record does not have."""
+    return ((name, load) for name, load in loads.items() if not how.record.rounds(part, OBSERVA, name))
+
+
+PARTS: Final[dict[str, Callable[[How], None]]] = {
+    "sentiment": lambda how: closed("sentiment", how),
+    "sentiment-linear": lambda how: closed("sentiment-linear", how),
+    "echo": lambda how: closed("echo", how),
+    "bulk": in_bulk,
+    "log": full_log,
+    "open": open_loop,
+    "workers": by_workers,
+    "lengths": by_words,
+}
+
+
+def _compare(labels: Sequence[str], others: Sequence[str]) -> None:
+    if labels != others:
+        same = sum(map(eq, labels, others))
+        raise MissingPeerError(f"{same} of {len(labels)} texts get the same label: it does not do the same work")
+
+
+@contextmanager
+def _started(system: str, model: str, *, workers: int = 2, entries: int = 0) -> Iterator[tuple[Running, float]]:
+    with own_folder() as folder:
+        began = time.monotonic()
+        chosen: AbstractContextManager[Running] = (
+            observa(model, Path(folder), workers=workers, entries=entries)
+            if system == OBSERVA
+            else peer(system, model, Path(folder))
+        )
+        with chosen as running:
+            yield running, time.monotonic() - began
+
+
+def _warm_up(running: Running, connections: int) -> None:
+    measure(running, plan(running, WARM_UP_S, connections=connections))
+
+
+def plan(running: Running, seconds: float, *, connections: int | None = None, per_second: float | None = None) -> Plan:
+    """Return a closed loop of so many connections, or an open one at so many calls a second, over `texts`."""
     return Plan(tuple(map(running.request, texts())), seconds, connections=connections, per_second=per_second)
 
 
-def _row(system: str, model: str, load: str, rounds: Sequence[tuple[Measured, float]]) -> Row:
-    latencies = [measured.seen.latencies_ms or [float("nan")] for measured, _ in rounds]
-    quantiles = np.median([np.percentile(one, [50, 95, 99]) for one in latencies], axis=0)
-    return Row(
+def _sample(  # noqa: PLR0913, PLR0917 what is measured, of what, and how
+    part: str, system: str, load: str, running: Running, plan: Plan, start_s: float
+) -> Sample:
+    before = counted(running)
+    measured = measure(running, plan)
+    after = counted(running)
+    latencies = measured.seen.latencies_ms or [float("nan")]
+    p50, p95, p99 = map(float, np.percentile(latencies, [50, 95, 99]))
+    return Sample(
+        part=part,
         system=system,
-        model=model,
         load=load,
-        per_second=median(measured.per_second for measured, _ in rounds),
-        p50_ms=float(quantiles[0]),
-        p95_ms=float(quantiles[1]),
-        p99_ms=float(quantiles[2]),
-        cpu_us={part: median(measured.cpu_us[part] for measured, _ in rounds) for part in rounds[0][0].cpu_us},
-        memory_mb=median(memory for _, memory in rounds),
-        bad=sum(sum(measured.seen.bad.values()) for measured, _ in rounds),
-        reported_ms=median(measured.seen.reported_ms for measured, _ in rounds),
-        mean_ms=median(float(np.mean(one)) for one in latencies),
-        load_average=median(measured.load_average for measured, _ in rounds),
+        per_second=measured.per_second,
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+        mean_ms=float(np.mean(latencies)),
+        reported_ms=measured.seen.reported_ms,
+        counted_ms=(after.seconds - before.seconds) / max(1.0, after.calls - before.calls) * 1000,
+        cpu_us=dict(measured.cpu_us),
+        memory_mb=running.memory_mb(),
+        start_s=start_s,
+        bad=sum(measured.seen.bad.values()),
+        load_average=measured.load_average,
     )
+
+
+def _per_text(sample: Sample) -> Sample:
+    cpu_us = {part: used / IN_A_CALL for part, used in sample.cpu_us.items()}
+    return replace(sample, per_second=sample.per_second * IN_A_CALL, cpu_us=cpu_us)

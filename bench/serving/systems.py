@@ -3,15 +3,18 @@
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
+import httpx
 import psutil
 
 from bench.serving.load import Plan, Seen
 
 ROOT = Path(__file__).resolve().parents[2]
+LABELS = ("negative", "positive")  # of the models that are compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +32,28 @@ class Running:
 
     def request(self, text: str) -> str:
         """Return a whole HTTP request that asks for *text*."""
-        body = self.body_of(text).encode()
+        return self.request_of(self.body_of(text))
+
+    def request_of(self, text: str) -> str:
+        """Return a whole HTTP request with the body *text*."""
+        body = text.encode()
         head = f"POST {self.path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nContent-Type: application/json\r\n"
         return head + f"Content-Length: {len(body)}\r\n\r\n{body.decode()}"
+
+    def labels(self, texts: Sequence[str]) -> list[str]:
+        """Return the label that each of *texts* gets.
+
+        Raises:
+            httpx.HTTPError: a call failed.
+
+        """
+        found = []
+        with httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30) as client:
+            for text in texts:
+                headers = {"content-type": "application/json"}
+                answer = client.post(self.path, content=self.body_of(text).encode(), headers=headers).raise_for_status()
+                found += [value for value in _values(answer.json()) if value in LABELS]
+        return found
 
     def cpu_s(self) -> dict[str, float]:
         """Return the processor time each part has used, children included, seconds."""
@@ -74,6 +96,17 @@ def measure(running: Running, plan: Plan) -> Measured:
     used = running.cpu_s()
     answers = max(1, len(seen.latencies_ms))
     return Measured(seen, {part: (used[part] - before[part]) / answers * 1e6 for part in used}, load)
+
+
+def _values(document: object) -> Iterator[object]:
+    """Yield everything in a JSON document that is neither a name nor a container: each system words it otherwise."""
+    match document:
+        case dict():
+            yield from chain.from_iterable(map(_values, document.values()))
+        case list():
+            yield from chain.from_iterable(map(_values, document))
+        case _:
+            yield document
 
 
 def _tree(pid: int) -> list[psutil.Process]:

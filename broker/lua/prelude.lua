@@ -30,3 +30,31 @@ local function older(a, b)
   if a_ms ~= b_ms then return tonumber(a_ms) < tonumber(b_ms) end
   return tonumber(a_seq) < tonumber(b_seq)
 end
+
+-- Append values to the list that *lists* has under *name*.
+local function push(lists, name, ...)
+  local list = lists[name] or {}
+  lists[name] = list
+  for position = 1, select('#', ...) do list[#list + 1] = (select(position, ...)) end
+end
+
+local PIECE = 1000  -- values that are unpacked at once, an even number; Lua has room for some thousands
+
+-- Return those of the *fields* of a hash that are there, with their values.
+local function values_of(key, fields)
+  local values = {}
+  for from = 1, #fields, PIECE do
+    local to = math.min(#fields, from + PIECE - 1)
+    for position, value in ipairs(redis.call('HMGET', key, unpack(fields, from, to))) do
+      if value then values[fields[from + position - 1]] = value end
+    end
+  end
+  return values
+end
+
+-- Set fields of a hash; *flat* is name, value, name, value.
+local function set_fields(key, flat)
+  for from = 1, #flat, PIECE do
+    redis.call('HSET', key, unpack(flat, from, math.min(#flat, from + PIECE - 1)))
+  end
+end

@@ -1,9 +1,10 @@
 -- Acknowledge entries, and publish what came of them where nobody has done so before.
 -- KEYS  1 requests  2 results  3 feedback  4 dead  5 backlog  6 joined  7.. answer hashes, join hashes, reply streams
 -- ARGV  1 group  2 JSON: settlements  3 seconds an answer is kept  4 seconds a join row is kept
---       5 none: settled entries leave the log in this call, and a dead letter holds no text
--- A settlement: {entry, id, uuid, hour, answers, joins, replies = positions in KEYS or 0, result = fields, answer,
---   row = {predicted, confidence, version, "", tags?} or absent, label = true label or absent, dead = fields or absent}
+--       5 none: settled entries leave the log in this call, and a dead letter holds no text  6.. answers
+-- A settlement: {entry, id, uuid, hour, answers, joins, replies = positions in KEYS or 0, result = fields,
+--   answer = position in ARGV, row = {predicted, confidence, version, "", tags?} or absent, label = true label or absent,
+--   dead = fields or absent}
 -- Returns per settlement 1 where this call published it, 0 where it was settled before.
 -- XACK is the first write: whoever acknowledges first publishes, and a full server still lets the answers out.
 local REPLIES_LENGTH, REPLIES_SECONDS = 10000, 120
@@ -15,15 +16,30 @@ local wanted = {
   string = {[KEYS[5]] = true},
   hash = {[KEYS[6]] = true},
 }
+local ids_of, uuids_of = {}, {}
 for _, settled in ipairs(settlements) do
   if settled.answers > 0 then
     wanted.hash[KEYS[settled.answers]] = true
     wanted.hash[KEYS[settled.joins]] = true
+    push(ids_of, settled.answers, settled.id)
+    push(uuids_of, settled.joins, settled.uuid)
   end
   if settled.replies > 0 then wanted.stream[KEYS[settled.replies]] = true end
 end
 local wrong = wrong_type(wanted)
 if wrong then return wrong end
+
+local answered = {}  -- ids that have their answer
+for answers, ids in pairs(ids_of) do
+  for id, stored in pairs(values_of(KEYS[answers], ids)) do answered[id] = stored ~= 'pending' end
+end
+local rows = {}  -- uuid to join row
+for joins, uuids in pairs(uuids_of) do
+  for uuid, row in pairs(values_of(KEYS[joins], uuids)) do rows[uuid] = cjson.decode(row) end
+end
+
+-- What is written once for all settlements, after the last of them.
+local new_answers, new_rows, joined, replied = {}, {}, {}, {}
 
 local function add_feedback(settled, label, previous, source)
   local row = settled.row
@@ -37,18 +53,19 @@ end
 
 local function publish(settled, parked)
   redis.call('XADD', KEYS[2], '*', unpack(settled.result))
-  redis.call('HSET', KEYS[settled.answers], settled.id, settled.answer)
-  keep(KEYS[settled.answers], answer_ttl)
+  answered[settled.id] = true
+  push(new_answers, settled.answers, settled.id, ARGV[settled.answer])
   if settled.row then
     if settled.label then add_feedback(settled, settled.label, '', 'request') end
     if parked and parked ~= settled.row[4] then add_feedback(settled, parked, settled.row[4], 'caller') end
-    redis.call('HSET', KEYS[settled.joins], settled.uuid, cjson.encode(settled.row))
-    keep(KEYS[settled.joins], join_ttl)
-    if not parked then redis.call('HINCRBY', KEYS[6], settled.hour, 1) end
+    rows[settled.uuid] = settled.row
+    push(new_rows, settled.joins, settled.uuid, cjson.encode(settled.row))
+    if not parked then joined[settled.hour] = (joined[settled.hour] or 0) + 1 end
   end
   if settled.replies > 0 then
-    redis.call('XADD', KEYS[settled.replies], 'MAXLEN', '~', REPLIES_LENGTH, '*', 'id', settled.id, 'answer', settled.answer)
-    redis.call('EXPIRE', KEYS[settled.replies], REPLIES_SECONDS)
+    local key = KEYS[settled.replies]
+    redis.call('XADD', key, 'MAXLEN', '~', REPLIES_LENGTH, '*', 'id', settled.id, 'answer', ARGV[settled.answer])
+    replied[key] = true
   end
 end
 
@@ -83,25 +100,32 @@ local function take_off()
   end
 end
 
-local published = {}
+local published, acknowledged = {}, 0
 for position, settled in ipairs(settlements) do
   published[position] = 0
   if redis.call('XACK', KEYS[1], group, settled.entry) == 1 then
-    redis.call('DECR', KEYS[5])
+    acknowledged = acknowledged + 1
     local fresh, parked = true, nil
     if settled.answers > 0 then
-      local stored = redis.call('HGET', KEYS[settled.answers], settled.id)
-      local row = redis.call('HGET', KEYS[settled.joins], settled.uuid)
-      if row then
-        row = cjson.decode(row)
-        if row[1] == '' then parked = row[4] end
-      end
-      fresh = (not stored or stored == 'pending') and (not row or row[1] == '')
+      local row = rows[settled.uuid]
+      if row and row[1] == '' then parked = row[4] end
+      fresh = not answered[settled.id] and (not row or row[1] == '')
       if fresh then publish(settled, parked) end
     end
     if fresh and settled.dead then bury(settled) end
     published[position] = fresh and 1 or 0
   end
 end
+for answers, fields in pairs(new_answers) do
+  set_fields(KEYS[answers], fields)
+  keep(KEYS[answers], answer_ttl)
+end
+for joins, fields in pairs(new_rows) do
+  set_fields(KEYS[joins], fields)
+  keep(KEYS[joins], join_ttl)
+end
+for hour, count in pairs(joined) do redis.call('HINCRBY', KEYS[6], hour, count) end
+for key in pairs(replied) do redis.call('EXPIRE', key, REPLIES_SECONDS) end
+if acknowledged > 0 then redis.call('DECRBY', KEYS[5], acknowledged) end
 if not keeps_text then take_off() end
 return published

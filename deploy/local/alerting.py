@@ -92,7 +92,7 @@ def write_targets(settings: StackSettings) -> None:
             if not path.suffix and locks.holder(path) is not None
         )
         targets = {
-            "gateway": [internal_address(settings)],
+            "gateway": [internal_address(settings, slot) for slot in range(settings.gateways)],
             "monitor": [f"127.0.0.1:{settings.monitor_port}"],
             "archive": [f"127.0.0.1:{settings.archive_port}"] * _runs(settings, "archive"),
             "worker": [f"127.0.0.1:{settings.worker_metrics_port_base + slot}" for slot in workers],
@@ -103,11 +103,12 @@ def write_targets(settings: StackSettings) -> None:
             _write(folder / f"{name}.json", json.dumps([{"targets": addresses}] if addresses else []))
 
 
-def internal_address(settings: StackSettings) -> str:
-    """Return where the gateway shows its metrics: on a port of their own, unless only this machine reaches it."""
+def internal_address(settings: StackSettings, slot: int = 0) -> str:
+    """Return where a gateway shows its metrics: on a port of their own, unless it is one that only we can reach."""
     host, port = settings.gateway_host, settings.gateway_port
-    if settings.gateway_internal_port or host not in _LOOPBACK:
-        host, port = settings.gateway_internal_host, settings.gateway_internal_port or EXPOSED_INTERNAL_PORT
+    if settings.gateway_internal_port or host not in _LOOPBACK or settings.gateways > 1:
+        first = settings.gateway_internal_port or EXPOSED_INTERNAL_PORT
+        host, port = settings.gateway_internal_host, first + slot
     host = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

@@ -20,12 +20,16 @@ _MOST_DELAY_S = 10.0
 
 
 def claim_name(settings: StackSettings, service: str) -> tuple[str, int]:
-    """Take the process's name: the service's, or the worker's lowest slot with a free port; return it with its lock.
+    """Take the process's name: the service's, or the lowest free slot of its kind; return it with its lock.
+
+    The first gateway has the service's name, and those that share its port have slots from 1 up.
 
     Raises:
         ObservaError: the service runs already, or every slot is taken.
 
     """
+    if service == "gateway" and settings.gateways > 1:
+        return _claim_gateway(settings)
     if service != "worker":
         descriptor = locks.hold(settings.processes / service, wait_s=2)
         if descriptor is None:
@@ -41,6 +45,15 @@ def claim_name(settings: StackSettings, service: str) -> tuple[str, int]:
     raise ObservaError(
         f"no free port for a worker from {settings.worker_metrics_port_base} up; set OBSERVA_WORKER_METRICS_PORT_BASE"
     )
+
+
+def _claim_gateway(settings: StackSettings) -> tuple[str, int]:
+    for slot in range(settings.gateways):
+        name = f"gateway-{slot}" if slot else "gateway"
+        descriptor = locks.hold(settings.processes / name, wait_s=0.1)
+        if descriptor is not None:
+            return name, descriptor
+    raise ObservaError(f"{settings.gateways} gateways run already")
 
 
 def port_is_free(host: str, port: int) -> bool:
@@ -85,7 +98,7 @@ def command(settings: StackSettings, name: str) -> list[str]:
     service, _, slot = name.partition("-")
     if slot:
         alerting.write_targets(settings)
-        os.environ["OBSERVA_WORKER_SLOT"] = slot
+        os.environ[f"OBSERVA_{service.upper()}_SLOT"] = slot
     return [sys.executable, "-m", service]
 
 

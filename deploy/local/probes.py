@@ -15,7 +15,7 @@ from deploy.local.settings import StackSettings
 class Running:
     """One process that holds its lock file."""
 
-    name: str  # redis, gateway, monitor, worker-0, worker-1, ...
+    name: str  # redis, gateway, gateway-1, ..., monitor, worker-0, worker-1, ...
     pid: int
 
     @property
@@ -41,6 +41,8 @@ def port_of(settings: StackSettings, name: str) -> int:
     match service:
         case "redis":
             return settings.redis_port
+        case "gateway" if settings.gateways > 1:  # the port that they share may be answered by another one
+            return int(alerting.internal_address(settings, int(slot or 0)).rpartition(":")[2])
         case "gateway" | "monitor" | "archive":
             return int(getattr(settings, f"{service}_port"))
         case "prometheus" | "alertmanager":
@@ -55,11 +57,12 @@ def why_not_ready(settings: StackSettings, name: str) -> str | None:
     """Return None when the process does its work, else what it says of itself."""
     if name == "redis":
         return _redis(settings)
-    host = settings.gateway_host if name == "gateway" else "127.0.0.1"
+    service = name.partition("-")[0]
+    host = settings.gateway_host if name == "gateway" and settings.gateways == 1 else "127.0.0.1"
     return _http(
         "127.0.0.1" if host in {"0.0.0.0", "::"} else host,  # noqa: S104
         port_of(settings, name),
-        {"gateway": "/readyz", **dict.fromkeys(alerting.SERVICES, "/-/ready")}.get(name, "/healthz"),
+        {"gateway": "/readyz", **dict.fromkeys(alerting.SERVICES, "/-/ready")}.get(service, "/healthz"),
     )
 
 

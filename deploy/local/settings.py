@@ -10,6 +10,7 @@ from broker.settings import BrokerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_WORKERS = 64
+MOST_GATEWAYS = 64
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
@@ -27,8 +28,10 @@ class StackSettings(BrokerSettings):
     redis_server: Path | None = None  # a Redis or Valkey server to run in place of the embedded one
     gateway_host: str = "127.0.0.1"
     gateway_port: Port = 8000
+    gateways: Annotated[int, Field(ge=1, le=MOST_GATEWAYS)] = 1  # processes that share the port
     gateway_internal_host: str = "127.0.0.1"
-    gateway_internal_port: Port | None = None  # where the gateway shows its metrics; unset: 8000, or 9000 if exposed
+    # Where the gateway shows its metrics; unset: 8000, or 9000 if exposed. Several take the ports from there up.
+    gateway_internal_port: Port | None = None
     monitor_port: Port = 8001
     worker_metrics_port_base: Port = 9101
     workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] = Field(default_factory=_workers_for_this_machine)

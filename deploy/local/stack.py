@@ -85,7 +85,7 @@ def _start(settings: StackSettings) -> None:
     for service in settings.services[1 if settings.embedded else 0 :]:
         supervisor.tell(settings, "start", name=service, timeout_s=settings.start_timeout_s)
     alone = {service: 1 for service in settings.services if service not in {"redis", "worker"}}
-    await_ready(settings, {"worker": settings.workers, **alone}, began)
+    await_ready(settings, alone | {"worker": settings.workers, "gateway": settings.gateways}, began)
     _start_alerting(settings, began)
     _start_extras(settings)
 

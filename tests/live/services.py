@@ -108,8 +108,8 @@ class Services:
         """Put one of the shipped models into the store."""
         (self.models / name).symlink_to(SHIPPED / name)
 
-    def gateway(self, *, ready: bool = True, wait: bool = True, **settings: object) -> Process:
-        port = free_port()
+    def gateway(self, *, ready: bool = True, wait: bool = True, port: int | None = None, **settings: object) -> Process:
+        port = port or free_port()
         process = self._start("gateway", port, {"OBSERVA_GATEWAY_PORT": port, **settings})
         return process.wait("/readyz" if ready else "/healthz") if wait else process
 

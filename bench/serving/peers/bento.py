@@ -7,7 +7,12 @@ import bentoml
 from bench.serving.peers.core import BATCH, Core
 
 
-@bentoml.service(workers=2, metrics={"enabled": False}, traffic={"timeout": 60, "max_concurrency": 1024})
+@bentoml.service(
+    workers=2,
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+    traffic={"timeout": 60, "max_concurrency": 1024},
+)
 class Sentiment:
     """The model behind BentoML's dispatcher."""
 

@@ -1,0 +1,18 @@
+"""The event loop of services that leave the choice to nobody else."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+try:
+    from uvloop import new_event_loop
+except ImportError:  # not on Windows, nor where a room does without
+    from asyncio import new_event_loop
+
+T = TypeVar("T")
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run *main* as `asyncio.run` does, on uvloop where there is one: a call of Redis costs a third less."""
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(main)
