@@ -108,9 +108,9 @@ class _Conversation(asyncio.Protocol):
         self._asked: deque[asyncio.Future[Any]] = deque()
         self._loop = asyncio.get_running_loop()
         # The client must neither read from the stream nor close it once nobody else refers to it.
-        self._stream: tuple[Any, Any] = connection._reader, connection._writer  # noqa: SLF001 no other way to them
+        stream: tuple[Any, Any] = connection._reader, connection._writer  # noqa: SLF001 there is no other way to them
         connection._reader = connection._writer = None  # noqa: SLF001
-        self._transport: Any = self._stream[1].transport
+        self._stream, self._transport = stream, stream[1].transport
         self._transport.set_protocol(self)
 
     def ask(self, command: tuple[Any, ...]) -> asyncio.Future[Any]:
