@@ -93,8 +93,8 @@ class Wire:
     async def _begin(self) -> "_Conversation":
         async with self._opening:
             if self._open is None or self._open.over:
-                connection = self._pool.make_connection()
-                await connection.connect()
+                connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+                await connection.connect()  # type: ignore[no-untyped-call]
                 self._open = _Conversation(connection)
             return self._open
 
@@ -108,9 +108,9 @@ class _Conversation(asyncio.Protocol):
         self._asked: deque[asyncio.Future[Any]] = deque()
         self._loop = asyncio.get_running_loop()
         # The client must neither read from the stream nor close it once nobody else refers to it.
-        self._stream = connection._reader, connection._writer  # noqa: SLF001 there is no other way to them
+        stream: tuple[Any, Any] = connection._reader, connection._writer  # noqa: SLF001 there is no other way to them
         connection._reader = connection._writer = None  # noqa: SLF001
-        self._transport: Any = self._stream[1].transport
+        self._stream, self._transport = stream, stream[1].transport
         self._transport.set_protocol(self)
 
     def ask(self, command: tuple[Any, ...]) -> asyncio.Future[Any]:
