@@ -169,7 +169,9 @@ def _only_texts_hold_it(look: Redis) -> None:
     found = set()
     for key in look.scan_iter():
         name = key.decode()
-        held = {b"stream": look.xrange, b"hash": look.hgetall, b"string": look.get}.get(look.type(key))
+        held = {b"stream": look.xrange, b"hash": look.hgetall, b"string": look.get, b"set": look.smembers}.get(
+            look.type(key)
+        )
         value = held(key) if held else look.zrange(key, 0, -1)
         if CANARY.encode() in repr(value).encode():
             found.add(re.sub(r":idem:.*", ":idem", name))
