@@ -4,6 +4,7 @@ set dotenv-load
 
 python := ".venv/bin/python"
 dev := ".venv-dev/bin"
+want_quiet := "tests/faults tests/ha tests/hostile tests/live"
 
 # What can be done here
 [private]
@@ -299,13 +300,13 @@ lint: _venv-dev
 types: _venv-dev
     {{ dev }}/mypy broker gateway worker monitor console archive trainer cli deploy examples
 
-# Run the tests, those of running services one after another, as each wants the processor: just test tests/broker -k settle
+# Run the tests, in several processes but for those that kill and measure services: just test tests/broker -k settle
 [group('develop')]
 test *ARGS: _venv-dev
     @if [ $# -gt 0 ]; then {{ dev }}/python -m pytest "$@"; else \
         code=0; \
-        {{ dev }}/python -m pytest --numprocesses auto --dist loadfile -m "not live" || code=1; \
-        {{ dev }}/python -m pytest -m live || code=1; \
+        {{ dev }}/python -m pytest --numprocesses auto --dist loadfile {{ prepend("--ignore=", want_quiet) }} || code=1; \
+        {{ dev }}/python -m pytest {{ want_quiet }} || code=1; \
         exit $code; \
     fi
 
