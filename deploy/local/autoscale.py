@@ -1,12 +1,12 @@
 """Keep the number of workers at what is asked of them, here or in compose, by the series that KEDA goes by, too."""
 
 import time
-import urllib.request
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
+import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
@@ -172,9 +172,8 @@ def _calls(settings: StackSettings) -> Calls:
 
 def _metrics(address: str) -> str | None:
     try:
-        with urllib.request.urlopen(f"http://{address}/metrics", timeout=PATIENCE_S) as answer:
-            return str(answer.read().decode())
-    except OSError:  # URLError is one
+        return httpx.get(f"http://{address}/metrics", timeout=PATIENCE_S).raise_for_status().text
+    except httpx.HTTPError:
         return None
 
 

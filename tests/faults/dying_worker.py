@@ -10,9 +10,8 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, Final
 
-from redis.asyncio.connection import AbstractConnection
-
 from broker.log import Log
+from broker.wire import Line
 from tests.live import strange_worker
 from worker.app import main
 from worker.handler import Handler
@@ -20,7 +19,7 @@ from worker.reading import Reader
 
 POINTS: Final = ("after_read", "after_inference", "before_script", "after_script", "before_reply")
 POINT: Final = os.environ.get("OBSERVA_TEST_DIE_AT", "")
-EXECUTED_S: Final = 0.2  # by then the server has run the script whose reply is not read
+EXECUTED_S: Final = 0.2  # by then the server has run the script whose reply nobody takes up
 _in_settle: ContextVar[bool] = ContextVar("in_settle", default=False)
 _left = int(os.environ.get("OBSERVA_TEST_DIE_AFTER", "1"))
 
@@ -73,12 +72,13 @@ def wrap_settle(settle: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitabl
     return wrapped
 
 
-def wrap_reply(read_response: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    async def wrapped(self: AbstractConnection, *arguments: Any, **options: Any) -> Any:
+def wrap_call(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def wrapped(self: Line, *command: Any) -> Any:
         if _in_settle.get():
-            await asyncio.sleep(EXECUTED_S)
-            die()
-        return await read_response(self, *arguments, **options)
+            asyncio.get_running_loop().call_later(EXECUTED_S, die)
+            await call(self, *command)
+            await asyncio.Event().wait()
+        return await call(self, *command)
 
     return wrapped
 
@@ -86,7 +86,7 @@ def wrap_reply(read_response: Callable[..., Awaitable[Any]]) -> Callable[..., Aw
 Reader._read = wrap_read(Reader._read)  # type: ignore[method-assign]
 Handler.handle = wrap_handle(Handler.handle)  # type: ignore[method-assign]
 Log.settle = wrap_settle(Log.settle)  # type: ignore[method-assign]
-AbstractConnection.read_response = wrap_reply(AbstractConnection.read_response)  # type: ignore[method-assign]
+Line.__call__ = wrap_call(Line.__call__)  # type: ignore[method-assign]
 
 if __name__ == "__main__":
     assert strange_worker  # importing it has registered the model
