@@ -34,10 +34,12 @@ def server(store, tmp_path, monkeypatch):
         *("--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}"),
         *("--artifacts-destination", str(tmp_path / "artefacts")),
     ]
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    # MLflow notes in this process' environment which store and experiment were used last: not the server's business.
+    environment = {name: value for name, value in os.environ.items() if "MLFLOW" not in name}
+    environment |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     with (tmp_path / "server.log").open("wb") as log:
         process = subprocess.Popen(
-            command, env=os.environ | quiet, stdout=log, stderr=log, start_new_session=True, cwd=tmp_path
+            command, env=environment, stdout=log, stderr=log, start_new_session=True, cwd=tmp_path
         )
     address = f"http://127.0.0.1:{port}"
 
