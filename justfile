@@ -4,7 +4,7 @@ set dotenv-load
 
 python := ".venv/bin/python"
 dev := ".venv-dev/bin"
-want_quiet := "tests/faults tests/ha tests/hostile tests/live"
+want_quiet := "tests/faults tests/ha tests/hostile tests/live tests/deploy/test_autoscale.py"
 
 # What can be done here
 [private]

@@ -233,7 +233,7 @@ def test_a_report_can_be_asked_of_one_version_since_a_time(server: RedisServer, 
         wait_until(lambda: process.report()["recent_alerts"], "the alarm is on record")
         for path in (
             "/report?model=sentiment&version=1&since=30m",
-            f"/report/sentiment?version=1&since={now - 1000}",
+            f"/report/sentiment?version=1&since={now - 6000}",
         ):
             found = orjson.loads(process.get(path))
             version = found["versions"]["1"]
