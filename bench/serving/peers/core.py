@@ -10,6 +10,7 @@ from typing import Any
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
+from broker.text import normalise
 from worker.models import load_version
 
 BATCH = 16  # as many rows as a chunk of our worker has
@@ -22,12 +23,13 @@ class Core:
     def __init__(self) -> None:
         loaded = load_version(Path(os.environ["BENCH_MODEL"]))
         self._labels = loaded.manifest.labels
+        self._normalisation = loaded.manifest.normalisation
         self._model = loaded.model
 
     def answers(self, texts: Sequence[str]) -> list[dict[str, Any]]:
         """Return one answer for each of *texts*, as its peer sends it."""
         found = []
-        for scores in self._model.predict(texts):
+        for scores in self._model.predict([normalise(text, self._normalisation) for text in texts]):
             best = max(range(len(self._labels)), key=scores.probabilities.__getitem__)
             found.append({"label": self._labels[best], "confidence": scores.probabilities[best]})
         return found
