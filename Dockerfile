@@ -8,48 +8,48 @@ COPY requirements/installer.txt .
 RUN python3 -m venv /installer \
     && /installer/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r installer.txt \
     && python3 -m venv --without-pip /venv
-ENV VIRTUAL_ENV=/venv UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_BUILD=1 UV_REQUIRE_HASHES=1 PATH=/installer/bin:$PATH
+ENV UV_CACHE_DIR=/cache VIRTUAL_ENV=/venv UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_BUILD=1 UV_REQUIRE_HASHES=1 PATH=/installer/bin:$PATH
 
 FROM installer AS gateway-libraries
 COPY requirements/gateway.txt .
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install -r gateway.txt
+RUN --mount=type=cache,target=/cache uv pip install -r gateway.txt
 
 FROM installer AS worker-libraries
 COPY requirements/worker.txt .
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install -r worker.txt
+RUN --mount=type=cache,target=/cache uv pip install -r worker.txt
 
 FROM installer AS explainer-libraries
 COPY requirements/explainer.txt .
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install -r explainer.txt
+RUN --mount=type=cache,target=/cache uv pip install -r explainer.txt
 
 FROM installer AS monitor-libraries
 COPY requirements/monitor.txt .
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install -r monitor.txt
+RUN --mount=type=cache,target=/cache uv pip install -r monitor.txt
 
 FROM installer AS archive-libraries
 COPY requirements/archive.txt .
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install -r archive.txt
+RUN --mount=type=cache,target=/cache uv pip install -r archive.txt
 
 FROM installer AS console-libraries
 COPY requirements/console.txt .
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install -r console.txt
+RUN --mount=type=cache,target=/cache uv pip install -r console.txt
 
 FROM installer AS cli-libraries
 COPY requirements/cli.txt .
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install -r cli.txt
+RUN --mount=type=cache,target=/cache uv pip install -r cli.txt
 
 FROM installer AS mlflow-libraries
 COPY requirements/mlflow.txt .
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install -r mlflow.txt
+RUN --mount=type=cache,target=/cache uv pip install -r mlflow.txt
 
 # Where torch's wheel lies on this machine, if it does: --build-context wheels=FOLDER
 FROM scratch AS wheels
 
 FROM installer AS trainer-libraries
 COPY requirements/trainer.txt .
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install -r trainer.txt
+RUN --mount=type=cache,target=/cache uv pip install -r trainer.txt
 # Apart from the rest and without hashes: the build for processors alone is another file on each platform.
-RUN --mount=type=cache,target=/root/.cache/uv --mount=type=bind,from=wheels,target=/wheels \
+RUN --mount=type=cache,target=/cache --mount=type=bind,from=wheels,target=/wheels \
     if ls /wheels/torch-2.13.0*.whl >/dev/null 2>&1; then where="--find-links=/wheels"; else where="--torch-backend=cpu"; fi \
     && UV_REQUIRE_HASHES=0 uv pip install "$where" torch==2.13.0
 
