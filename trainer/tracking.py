@@ -162,6 +162,8 @@ def _started(mlflow: Any, name: str, cache: Path, run_id: str | None) -> Any:
     if not server:
         cache.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(server or local_store(cache))
+    if not server:
+        os.environ.pop(SERVER, None)  # MLflow notes the store there, and the next run would take it for a server
     artefacts = None if server else (cache / "mlflow").as_uri()
     if mlflow.get_experiment_by_name(name) is None:
         mlflow.create_experiment(name, artifact_location=artefacts)

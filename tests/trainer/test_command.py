@@ -3,6 +3,7 @@
 # ruff: noqa: PLC0415 - imported inside, so that an environment without the libraries can still collect and skip these
 
 import json
+import os
 import socket
 import sys
 
@@ -121,6 +122,21 @@ def test_data_that_nothing_can_be_learnt_from_is_refused_before_training(texts, 
         train("made", params_of(LINEAR, tmp_path, texts), settings, version=None, live=False)
     assert not (settings.trainer_build / "made").exists()
     assert not settings.models.exists()
+
+
+def test_a_local_run_names_no_server_to_the_next(tmp_path, settings_in):
+    """MLflow notes its store in this process' environment, where a server is named."""
+    from trainer.tracking import tracked
+
+    for name in ("first", "second"):
+        folder = tmp_path / name
+        folder.mkdir()
+        cache = settings_in(folder).trainer_cache
+        (kept := folder / "kept.txt").write_text(name)
+        with tracked("made", cache) as run:
+            assert "MLFLOW_TRACKING_URI" not in os.environ
+            run.files(kept)
+        assert list((cache / "mlflow").rglob("kept.txt"))
 
 
 def test_a_registry_that_is_down_is_said_in_one_line_before_any_training(tmp_path, monkeypatch, settings_in):
