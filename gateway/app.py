@@ -1,7 +1,6 @@
 """The gateway: HTTP in, answer out. Builds the application, and runs it."""
 
 import asyncio
-import gc
 import logging
 import socket
 import sys
@@ -25,6 +24,7 @@ from broker.errors import BrokerUnavailableError, ObservaError, SettingsError
 from broker.groups import ensure_groups
 from broker.listening import listen
 from broker.logs import log_to_stderr
+from broker.memory import spare_the_collector
 from broker.settings import load_settings
 from broker.streams import Tag
 from broker.tracing import start_tracing
@@ -71,7 +71,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         try:
             async with run_gateway(settings, metrics, access, spans) as gateway:
                 app.state.gateway = gateway
-                _spare_the_collector()
+                spare_the_collector()
                 yield
         finally:
             if spans:
@@ -113,16 +113,6 @@ class Application(FastAPI):
         if self.middleware_stack is None:
             self.middleware_stack = self.build_middleware_stack()
         await self.middleware_stack(scope, receive, send)
-
-
-def _spare_the_collector() -> None:
-    """Let the garbage collector pass over what was imported, and come less often.
-
-    Otherwise a call's objects make it walk all of them every few hundred calls: a tenth of the gateway's time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 class GatewayServer(uvicorn.Server):

@@ -21,6 +21,7 @@ from broker.versions import wanted
 from gateway.metrics import Metrics
 
 REFRESH_S: Final = 1.0
+SOON_S: Final = 0.1  # between two looks while nobody serves the default model
 SILENT_MS: Final = 30_000  # no worker heard of for this long: nobody will answer
 EMPTIED_S: Final = 3.0  # not ready for so long after the log was emptied, so that whoever probes sees it
 UNKNOWN_S: Final = 1.0  # an unknown name is not asked for again within this time
@@ -114,7 +115,7 @@ class Fleet:
     async def refresh_forever(self) -> None:
         """Refresh as long as the process runs."""
         while True:
-            await asyncio.sleep(REFRESH_S)
+            await asyncio.sleep(REFRESH_S if self.serves(self._models[self._default]) else SOON_S)
             try:
                 await self.refresh()
             except (RedisError, OSError) as error:

@@ -21,6 +21,7 @@ from broker.errors import BrokerUnavailableError, ObservaError
 from broker.listening import Server, listen
 from broker.logs import log_to_stderr
 from broker.loops import run
+from broker.memory import return_large_blocks, spare_the_collector
 from broker.settings import load_settings
 from monitor.asking import MODEL, Refused, asked, compared
 from monitor.comparing import Comparisons, OccupiedError
@@ -32,6 +33,7 @@ from monitor.settings import MonitorSettings
 def main() -> None:
     """Run the monitor until SIGTERM; a mistake of the person who started it is one line and exit code 2."""
     log_to_stderr("monitor")
+    return_large_blocks()
     try:
         run(serve(load_settings(MonitorSettings)))
     except* ObservaError as errors:
@@ -61,6 +63,7 @@ async def serve(settings: MonitorSettings) -> None:
         monitor = Monitor(redis, settings)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        spare_the_collector()
         server = Server(
             uvicorn.Config(
                 application(monitor, Comparisons(settings)), log_config=None, access_log=False, lifespan="off"

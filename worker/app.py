@@ -19,6 +19,7 @@ from broker.connection import BLOCK_MS, check_server, connect
 from broker.errors import ObservaError
 from broker.logs import log_to_stderr
 from broker.loops import run
+from broker.memory import return_large_blocks, spare_the_collector
 from broker.settings import load_settings
 from broker.streams import CHANGES
 from broker.tracing import start_tracing
@@ -39,6 +40,7 @@ logger = logging.getLogger(__name__)
 def main() -> None:
     """Run one worker until SIGTERM; a mistake of the person who started it is one line and exit code 2."""
     log_to_stderr("worker")
+    return_large_blocks()
     signal.signal(signal.SIGTERM, _leave)
     # One process is one core's worth of work: more workers, not more threads, use the others.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -99,6 +101,7 @@ def shell(settings: WorkerSettings, worker: Worker) -> AsgiFastStream:
     @asynccontextmanager
     async def lifespan(**_: Any) -> AsyncIterator[None]:
         await worker.start()
+        spare_the_collector()
         try:
             yield
         finally:

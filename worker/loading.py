@@ -1,16 +1,15 @@
 """Getting a version ready to serve: fetched, checked, loaded, warm. Also beside serving, on a thread that gives way."""
 
 import asyncio
-import ctypes
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
 from broker.errors import ModelRefusedError
 from broker.manifest import Pointer
+from broker.memory import give_back
 from broker.store import Store, store_of
 from worker.models import Loaded, Served, first_line, load_version
 from worker.settings import WorkerSettings
@@ -150,11 +149,13 @@ class Loading:
         names = list(self._settings.worker_models) or self._store.models()
         if not names:
             raise ModelRefusedError(f"{self._store}: no model with a live.json; set OBSERVA_MODELS or run `just train`")
-        return [self._first(name) for name in names]
+        found = [self._first(name) for name in names]
+        give_back()
+        return found
 
     async def give_back(self) -> None:
         """Give the memory of versions that were released back to the system."""
-        await self._beside(_trim)
+        await self._beside(give_back)
 
     def close(self) -> None:
         """Let the thread end."""
@@ -182,9 +183,3 @@ class Loading:
 
     async def _beside(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-
-def _trim() -> None:
-    """Ask the C library, which otherwise keeps what a swap took: 420 MB in place of 220 with the shipped encoder."""
-    with suppress(OSError, AttributeError):  # another C library has no such function
-        ctypes.CDLL("libc.so.6").malloc_trim(0)

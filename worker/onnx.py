@@ -57,7 +57,9 @@ def open_session(content: bytes) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = 1  # a second thread doubles the CPU time of a text; a second worker does not
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is raised; ONNX Runtime would write it a second time, in colour
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session._model_bytes = None  # noqa: SLF001 it keeps the file, in case it must run elsewhere: as much as its weights
+    return session
 
 
 @dataclass(slots=True)

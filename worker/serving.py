@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -24,6 +25,8 @@ T = TypeVar("T")
 Entries = Sequence[tuple[str, Mapping[bytes, bytes]]]
 
 LATE_MS: Final = 5000  # older than this on arrival, an entry may have been answered before
+# What takes no longer than this stays on the event loop: a thread that holds the interpreter gives it back no sooner.
+BRIEF_S: Final = sys.getswitchinterval()
 NEWER_KEPT: Final = 10_000  # ids of entries of a newer schema that are remembered
 
 logger = logging.getLogger(__name__)
@@ -77,7 +80,8 @@ class Serving:
         settlements = [Settlement(a.entry_id) for a in found.arrivals if a.request.id in known]
         settlements += found.malformed
         if fresh:
-            handled = await self.means.turns.run(str(self.tag), partial(self.handler.handle, fresh))
+            brief = self.speed.expected_s([arrival.request.text for arrival in fresh]) <= BRIEF_S
+            handled = await self.means.turns.run(str(self.tag), partial(self.handler.handle, fresh), brief=brief)
             self._measure(handled)
             settlements += handled.settlements
         return settlements

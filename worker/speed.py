@@ -2,19 +2,22 @@
 
 import random
 import time
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from broker.errors import SettingsError
 from broker.events import MAX_TEXT_CHARACTERS
 from broker.settings import BrokerSettings
 from broker.text import describe, normalise
-from worker.chunks import MOST_ROWS
 from worker.models import Loaded
 from worker.settings import WorkerSettings
 
 LEAST_BATCH: Final = 8  # a smaller one says how fast a text is, not how many a full batch takes along
 MEMORY: Final = 0.9  # share of the old figure that remains
+USUAL: Final = 16  # texts that are tried: as many as share a chunk
+LONGEST: Final = 2  # of the longest texts are tried; each has a chunk of its own, so a batch takes in proportion
 WORDS: Final = 20  # of a usual text
+CHARACTERS: Final = 120  # of a usual text
 LOOK_MS: Final = 1000  # most time between two looks for idle entries
 
 
@@ -30,6 +33,10 @@ class Speed:
         if texts >= LEAST_BATCH and seconds > 0:
             self.texts_per_second = MEMORY * self.texts_per_second + (1 - MEMORY) * texts / seconds
 
+    def expected_s(self, texts: Sequence[str]) -> float:
+        """Return how long *texts* should take: by their number, or by their size where they are long."""
+        return max(len(texts), sum(map(len, texts)) / CHARACTERS) / self.texts_per_second
+
 
 class Warmth(NamedTuple):
     """What a warm-up measured, in CPU time of the one thread, so that a busy machine makes no difference."""
@@ -39,14 +46,13 @@ class Warmth(NamedTuple):
 
 
 def warm_up(loaded: Loaded, batch: int) -> Warmth:
-    """Run a batch of usual texts and one of the longest that are accepted."""
+    """Run usual texts and some of the longest that are accepted, and say how long *batch* of those would take."""
     words = sorted(loaded.vocabulary) or ["word", "another"]
     draw = random.Random(0)
-    usual = [" ".join(draw.choices(words, k=WORDS)) for _ in range(batch)]
-    rows = min(batch, MOST_ROWS)  # more than share a tensor take so much longer
-    longest = [(" ".join(draw.choices(words, k=MAX_TEXT_CHARACTERS)))[:MAX_TEXT_CHARACTERS] for _ in range(rows)]
-    _time(loaded, usual)  # the first run pays for memory that later ones reuse
-    return Warmth(batch / max(_time(loaded, usual), 1e-9), _time(loaded, longest) * batch / rows)
+    usual = [" ".join(draw.choices(words, k=WORDS)) for _ in range(USUAL)]
+    longest = [(" ".join(draw.choices(words, k=MAX_TEXT_CHARACTERS)))[:MAX_TEXT_CHARACTERS] for _ in range(LONGEST)]
+    _time(loaded, longest[:1])  # the first run pays for memory that later ones reuse
+    return Warmth(USUAL / max(_time(loaded, usual), 1e-9), _time(loaded, longest) * batch / LONGEST)
 
 
 def check_claim_time(settings: BrokerSettings) -> None:

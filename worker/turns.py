@@ -34,10 +34,12 @@ class Turns:
         self._freed = asyncio.Event()
         self._behind = asyncio.Lock()
 
-    async def run(self, name: str, work: Callable[[], T]) -> T:
-        """Run *work* on the thread when it is the turn of *name*, and return what it returns."""
+    async def run(self, name: str, work: Callable[[], T], *, brief: bool = False) -> T:
+        """Run *work* when it is the turn of *name*, on the thread or where *brief* right here; return what it returns."""
         await self._turn(name)
         try:
+            if brief:
+                return work()
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         finally:
             self._ended_at = time.monotonic()

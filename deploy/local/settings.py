@@ -75,6 +75,10 @@ class StackSettings(BrokerSettings):
 
     @property
     def services(self) -> tuple[str, ...]:
-        """What runs, in the order of starting."""
+        """What runs without fail, the log first."""
         archive = ("archive",) * (self.archive is not None)
         return ("redis",) * self.embedded + ("gateway", "worker", "monitor", *archive)
+
+    def count_of(self, service: str) -> int:
+        """Return how many processes of *service* run."""
+        return {"worker": self.workers, "gateway": self.gateways}.get(service, 1)

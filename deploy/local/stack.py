@@ -5,12 +5,15 @@ import os
 import signal
 import sys
 import time
+from typing import Final
 
 from broker.connection import check_server, connect
 from broker.errors import ObservaError
 from deploy.local import alerting, extras, launch, locks, probes, server, supervisor
 from deploy.local.logs import last_lines
 from deploy.local.settings import StackSettings
+
+ANSWERING: Final = ("worker", "gateway")  # workers take longer
 
 
 def up(settings: StackSettings) -> None:
@@ -82,10 +85,12 @@ def _start(settings: StackSettings) -> None:
         supervisor.tell(settings, "start", name="redis")
         await_ready(settings, {"redis": 1}, began)
         asyncio.run(_check_server(settings))
-    for service in settings.services[1 if settings.embedded else 0 :]:
-        supervisor.tell(settings, "start", name=service, timeout_s=settings.start_timeout_s)
-    alone = {service: 1 for service in settings.services if service not in {"redis", "worker"}}
-    await_ready(settings, alone | {"worker": settings.workers, "gateway": settings.gateways}, began)
+    # Whoever answers begins first: what only watches would share the processors with them, and misses nothing.
+    watching = [service for service in settings.services if service not in {"redis", *ANSWERING}]
+    for together in (ANSWERING, watching):
+        for service in together:
+            supervisor.tell(settings, "start", name=service, timeout_s=settings.start_timeout_s)
+        await_ready(settings, {service: settings.count_of(service) for service in together}, began)
     _start_alerting(settings, began)
     _start_extras(settings)
 

@@ -81,7 +81,7 @@ def _watcher(settings: StackSettings, service: str) -> dict[str, Any]:
         "args": ["-m", "deploy.local.launch", service],
         "working_dir": str(ROOT),
         "env": environment(settings),
-        "numprocesses": {"worker": settings.workers, "gateway": settings.gateways}.get(service, 1),
+        "numprocesses": settings.count_of(service),
         "stderr_stream": {"stream": RotatingLog(settings.logs / f"{service}.log")},
         "stop_signal": signal.SIGTERM,
         "graceful_timeout": GRACE_S,

@@ -8,7 +8,8 @@ import pytest
 
 from broker.events import Alert
 from broker.streams import PredictionId, Tag
-from tests.gateway.stack import LABELS
+from tests.gateway.stack import LABELS, EchoWorker, running_gateway, running_worker
+from tests.servers import eventually
 
 SENTIMENT = Tag("sentiment")
 
@@ -19,6 +20,19 @@ def values(exposition: str, name: str) -> dict[str, float]:
         for line in exposition.splitlines()
         if line.startswith(f"{name}{{")
     }
+
+
+async def test_the_first_worker_is_seen_long_before_the_next_usual_look(gateway_settings, monkeypatch):
+    monkeypatch.setattr("gateway.fleet.REFRESH_S", 60)
+    settings = gateway_settings()
+    async with running_gateway(settings) as gateway:
+        assert (await gateway.client.post("/predict", json={"text": "a"})).status_code == 503
+        async with running_worker(EchoWorker(settings)):
+
+            async def answers() -> bool:
+                return (await gateway.client.post("/predict", json={"text": "a"})).status_code == 200
+
+            await eventually(answers, "it answers")
 
 
 async def test_models_are_listed_with_labels_and_metrics(client):

@@ -1,4 +1,5 @@
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -301,3 +302,11 @@ def test_a_shipped_model_is_warmed_up_by_usual_and_by_the_longest_texts(shipped)
     warmth = warm_up(shipped, batch=4)
     assert warmth.texts_per_second > 10
     assert warmth.slowest_batch_s < 5
+
+
+def test_a_session_keeps_no_second_copy_of_its_file():
+    content = graphs.transformer()
+    before = sys.getrefcount(content)
+    session = open_session(content)
+    assert sys.getrefcount(content) == before
+    assert session.get_inputs()

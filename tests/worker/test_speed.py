@@ -2,7 +2,7 @@ import pytest
 
 from broker.errors import SettingsError
 from worker.settings import WorkerSettings
-from worker.speed import Speed, batch_that_fits, check_claim_time
+from worker.speed import CHARACTERS, Speed, batch_that_fits, check_claim_time
 
 
 def test_experience_corrects_what_the_warm_up_measured():
@@ -39,3 +39,9 @@ def test_models_are_named_with_commas(monkeypatch):
     settings = WorkerSettings()
     assert settings.worker_models == ("sentiment", "other")
     assert settings.metrics_port == 9104
+
+
+def test_how_long_texts_should_take_is_told_by_their_number_and_where_they_are_long_by_their_size():
+    speed = Speed(100, 32)
+    assert speed.expected_s(["a film"] * 8) == pytest.approx(0.08)
+    assert speed.expected_s(["x" * 10 * CHARACTERS]) == pytest.approx(0.1)

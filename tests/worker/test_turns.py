@@ -98,3 +98,17 @@ async def test_work_behind_that_raises_or_is_given_up_leaves_room_for_the_next()
     await live
     assert await turns.run_behind(lambda: 2) == 2
     turns.close()
+
+
+async def test_brief_work_stays_on_the_event_loop_and_waits_for_its_turn_as_well():
+    turns, gate, ran = Turns(), threading.Event(), []
+    running = asyncio.create_task(turns.run("a", lambda: (gate.wait(20), ran.append(threading.get_ident()))))
+    await asyncio.sleep(0)
+    brief = asyncio.create_task(turns.run("b", lambda: ran.append(threading.get_ident()), brief=True))
+    await asyncio.sleep(0.01)
+    assert not ran
+    gate.set()
+    await asyncio.gather(running, brief)
+    assert len(ran) == 2
+    assert ran[0] != ran[1] == threading.get_ident()
+    turns.close()
