@@ -35,7 +35,7 @@ class Turns:
         self._behind = asyncio.Lock()
 
     async def run(self, name: str, work: Callable[[], T], *, brief: bool = False) -> T:
-        """Run *work* when it is the turn of *name*, on the thread or, if *brief*, right here; return what it returns."""
+        """Run *work* when it is the turn of *name*, on the thread, or here if *brief*; return what it returns."""
         await self._turn(name)
         try:
             if brief:
