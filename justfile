@@ -420,6 +420,11 @@ bench-joins *ARGS: _venv-dev
 bench *ARGS: _venv-dev _demo-texts
     @{{ dev }}/python -m bench.serving "$@"
 
+# Memory of each part under a steady load of 500 labelled texts a second: just bench-flat 10
+[group('develop')]
+bench-flat *ARGS: _venv-dev _demo-texts
+    @{{ dev }}/python -m bench.serving.flat "$@"
+
 # How the autoscaling policy does on a day, a spike and a lost node, simulated; four minutes: just bench-scaling [measure]
 [group('develop')]
 bench-scaling *ARGS: _venv-dev _demo-texts

@@ -81,6 +81,8 @@ class _Call(asyncio.Protocol):
         if self.busy:
             self.busy = False
             self.load.failed(type(error).__name__ if error else "closed")
+        else:
+            self.load.left(self)
 
 
 class _Load:
@@ -120,6 +122,12 @@ class _Load:
         self._under_way -= 1
         if not self._stopped:
             asyncio.get_running_loop().create_task(self._replace())
+
+    def left(self, call: _Call) -> None:
+        """Use a connection no more that the server closed because it was idle."""
+        if call in self._free:
+            self._free.remove(call)
+            self._connections -= 1
 
     async def run(self) -> Seen:
         """Warm up, measure, and wait a little for the last answers."""
@@ -166,7 +174,7 @@ class _Load:
                 await asyncio.sleep(pause)
             sent += 1
             if self._free:
-                self._begin(self._free.pop(), due)
+                self._begin(self._free.pop(0), due)  # the one that rested longest: servers close what rests too long
             else:
                 self._waiting.append(due)
                 if self._connections < MOST_CONNECTIONS:

@@ -61,7 +61,11 @@ class Running:
 
     def memory_mb(self) -> float:
         """Return the proportional set size of all parts together, megabytes."""
-        return sum(_tree_pss(pid) for pids in self.parts.values() for pid in pids) / 1e6
+        return sum(self.memory_mb_of_parts().values())
+
+    def memory_mb_of_parts(self) -> dict[str, float]:
+        """Return the same of each part."""
+        return {part: sum(map(_tree_pss, pids)) / 1e6 for part, pids in self.parts.items()}
 
 
 @dataclass(frozen=True, slots=True)
