@@ -1,9 +1,9 @@
 """What may happen to a request: accepted, settled, judged. Each is one script, so each happens whole or not at all."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, count
+from itertools import count
 from typing import Any, Literal, cast
 
 import orjson
@@ -11,10 +11,12 @@ from redis.asyncio import Redis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from broker.answers import PENDING
-from broker.events import SCHEMA_VERSION, Request, Result
+from broker.events import Request
+from broker.script_keys import ScriptKeys, flat
 from broker.scripts import Scripts
 from broker.settings import BrokerSettings
-from broker.streams import UUID_LENGTH, WORKERS, PredictionId, Tag, time_ms_of
+from broker.settlement import Settlement, row_of
+from broker.streams import WORKERS, PredictionId, Tag, time_ms_of
 
 IDEMPOTENCY_S = 24 * 3600
 ANSWERS_AT = 6  # position of the first answer among the arguments of the script that settles
@@ -46,31 +48,6 @@ class Acceptance:
 
     status: Literal["accepted", "replayed", "conflict", "overloaded"]
     ids: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DeadNote:
-    """Why an entry is given up; its own fields are copied by the script."""
-
-    reason: Literal["malformed", "crashed", "inference_failed"]
-    detail: str
-    deliveries: int
-    worker: str
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """What came of one entry: a result with its answer, a dead letter, or both.
-
-    An entry that cannot be read has neither request nor result, only a dead note. An entry that was answered before
-    needs nothing but its id: it is acknowledged.
-    """
-
-    entry_id: str
-    request: Request | None = None
-    result: Result | None = None
-    answer: bytes | None = None
-    dead: DeadNote | None = None
 
 
 class NotReplicatedError(RedisTimeoutError):
@@ -107,7 +84,7 @@ class Log:
         return [known or next(outcomes) for known in earlier]
 
     async def _accept(self, tag: Tag, units: Sequence[Unit], backlog_limit: int) -> list[Acceptance]:
-        keys = _Keys(tag, [tag.requests, tag.backlog])
+        keys = ScriptKeys(tag, [tag.requests, tag.backlog])
         rows = [
             {
                 "idem": keys.position(tag.idem(unit.idempotency.key)) if unit.idempotency else 0,
@@ -148,10 +125,10 @@ class Log:
             WrongKeyTypeError: a key of ours holds something else; nothing was written, all stays pending.
 
         """
-        keys = _Keys(tag, [tag.requests, tag.results, tag.feedback, tag.dead, tag.backlog, tag.joined])
+        keys = ScriptKeys(tag, [tag.requests, tag.results, tag.feedback, tag.dead, tag.backlog, tag.joined])
         answers = [settlement.answer for settlement in settlements if settlement.answer]
         position = count(ANSWERS_AT)
-        rows = [_settlement(tag, settlement, keys, position) for settlement in settlements]
+        rows = [row_of(tag, settlement, keys, position) for settlement in settlements]
         arguments = [WORKERS, orjson.dumps(rows), self._answer_s, self._join_s, self._store_text, *answers]
         published, _ = await self._run("settle", tag, keys.names, arguments)
         return [bool(first) for first in published]
@@ -224,89 +201,13 @@ class Log:
         return await self._scripts.named(name).replicated(keys, arguments, tag.backlog)
 
 
-class _Keys:
-    """Key names of one script call, each listed once, named by position (Lua counts from 1)."""
-
-    def __init__(self, tag: Tag, first: list[str]) -> None:
-        self.names = first
-        self._tag = tag
-        self._positions = {name: position for position, name in enumerate(first, 1)}
-        self._by_time: dict[tuple[Callable[[Tag, int], str], int], int] = {}
-
-    def position(self, name: str) -> int:
-        """Return the position of *name*, adding it where it is new."""
-        position = self._positions.get(name)
-        if position is None:
-            self.names.append(name)
-            position = self._positions[name] = len(self.names)
-        return position
-
-    def answers(self, time_ms: int) -> int:
-        """Return the position of the answer hash for ids made then."""
-        return self._of_time(Tag.answers, time_ms // 60_000)
-
-    def joins(self, time_ms: int) -> int:
-        """Return the position of the hash of join rows for ids made then."""
-        return self._of_time(Tag.joins, time_ms // 1000)
-
-    def _of_time(self, name: Callable[[Tag, int], str], period: int) -> int:
-        """Most ids of a call are of one minute and second: their keys are named once."""
-        position = self._by_time.get((name, period))
-        if position is None:
-            position = self._by_time[name, period] = self.position(name(self._tag, period))
-        return position
-
-
-def _entry(request: Request, keys: _Keys) -> dict[str, Any]:
+def _entry(request: Request, keys: ScriptKeys) -> dict[str, Any]:
     return {
         "id": request.id,
         "answers": keys.answers(time_ms_of(request.id)),
         "deadline_s": math.ceil(request.deadline_ms / 1000),
-        "fields": _flat(request.to_fields()),
+        "fields": flat(request.to_fields()),
     }
-
-
-def _settlement(tag: Tag, settlement: Settlement, keys: _Keys, answer: Iterator[int]) -> dict[str, Any]:
-    request, result = settlement.request, settlement.result
-    row: dict[str, Any] = {"entry": settlement.entry_id, "answers": 0, "joins": 0, "replies": 0}
-    if request and result and settlement.answer:
-        time_ms = time_ms_of(result.id)
-        row |= {
-            "id": result.id,
-            "uuid": result.id[-UUID_LENGTH:],
-            "hour": str(time_ms // 3_600_000),
-            "answers": keys.answers(time_ms),
-            "joins": keys.joins(time_ms),
-            "replies": keys.position(tag.replies(request.reply_to)) if request.reply_to else 0,
-            "result": _flat(result.to_fields()),
-            "answer": next(answer),
-        }
-        if result.label is not None:
-            row["row"] = [result.label, f"{result.confidence:.4f}", result.version, ""]
-            if result.tags:
-                row["row"].append(orjson.dumps(result.tags).decode())
-            if request.true_label is not None:
-                row["label"] = request.true_label
-    if settlement.dead:
-        row["dead"] = _flat(_dead_fields(settlement, settlement.dead))
-    return row
-
-
-def _dead_fields(settlement: Settlement, note: DeadNote) -> dict[str, str]:
-    identity = {"id": settlement.request.id} if settlement.request else {}
-    return {
-        "schema_version": str(SCHEMA_VERSION),
-        **identity,
-        "entry_id": settlement.entry_id,
-        "reason": note.reason,
-        "detail": note.detail,
-        "deliveries": str(note.deliveries),
-        "worker": note.worker,
-    }
-
-
-def _flat(fields: dict[str, str]) -> list[str]:
-    return list(chain.from_iterable(fields.items()))
 
 
 def _hour(prediction_id: PredictionId) -> str:

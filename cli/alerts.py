@@ -106,7 +106,7 @@ def _take(tag: Tag, entries: Iterable[Entry], alarms: dict[Key, Alarm]) -> list[
 
 async def _follow(redis: Redis, positions: dict[Tag, str], alarms: dict[Key, Alarm], *, as_json: bool) -> None:
     backoff, tags, task = Backoff(), {tag.alerts: tag for tag in positions}, asyncio.current_task()
-    while not (task and task.cancelling()):  # Python 3.11 may drop a cancellation within a sending; see log.py
+    while not (task and task.cancelling()):  # Python 3.11 may drop a cancellation within a sending; see cli/log.py
         try:
             pages = await after(redis, {tag.alerts: at for tag, at in positions.items()}, PAGE, BLOCK_MS)
             backoff.reset()

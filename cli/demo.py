@@ -145,7 +145,7 @@ class Show:
     async def _watch(self, playing: "asyncio.Task[None]", live: Live, *, is_terminal: bool) -> None:
         said_s, task = 0.0, asyncio.current_task()
         while not playing.done():
-            if task and task.cancelling():  # Python 3.11 may drop a cancellation within a sending; see log.py
+            if task and task.cancelling():  # Python 3.11 may drop a cancellation within a sending; see cli/log.py
                 raise asyncio.CancelledError
             await self._look()
             if is_terminal:

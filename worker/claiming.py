@@ -9,7 +9,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from broker.claims import Claim, claim, idle_entries, survived
-from broker.log import Settlement
+from broker.settlement import Settlement
 from worker.handler import sort_out
 from worker.metrics import REDELIVERIES
 from worker.serving import Serving

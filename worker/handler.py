@@ -7,8 +7,8 @@ from typing import Final, Literal
 from broker.answers import ErrorCode, Prediction, Timing, encode_error
 from broker.errors import MalformedEntryError, NewerSchemaError
 from broker.events import Request, Result, Role
-from broker.log import DeadNote, Settlement
 from broker.manifest import ModelManifest
+from broker.settlement import DeadNote, Settlement
 from broker.streams import Tag, entry_time_ms
 from broker.text import describe, normalise
 from worker.models import Loaded, Scores, Served

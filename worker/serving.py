@@ -11,8 +11,9 @@ from typing import Final, TypeVar
 from broker.backoff import Backoff
 from broker.connection import Clock
 from broker.events import Request
-from broker.log import Log, Settlement
+from broker.log import Log
 from broker.settings import BrokerSettings
+from broker.settlement import Settlement
 from broker.streams import PredictionId, Tag, entry_time_ms
 from broker.tracing import trace_id_of
 from worker.handler import Arrival, Handled, Handler, sort_out

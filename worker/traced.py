@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
-from broker.log import Settlement
+from broker.settlement import Settlement
 from broker.spans import Delivery, Spans, context_of, inside, span_context_of
 from broker.streams import WORKERS, Tag
 from worker.handler import Batch, Handled, Handler

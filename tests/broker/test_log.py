@@ -9,8 +9,9 @@ from broker.answers import PENDING, Prediction, encode_error
 from broker.errors import WrongKeyTypeError
 from broker.events import DeadLetter, Feedback, Request, Result
 from broker.groups import ensure_groups
-from broker.log import Acceptance, DeadNote, Idempotency, Log, Settlement, Unit
+from broker.log import Acceptance, Idempotency, Log, Unit
 from broker.settings import BrokerSettings
+from broker.settlement import DeadNote, Settlement
 from broker.streams import WORKERS, PredictionId, Tag
 
 TAG = Tag("sentiment")

@@ -8,8 +8,9 @@ from redis.asyncio import Redis
 
 from broker.events import Request
 from broker.groups import ensure_groups
-from broker.log import DeadNote, Log, Settlement
+from broker.log import Log
 from broker.settings import BrokerSettings
+from broker.settlement import DeadNote, Settlement
 from broker.streams import WORKERS, PredictionId, Tag
 from cli.reading import newest, oldest
 from tests.cli.commands import Just

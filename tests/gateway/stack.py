@@ -16,8 +16,9 @@ from broker.answers import Prediction, encode_error
 from broker.connection import Clock, connect
 from broker.events import Request, Result
 from broker.groups import ensure_groups
-from broker.log import Log, Settlement
+from broker.log import Log
 from broker.settings import BrokerSettings
+from broker.settlement import Settlement
 from broker.streams import WORKERS, Tag
 from gateway.app import GatewayServer, create_app, listen_everywhere, prepare
 from gateway.settings import GatewaySettings

@@ -16,8 +16,9 @@ from broker.errors import BrokerUnavailableError, UnsafeServerError, WrongKeyTyp
 from broker.events import Request, Result
 from broker.forgetting import forget
 from broker.groups import ensure_groups
-from broker.log import Idempotency, Log, NotReplicatedError, Settlement, Unit
+from broker.log import Idempotency, Log, NotReplicatedError, Unit
 from broker.settings import BrokerSettings
+from broker.settlement import Settlement
 from broker.slots import slot_of
 from broker.streams import WORKERS, PredictionId, Tag
 from tests.ha.topologies import Cluster, Node

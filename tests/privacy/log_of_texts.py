@@ -6,7 +6,8 @@ from redis.asyncio import Redis
 
 from broker.answers import Prediction
 from broker.events import Request, Result
-from broker.log import DeadNote, Log, Settlement, Unit
+from broker.log import Log, Unit
+from broker.settlement import DeadNote, Settlement
 from broker.streams import WORKERS, PredictionId, Tag
 
 TAG = Tag("sentiment")

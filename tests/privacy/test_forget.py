@@ -10,8 +10,9 @@ from broker.events import Explained, ExplainRequest
 from broker.explanations import Explanations
 from broker.forgetting import forget, ids_of_subject
 from broker.groups import ensure_groups
-from broker.log import DeadNote, Idempotency, Log, Unit
+from broker.log import Idempotency, Log, Unit
 from broker.settings import BrokerSettings
+from broker.settlement import DeadNote
 from broker.streams import EXPLAINERS, MONITOR, WORKERS, PredictionId
 from cli.__main__ import main
 from tests.privacy.log_of_texts import SECRET, TAG, accept, answered, everything, lag, read, request

@@ -11,8 +11,9 @@ from redis.asyncio import Redis
 from broker.errors import SettingsError
 from broker.groups import ensure_groups
 from broker.janitor import keep_house
-from broker.log import DeadNote, Log, Settlement
+from broker.log import Log
 from broker.settings import BrokerSettings, load_settings
+from broker.settlement import DeadNote, Settlement
 from cli.__main__ import main
 from gateway.settings import GatewaySettings
 from tests.gateway.stack import EchoWorker, running_gateway, running_worker
