@@ -130,7 +130,7 @@ class GatewayServer(uvicorn.Server):
             server_header=False,
             proxy_headers=False,
             limit_concurrency=settings.gateway_max_connections,
-            timeout_keep_alive=5,
+            timeout_keep_alive=settings.gateway_keep_alive_s,
             timeout_graceful_shutdown=GRACE_S,
         )
         super().__init__(config)

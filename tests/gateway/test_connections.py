@@ -44,6 +44,20 @@ async def _say(writer: asyncio.StreamWriter, parts: tuple[bytes, ...], pause_s: 
             await asyncio.sleep(pause_s)
 
 
+async def test_a_connection_may_rest_between_calls_for_as_long_as_is_set(gateway_settings):
+    async with running_stack(gateway_settings(gateway_keep_alive_s=1)) as (gateway, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        for pause_s in (0.5, 0):
+            writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            assert (await reader.readuntil(b'{"status":"alive"}')).startswith(b"HTTP/1.1 200")
+            await asyncio.sleep(pause_s)
+        rested_from = asyncio.get_running_loop().time()
+        async with asyncio.timeout(5):
+            assert not await reader.read()
+        assert asyncio.get_running_loop().time() - rested_from > 0.9
+        writer.close()
+
+
 async def test_a_long_body_is_refused_by_its_announced_length(hasty):
     assert await speak(hasty, HEAD + b"content-length: 65537\r\n\r\n") == (413, "body_too_large")
 
