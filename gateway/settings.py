@@ -22,8 +22,8 @@ class GatewaySettings(BrokerSettings):
     gateway_max_body_bytes: Annotated[int, Field(ge=1024, le=16 << 20)] = 64 << 10
     gateway_header_timeout_s: Annotated[float, Field(gt=0, le=300)] = 10
     gateway_body_timeout_s: Annotated[float, Field(gt=0, le=300)] = 15
-    # Of a connection that rests between calls: longer than clients (httpx 5 s, aiohttp 15) and balancers (60) keep one, or
-    # it closes while a call is on its way.
+    # Of a connection that rests between calls: longer than clients (httpx 5 s, aiohttp 15) and balancers (60) keep one,
+    # or it closes while a call is on its way.
     gateway_keep_alive_s: Annotated[int, Field(ge=1, le=3600)] = 75
     gateway_max_connections: Annotated[int, Field(ge=1)] = 4096
     gateway_max_open_texts: Annotated[int, Field(ge=1)] = 2048  # accepted here and not yet answered

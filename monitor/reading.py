@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 BLOCK_MS: Final = 500
 IDLE_SNAPSHOT_S: Final = 30.0  # without entries: the position stays visible, a second monitor is noticed
-GATHER_S: Final = 0.1  # what comes meanwhile is read at once: small reads cost ten times as much a result
+GATHER_S: Final = 0.25  # what comes meanwhile is read at once: small reads cost ten times as much a result
 FRESH_S: Final = 10.0  # without a successful read for so long the reader is not healthy
 
 log = logging.getLogger(__name__)

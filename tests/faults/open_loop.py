@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from tests.live.caller import Caller
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -22,7 +24,7 @@ class OpenLoop:
     port: int
     headers: str = ""
     call: str = "POST /predict"
-    _idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(default_factory=list)
+    caller: Caller = field(default_factory=Caller)
 
     async def run(self, per_second: float, seconds: float, text: str) -> list[Answer]:
         """Return every answer, in the order of sending."""
@@ -37,35 +39,15 @@ class OpenLoop:
 
     async def ask(self, body: str) -> Answer:
         loop = asyncio.get_running_loop()
-        start, writer = loop.time(), None
+        start = loop.time()
         try:
-            reader, writer = self._kept() or await asyncio.open_connection("127.0.0.1", self.port)
-            writer.write(
-                f"{self.call} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{self.headers}"
-                f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
-            )
-            head = (await reader.readuntil(b"\r\n\r\n")).lower()
-            await reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0]))
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError) as error:
-            if writer:
-                writer.transport.abort()
-            if isinstance(error, asyncio.CancelledError):
-                raise
+            reply = await self.caller.ask(self.port, self.call, body, self.headers)
+        except (OSError, asyncio.IncompleteReadError):
             return Answer(0, loop.time() - start, retry_after=False)
-        self._idle.append((reader, writer))
-        return Answer(int(head[9:12]), loop.time() - start, b"\r\nretry-after: " in head)
-
-    def _kept(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
-        while self._idle:
-            reader, writer = self._idle.pop()
-            if not reader.at_eof():  # the gateway closes what is idle for some seconds
-                return reader, writer
-            writer.close()
-        return None
+        return Answer(reply.status, loop.time() - start, b"\r\nretry-after: " in reply.head)
 
     def close(self) -> None:
-        for _, writer in self._idle:
-            writer.close()
+        self.caller.close()
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from tests.servers import eventually
 GOOD, BAD = "a wonderful, brilliant and moving film", "a boring, awful and stupid waste"
 CLAIM_S = 1.0
 # A worker that dies of itself between an inference and telling of it looks exactly like one that died of its text.
-LIKE_ITS_TEXT = dict.fromkeys(("after_inference", "before_script"), {"OBSERVA_MAX_DELIVERIES": 50})
+LIKE_ITS_TEXT = {point: {"OBSERVA_MAX_DELIVERIES": 50} for point in ("after_inference", "before_script")}
 
 
 async def capacity(ledger: Ledger, seconds: float, callers: int = 32) -> float:

@@ -1,21 +1,24 @@
 """A client that knows every request it sent and every answer it got, and says what is wrong with the history."""
 
 import asyncio
+import json
 import random
 import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
+from urllib.parse import urlsplit
 
-import httpx
 from redis import Redis
 
 from broker.events import DeadLetter, Result
 from broker.streams import Tag
+from tests.live.caller import Caller
 from tests.live.strange import positive
 
 RETRY = {502, 503, 504}
+PATIENCE_S = 35  # for an answer
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,11 @@ class Ledger:
 
     async def __aenter__(self) -> Self:
         self.random = random.Random(self.seed)
-        self.client = httpx.AsyncClient(timeout=35, limits=httpx.Limits(max_connections=600))
+        self._caller = Caller()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.client.aclose()
+        self._caller.close()
 
     def write(self, text: str = "") -> str:
         """Note one more text; return its key."""
@@ -168,18 +171,19 @@ class Ledger:
         return self.good != "good" or abs(answer["probabilities"]["positive"] - positive(sent.text)) < 2e-6
 
     async def _try(self, key: str) -> dict | None:
-        url = f"{self.random.choice(self.gateways)}/v1/models/{self.model}/predict"
+        port = urlsplit(self.random.choice(self.gateways)).port
+        text, key_line = json.dumps({"text": self.sent[key].text}), f"Idempotency-Key: {key}\r\n"
         try:
-            response = await self.client.post(url, json={"text": self.sent[key].text}, headers={"Idempotency-Key": key})
-        except httpx.HTTPError:
+            async with asyncio.timeout(PATIENCE_S):
+                reply = await self._caller.ask(port, f"POST /v1/models/{self.model}/predict", text, key_line)
+        except (OSError, asyncio.IncompleteReadError):
             self.refusals["no answer"] += 1
             return None
-        if response.status_code in RETRY:
-            self.refusals[str(response.status_code)] += 1
-            problem = response.json()
-            if problem["code"] in {"inference_failed", "deadline_exceeded"}:
-                self.failed[key] = problem["id"]
+        answer: dict = json.loads(reply.body)
+        if reply.status in RETRY:
+            self.refusals[str(reply.status)] += 1
+            if answer["code"] in {"inference_failed", "deadline_exceeded"}:
+                self.failed[key] = answer["id"]
             return None
-        assert response.status_code == 200, f"{response.status_code} {response.text}"
-        answer: dict = response.json()
+        assert reply.status == 200, f"{reply.status} {answer}"
         return answer
