@@ -156,12 +156,12 @@ class Ledger:
             expired=[key for key, ident in ends.items() if ident in expired],
         )
 
-    def check(self, redis: Redis) -> None:
-        """Fail unless every text was answered once, with its own answer."""
+    def check(self, redis: Redis, *, may_be_buried: int = 0) -> None:
+        """Fail unless every text was answered once, with its own answer, or is one of a few that were buried."""
         verdict = self.judge(redis)
         story = f"seed {self.seed}, {len(self.sent)} sent, refusals {dict(self.refusals)}: {verdict}"
         assert not verdict.faults, story
-        assert not verdict.buried, story
+        assert len(verdict.buried) <= may_be_buried, story
         assert not verdict.expired, story
 
     def _fits(self, key: str) -> bool:
