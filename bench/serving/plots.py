@@ -37,10 +37,9 @@ def draw(record: Record) -> None:
 def _draw_throughput(record: Record) -> None:
     figure, axes = plt.subplots(1, len(COMPARED), figsize=(12, 4), constrained_layout=True)
     for axis, model in zip(axes, COMPARED, strict=True):
-        ceiling = record.ceiling(model)
-        busy = sorted((row for row in record.rows(model) if row.load == "c=64"), key=lambda row: row.per_second)
+        busy = sorted((row for row in record.rows(model) if row.load == "c=64"), key=lambda row: row.share)
         colours = [OURS if row.system == OBSERVA else THEIRS for row in busy]
-        shares = [row.per_second / ceiling * 100 for row in busy]
+        shares = [row.share * 100 for row in busy]
         bars = axis.barh([name_of(row.system) for row in busy], shares, color=colours)
         axis.bar_label(bars, [f"{row.per_second:.0f}/s" for row in busy], padding=3)
         axis.set_title(f"{model}: 64 calls at a time")

@@ -32,6 +32,7 @@ class Sample:
     start_s: float = 0.0  # from nothing to the first answer
     bad: int = 0
     load_average: float = 0.0  # of the machine, before
+    share: float = 0.0  # of what the model alone did right before and after; 0 where it was not asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +91,14 @@ class Record:
             self.samples.append(Sample(**line))  # type: ignore[arg-type]
 
 
+def _known(values: Iterable[float]) -> list[float]:
+    return [value for value in values if value] or [0.0]
+
+
 def _median(samples: Iterable[Sample]) -> Sample:
     rows = [asdict(sample) for sample in samples]
     row = {
-        name: median(one[name] for one in rows) if isinstance(value, float) else value
+        name: median(_known(one[name] for one in rows)) if isinstance(value, float) else value
         for name, value in rows[0].items()
     }
     row["cpu_us"] = {name: median(one["cpu_us"][name] for one in rows) for name in rows[0]["cpu_us"]}

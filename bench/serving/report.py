@@ -43,14 +43,18 @@ def section(part: str, record: Record) -> str:
     ceiling, rows = record.ceiling(part), record.rows(part)
     rounds = max((record.rounds(part, row.system) for row in rows), default=0)
     notes = [f"Medians of {rounds} rounds."] if rounds > 1 else []
-    notes += [f"The model alone, two processes in a loop: {ceiling:.0f} texts/s."] if ceiling else []
+    notes += (
+        [f"The model alone, two processes in a loop: {ceiling:.0f} texts/s; shares are of what it did just then."]
+        if ceiling
+        else []
+    )
     notes += _agreement(rows)
     notes += [
         f"Not tried: {name_of(missing.system)}: {missing.why}"
         for missing in record.missing.values()
         if missing.part == part and not record.rounds(part, missing.system)
     ]
-    return "\n\n".join([f"## {TITLES[part]}", _table([_line(row, ceiling) for row in rows]), *notes])
+    return "\n\n".join([f"## {TITLES[part]}", _table([_line(row) for row in rows]), *notes])
 
 
 def _agreement(rows: Sequence[Sample]) -> list[str]:
@@ -71,14 +75,14 @@ def _table(lines: Sequence[tuple[str, ...]]) -> str:
     return "\n".join([f"| {head} |", f"|{rule}|", *(f"| {row} |" for row in rest)])
 
 
-def _line(row: Sample, ceiling: float) -> tuple[str, ...]:
+def _line(row: Sample) -> tuple[str, ...]:
     parts = " + ".join(f"{part} {used:.0f}" for part, used in row.cpu_us.items())
     cpu = f"{sum(row.cpu_us.values()):.0f}" + (f" ({parts})" if len(row.cpu_us) > 1 else "")
     return (
         name_of(row.system),
         row.load,
         f"{row.per_second:.0f}",
-        f"{row.per_second / ceiling:.0%}" if ceiling else "",
+        f"{row.share:.0%}" if row.share else "",
         f"{row.p50_ms:.1f}",
         f"{row.p95_ms:.1f}",
         f"{row.p99_ms:.1f}",

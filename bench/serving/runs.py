@@ -24,6 +24,7 @@ Load = TypeVar("Load")
 TEXTS: Final = ROOT / ".cache" / "demo-texts.json"
 LOADS: Final = (0.1, 0.25, 0.5, 0.7, 0.85, 1.0, 1.2)  # of an open loop, as shares of what a closed one reached
 WARM_UP_S: Final = 2.0
+ALONE_S: Final = 1.5
 IN_A_CALL: Final = 64  # texts of a call that asks about several
 COMPARED: Final = 32  # texts whose labels are compared before anything is measured
 
@@ -50,8 +51,6 @@ def closed(model: str, how: How, concurrencies: Sequence[int] = (1, 16, 64)) -> 
     """
     labels: list[str] = []
     for turn in range(1, how.rounds + 1):
-        if model != "echo" and how.record.rounds(model, CEILING) < turn:
-            how.record.add(Sample(model, CEILING, f"c={IN_A_CALL}", ceiling(model, texts(), how.seconds)))
         for system in how.systems if model != "echo" else [OBSERVA]:
             if how.record.rounds(model, system, f"c={concurrencies[-1]}") >= turn:
                 continue
@@ -60,12 +59,26 @@ def closed(model: str, how: How, concurrencies: Sequence[int] = (1, 16, 64)) -> 
                 with _started(system, model) as (running, start_s):
                     labels = labels or running.labels(texts()[:COMPARED])
                     _compare(labels, running.labels(texts()[:COMPARED]))
+                    before = _alone(model, how)
                     for concurrency in concurrencies:
                         _warm_up(running, concurrency)
                         wanted = plan(running, how.seconds, connections=concurrency)
-                        how.record.add(_sample(model, system, f"c={concurrency}", running, wanted, start_s))
+                        found = _sample(model, system, f"c={concurrency}", running, wanted, start_s)
+                        after = _alone(model, how)
+                        share = 2 * found.per_second / (before + after) if after else 0.0
+                        how.record.add(replace(found, share=share))
+                        before = after
             except (MissingPeerError, httpx.HTTPError) as error:
                 how.record.add(Missing(model, system, str(error)))
+
+
+def _alone(model: str, how: How) -> float:
+    """Measure the model alone, between two measurements of a system: a shared machine is another one a minute later."""
+    if model == "echo":
+        return 0.0
+    rate = ceiling(model, texts(), ALONE_S)
+    how.record.add(Sample(model, CEILING, f"c={IN_A_CALL}", rate))
+    return rate
 
 
 def open_loop(how: How) -> None:
