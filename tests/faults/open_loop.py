@@ -46,8 +46,8 @@ class OpenLoop:
             return Answer(0, loop.time() - start, retry_after=False)
         return Answer(reply.status, loop.time() - start, b"\r\nretry-after: " in reply.head)
 
-    def close(self) -> None:
-        self.caller.close()
+    async def close(self) -> None:
+        await self.caller.close()
 
 
 @asynccontextmanager
@@ -63,7 +63,7 @@ async def cheapest(port: int, target: str) -> AsyncIterator[list[float]]:
     asking = asyncio.create_task(ask())
     yield waits_s
     asking.cancel()
-    client.close()
+    await client.close()
 
 
 def quantile(waits: Sequence[float], share: float) -> float:

@@ -45,7 +45,7 @@ async def test_load_beyond_capacity_is_refused_at_once_and_costs_no_goodput(serv
             growth_mb=resident_mb(gateway) - before_mb, cpu_ms=(cpu_s(gateway) - used_s) * 1000 / len(answers[factor]),
         )  # fmt: skip
         await eventually(lambda: asyncio.to_thread(lambda: int(look.get(Tag("strange").backlog)) == 0), "drained")
-    client.close()
+    await client.close()
     everything = [answer for some in answers.values() for answer in some]
     statuses = Counter(answer.status for answer in everything)
     assert set(statuses) == {200, 503}, statuses

@@ -82,7 +82,7 @@ class Ledger:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._caller.close()
+        await self._caller.close()
 
     def write(self, text: str = "") -> str:
         """Note one more text; return its key."""
