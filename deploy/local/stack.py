@@ -12,6 +12,7 @@ from broker.errors import ObservaError
 from deploy.local import alerting, extras, launch, locks, probes, server, supervisor
 from deploy.local.logs import last_lines
 from deploy.local.settings import StackSettings
+from deploy.local.where import print_what_is_not_ready, print_where
 
 ANSWERING: Final = ("worker", "gateway")  # workers take longer
 
@@ -29,7 +30,7 @@ def up(settings: StackSettings) -> None:
         if supervisor.pid(settings) is not None:
             print("Observa is already running.")
             print_where(settings)
-            _print_what_is_not_ready(settings)
+            print_what_is_not_ready(settings)
             return
         if probes.running(settings):
             print("Stopping what a supervisor that died has left behind ...", flush=True)
@@ -222,34 +223,3 @@ def _end(settings: StackSettings, names: list[str]) -> None:
             time.sleep(0.05)
         else:
             return
-
-
-def _print_what_is_not_ready(settings: StackSettings) -> None:
-    processes = probes.running(settings)
-    names = [p.name for p in processes if probes.why_not_ready(settings, p.name) is not None]
-    names += sorted(set(settings.services) - {p.service for p in processes})
-    if names:
-        print(f"\nNot ready: {', '.join(names)}. `just doctor` says why.")
-
-
-def print_where(settings: StackSettings) -> None:
-    """Say where everything is."""
-    gateway = f"http://{settings.gateway_host}:{settings.gateway_port}"
-    say = '{"text": "a joy from start to finish"}'
-    alerts = _where_the_rest_is(settings)
-    print(f"""
-  gateway   {gateway}   (documentation: {gateway}/docs)
-  monitor   http://127.0.0.1:{settings.monitor_port}   (metrics: /metrics)
-{alerts}  log       {settings.server_url}   (`just redis PING`, `redis-cli -u "$(just redis-url)"`)
-  logs      {settings.run_dir}/logs   (`just logs`)
-
-  curl -s {gateway}/predict -H 'content-type: application/json' -d '{say}'
-
-  just status | just scale-workers 4 | just doctor | just down""")
-
-
-def _where_the_rest_is(settings: StackSettings) -> str:
-    running = {process.name for process in probes.running(settings)}
-    ports = {"console": settings.console_port, "archive": settings.archive_port}
-    ports |= {service: alerting.port(settings, service) for service in alerting.SERVICES}
-    return "".join(f"  {service:<13}http://127.0.0.1:{port}\n" for service, port in ports.items() if service in running)

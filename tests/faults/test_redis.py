@@ -52,7 +52,8 @@ async def test_a_redis_killed_again_and_again_loses_nothing_that_was_accepted(se
         ledger.check(look)
     assert max(back_s) < 10
     assert max(storms) < 100  # three services: a storm would be hundreds
-    assert max(busier) < 5  # what queued meanwhile is drained in that second; a storm would be tens of times the usual
+    # What queued meanwhile is drained in that second: of ten times in the long form, once 3.6 times the usual.
+    assert max(busier) < trial.scale(3, 5)
 
 
 async def commands_per_second(look: Redis) -> float:

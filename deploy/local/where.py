@@ -1,0 +1,36 @@
+"""What `just up` says at its end: where everything is, and what does not work yet."""
+
+from deploy.local import alerting, probes
+from deploy.local.settings import StackSettings
+
+
+def print_what_is_not_ready(settings: StackSettings) -> None:
+    """Name the processes that do not work yet, if there are any."""
+    processes = probes.running(settings)
+    names = [p.name for p in processes if probes.why_not_ready(settings, p.name) is not None]
+    names += sorted(set(settings.services) - {p.service for p in processes})
+    if names:
+        print(f"\nNot ready: {', '.join(names)}. `just doctor` says why.")
+
+
+def print_where(settings: StackSettings) -> None:
+    """Say where everything is."""
+    gateway = f"http://{settings.gateway_host}:{settings.gateway_port}"
+    say = '{"text": "a joy from start to finish"}'
+    alerts = _where_the_rest_is(settings)
+    print(f"""
+  gateway   {gateway}   (documentation: {gateway}/docs)
+  monitor   http://127.0.0.1:{settings.monitor_port}   (metrics: /metrics)
+{alerts}  log       {settings.server_url}   (`just redis PING`, `redis-cli -u "$(just redis-url)"`)
+  logs      {settings.run_dir}/logs   (`just logs`)
+
+  curl -s {gateway}/predict -H 'content-type: application/json' -d '{say}'
+
+  just status | just scale-workers 4 | just doctor | just down""")
+
+
+def _where_the_rest_is(settings: StackSettings) -> str:
+    running = {process.name for process in probes.running(settings)}
+    ports = {"console": settings.console_port, "archive": settings.archive_port}
+    ports |= {service: alerting.port(settings, service) for service in alerting.SERVICES}
+    return "".join(f"  {service:<13}http://127.0.0.1:{port}\n" for service, port in ports.items() if service in running)
