@@ -178,8 +178,6 @@ def listen_everywhere(settings: GatewaySettings) -> list[socket.socket]:
         SettingsError: an address cannot be used.
 
     """
-    if settings.internal_port == settings.gateway_port:  # requests are told apart by their port
-        raise SettingsError("OBSERVA_GATEWAY_INTERNAL_PORT and OBSERVA_GATEWAY_PORT must differ")
     shared = settings.gateways > 1
     listeners = [listen(settings.gateway_host, settings.gateway_port, "OBSERVA_GATEWAY", shared=shared)]
     if settings.internal_port is not None:
