@@ -4,8 +4,10 @@ An error never repeats an address: an address of the log may hold a password.
 """
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, Field
@@ -14,6 +16,7 @@ LAST_PORT: Final = 65_535
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _NAME: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
 _PLACE: Final = re.compile(r"(?P<host>[^:\[\]]+|\[[^\[\]]+\])(?::(?P<port>\d{1,5}))?")
+_HOST_HEADER: Final = re.compile(r"(?P<host>[a-z0-9._-]*|\[[0-9a-f:.]+\])(?::\d{0,5})?")
 _SIGNS: Final = (
     "has no HOST:PORT that can be; write the signs / ? # @ of a password as %2F %3F %23 %40, "
     "or keep the password in OBSERVA_REDIS_PASSWORD_FILE"
@@ -37,6 +40,31 @@ def is_loopback(host: str) -> bool:
 def is_host(text: str) -> bool:
     """Tell whether *text* is a host's name or address, without anything before or behind it."""
     return is_address(text) or _NAME.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Which Host headers a server answers.
+
+    A page in somebody's browser may point a name of its own at our address and read what a server says (DNS
+    rebinding). So a server answers to names that it knows, and to addresses in figures, which are no page's own.
+    """
+
+    known: frozenset[str]
+    setting: str  # that names more of them
+
+    def refusal(self, hosts: Sequence[bytes]) -> Literal["bad_request", "bad_host"] | None:
+        """Say what is wrong with a request whose Host headers are *hosts*; None: nothing."""
+        match = _HOST_HEADER.fullmatch(hosts[0].decode("latin-1").lower()) if len(hosts) == 1 else None
+        if match is None:
+            return "bad_request"
+        name = match["host"].strip("[]")
+        return None if name in self.known or is_address(name) else "bad_host"
+
+
+def names_of(host: str, more: str, setting: str) -> Names:
+    """Return what a server on *host* answers to: that, this machine's own names, and those that a person set."""
+    return Names(LOOPBACK | {host.lower()} | names_in(more), setting)
 
 
 def _host(text: str) -> str:

@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from typing_extensions import TypeVar
 
-from broker.addresses import Port, RedisUrl
+from broker.addresses import HostNames, Names, Port, RedisUrl, names_of
 from broker.errors import SettingsError
 from broker.manifest import ModelName
 from broker.redaction import find_redaction
@@ -57,6 +57,7 @@ class BrokerSettings(ObservaSettings):
     archive: str | None = None  # folder or fsspec URL that keeps what the log forgets; unset: nothing is kept
     model: ModelName = "sentiment"  # the default model
     shards: Annotated[int, Field(ge=1, le=1024)] = 1
+    allowed_hosts: HostNames = ""  # further Host headers that monitor, workers, explainer and archive answer
     durability: Literal["memory", "replica"] = "memory"  # replica: accepted is what a replica has, too
 
     sync_deadline_ms: Annotated[int, Field(ge=100, le=600_000)] = 30_000
@@ -88,6 +89,10 @@ class BrokerSettings(ObservaSettings):
                 f"{what} reads texts from the log, and OBSERVA_STORE_TEXT=none removes each once it is answered; "
                 "set OBSERVA_STORE_TEXT=retention to keep them for OBSERVA_TEXT_RETENTION_H"
             )
+
+    def names(self, host: str) -> Names:
+        """Return what a server that listens on *host* answers to."""
+        return names_of(host, self.allowed_hosts, "OBSERVA_ALLOWED_HOSTS")
 
     @property
     def server_url(self) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
-from broker.addresses import LOOPBACK, Host, HostNames, Port, names_in
+from broker.addresses import Host, HostNames, Names, Port, names_of
 from broker.oidc import HttpUrl, OidcSettings, read_secret
 
 
@@ -56,9 +56,9 @@ class ConsoleSettings(OidcSettings):
         return outside + url.removeprefix(inside)
 
     @property
-    def hosts(self) -> list[str]:
-        """Host names that are answered, without port."""
-        return sorted(names_in(self.console_allowed_hosts) | LOOPBACK | {self.console_host})
+    def names(self) -> Names:
+        """What the console answers to."""
+        return names_of(self.console_host, self.console_allowed_hosts, "OBSERVA_CONSOLE_ALLOWED_HOSTS")
 
     def key(self, *, admin: bool = False) -> str | None:
         """Return the API key to show.

@@ -77,7 +77,7 @@ SECRET = "hunter2secret"  # of a test
 )
 def test_a_url_that_is_refused_is_not_repeated(monkeypatch, url):
     monkeypatch.setenv("OBSERVA_REDIS_URL", url)
-    with pytest.raises(SettingsError, match="^OBSERVA_REDIS_URL: [^\n]+$") as refused:
+    with pytest.raises(SettingsError, match=r"^OBSERVA_REDIS_URL: [^\n]+$") as refused:
         load_settings(BrokerSettings)
     assert SECRET not in "".join(traceback.format_exception(refused.value))
     with pytest.raises(ValueError, match="redis_url") as said:
@@ -113,7 +113,7 @@ def test_a_socket_without_a_login_can_be_connected_to():
 
 def test_an_empty_password_file_is_named(tmp_path):
     (tmp_path / "password").touch()
-    with pytest.raises(SettingsError, match="password is empty; .*OBSERVA_REDIS_PASSWORD_FILE"):
+    with pytest.raises(SettingsError, match=r"password is empty; .*OBSERVA_REDIS_PASSWORD_FILE"):
         _ = BrokerSettings(redis_url="redis://a", redis_password_file=tmp_path / "password").urls
 
 
