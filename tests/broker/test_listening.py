@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -34,8 +34,14 @@ async def said(port: int, sent: bytes) -> bytes:
     writer.write(sent)
     async with asyncio.timeout(10):
         answer = await reader.read()
-    writer.close()
+    await hang_up(writer)
     return answer
+
+
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 def get(host: str) -> bytes:
@@ -104,7 +110,7 @@ async def test_one_connection_too_many_is_refused_and_the_others_are_served():
         held[0][1].write(get("localhost"))
         assert (await held[0][0].read()).startswith(b"HTTP/1.1 200 ")
         for _, writer in held:
-            writer.close()
+            await hang_up(writer)
 
 
 async def test_what_is_no_http_is_refused_without_being_repeated():
