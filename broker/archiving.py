@@ -68,7 +68,11 @@ class ArchiveWriter(Archive):
 
     def _write_aside(self, part: Part, content: pa.Buffer, only_if: Callable[[], bool]) -> int:
         target = Path(self.root) / part.path
-        aside = Path(self.root) / _ASIDE / f"{part.tag.shard}-{part.kind}-{part.first}.{os.getpid()}"
+        aside = (
+            Path(self.root)
+            / _ASIDE
+            / f"{part.tag.model}-{part.tag.shard}-{part.kind}-{part.mark}-{part.first}-{part.last}.{os.getpid()}"
+        )
         _make_folder(aside.parent)
         try:
             aside.touch(mode=0o600)
