@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from typing_extensions import TypeVar
 
 from broker.addresses import HostNames, Names, Port, RedisUrl, names_of
+from broker.bounded_files import LIMIT_S
 from broker.errors import SettingsError
 from broker.manifest import ModelName
 from broker.redaction import find_redaction
@@ -55,6 +56,7 @@ class BrokerSettings(ObservaSettings):
     models: Folder = Path("models")  # one folder a model: the model store, or where versions of `store` are copied to
     store: str | None = None  # the model store, as fsspec names it: s3://BUCKET/FOLDER; unset: the folder `models`
     archive: str | None = None  # folder or fsspec URL that keeps what the log forgets; unset: nothing is kept
+    store_timeout_s: Annotated[float, Field(ge=1, le=3600)] = LIMIT_S  # of one call to `store` or `archive`
     model: ModelName = "sentiment"  # the default model
     shards: Annotated[int, Field(ge=1, le=1024)] = 1
     allowed_hosts: HostNames = ""  # further Host headers that monitor, workers, explainer and archive answer
