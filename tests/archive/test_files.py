@@ -104,7 +104,7 @@ def test_files_that_a_kill_left_beside_the_joined_one_are_read_once_and_removed(
 
 
 def test_a_column_of_a_newer_archiver_is_not_joined_away(archive):
-    entries = made("results", 0, 3)
+    entries = made("results", 0, 20)
     write(archive, "results", entries[:10])
     part = Part.of(TAG, "results", MARK, [entry_id for entry_id, _ in entries[10:]])
     table = pa.Table.from_batches([batch_of(TAG, "results", entries[10:])])
@@ -114,7 +114,7 @@ def test_a_column_of_a_newer_archiver_is_not_joined_away(archive):
 
 
 def test_a_file_of_an_older_archiver_lacks_a_column_and_is_read_all_the_same(archive):
-    entries = made("results", 0, 3)
+    entries = made("results", 0, 20)
     part = Part.of(TAG, "results", MARK, [entry_id for entry_id, _ in entries[:10]])
     archive.write(part, pa.Table.from_batches([batch_of(TAG, "results", entries[:10])]).drop_columns(["embedding"]))
     write(archive, "results", entries[10:])

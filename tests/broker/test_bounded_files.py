@@ -74,7 +74,7 @@ def test_a_store_that_hangs_is_an_error_that_says_so_and_one_that_answers_again_
     with pytest.raises(StoreError, match="no answer within"):
         store.models()
     hung.set()
-    Hanging().pipe_file("/models/toy/live.json", Pointer(version="1", generation=1).model_dump_json().encode())
+    Hanging().pipe_file("hanging://models/toy/live.json", Pointer(version="1", generation=1).model_dump_json().encode())
     assert store.pointer("toy").version == "1"
 
 
