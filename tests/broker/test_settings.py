@@ -124,6 +124,7 @@ WRONG = {
     "RESULTS_RETENTION_H": (BrokerSettings, "nan"),
     "DATA_DIR": (BrokerSettings, __file__),
     "MODELS": (BrokerSettings, __file__),
+    "STORE": (BrokerSettings, "nonsense"),
     "RUN_DIR": (StackSettings, __file__),
     "GATEWAY_HOST": (GatewaySettings, "http://0.0.0.0"),
     "GATEWAY_INTERNAL_HOST": (StackSettings, "127.0.0.1:9000"),
