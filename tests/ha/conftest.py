@@ -10,11 +10,12 @@ import pytest
 from tests.faults.conftest import trial  # noqa: F401 fixture
 from tests.ha.topologies import TOPOLOGIES, Cluster, Topology
 from tests.live.services import Process, Services, make_model
+from tests.servers import PROGRAMS
 
 MODEL = "strange"
 LONG = os.environ.get("FAULTS_LONG") == "1"
-SHORT = (("cluster", "valkey"), ("sentinel", "redis"))
-ALL = tuple((kind, engine) for kind in TOPOLOGIES for engine in ("valkey", "redis"))
+SHORT = (("cluster", "valkey"), ("sentinel", "redis" if "redis" in PROGRAMS else "valkey"))
+ALL = tuple((kind, engine) for kind in TOPOLOGIES for engine in PROGRAMS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
