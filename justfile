@@ -385,6 +385,12 @@ audit: _venv-dev
     done
     {{ dev }}/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file observa.cdx.json requirements/local.txt
 
+# Break the code in one small place at a time, and count how often the tests notice: just mutants [--seconds 1200] [--seed N]
+[group('develop')]
+[no-exit-message]
+mutants *ARGS: _venv-dev
+    @{{ dev }}/python -m tests.mutants "$@"
+
 # Look for requests and entries that do harm: just fuzz MINUTES [SEED]
 [group('develop')]
 fuzz MINUTES='10' SEED='': _venv-dev

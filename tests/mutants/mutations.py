@@ -101,10 +101,8 @@ def _of_python(file: Path, text: str) -> Iterator[Mutation]:
                 yield from where.operator(left, right, OTHER[type(op)])
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 yield from where.node(node, f"({ast.unparse(operand)})")
-            case ast.Constant(value=bool(value)):
-                yield from where.node(node, str(not value))
-            case ast.Constant(value=int(value)):
-                yield from where.node(node, str(value + 1))
+            case ast.Constant(value=bool() | int() as value):
+                yield from where.node(node, str(not value if isinstance(value, bool) else value + 1))
             case ast.Expr(value=ast.Call() | ast.Await()) | ast.AugAssign():
                 yield from where.node(node, "pass")
 
@@ -121,6 +119,15 @@ def _inside_functions(tree: ast.Module) -> Iterator[ast.AST]:
                 if isinstance(node, ast.Expr) and SAID.match(ast.unparse(node)):
                     continue
                 yield node
-                children = ast.iter_child_nodes(node)
-                annotation = node.annotation if isinstance(node, ast.AnnAssign) else None
-                waiting += [child for child in children if child is not annotation]
+                waiting += [child for child in ast.iter_child_nodes(node) if child is not _unread(node)]
+
+
+def _unread(node: ast.AST) -> ast.AST | None:
+    """Return the child that decides nothing: an annotation, or whether zip complains."""
+    match node:
+        case ast.AnnAssign(annotation=annotation):
+            return annotation
+        case ast.keyword(arg="strict", value=value):
+            return value
+        case _:
+            return None
