@@ -81,7 +81,7 @@ def services(secured, tmp_path):
 
 
 @pytest.mark.live
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_the_whole_flow_needs_nothing_that_its_users_may_not_do(services, secured, monkeypatch, capsys):
     for name, value in as_role(secured, "operator").items():
         monkeypatch.setenv(name, str(value))

@@ -219,7 +219,7 @@ async def test_the_sample_configuration_starts_a_server_with_tls_and_users(folde
 
 
 @pytest.mark.live
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_the_services_work_over_tls_and_the_workers_control_bus_reads_too(server, folder, tmp_path):
     (tmp_path / "services").mkdir()
     services = Services(server, tmp_path / "services", model="strange", redis_ca_file=folder / "ca.crt")

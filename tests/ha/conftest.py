@@ -22,7 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.live)
-            item.add_marker(pytest.mark.timeout(900 if LONG else 180))
+            item.add_marker(pytest.mark.timeout(900 if LONG else 300))
 
 
 @pytest.fixture(params=ALL if LONG else SHORT, ids="-".join)
