@@ -51,6 +51,7 @@ def output_of(name: str, place: str, folder: Path) -> str:
     """Return what a command says that cannot use the server at *place*, which ends with an error."""
     variables = {
         "OBSERVA_REDIS_URL": place,
+        "OBSERVA_REDIS_WAIT_S": "0",
         "OBSERVA_MODEL": "sentiment-linear",
         "OBSERVA_WORKER_MODELS": "sentiment-linear",
         "OBSERVA_MODELS": str(SHIPPED),
