@@ -85,7 +85,7 @@ class Archive:
     def __init__(self, url: str, limit_s: float = LIMIT_S) -> None:
         try:
             fs, root = fsspec.core.url_to_fs(url)
-        except (ImportError, ValueError) as error:
+        except (ImportError, ValueError, OSError) as error:  # some connect at once
             raise SettingsError(f"OBSERVA_ARCHIVE={url}: {error}") from None
         self.url = url
         self.fs: Any = bounded(fs, limit_s)

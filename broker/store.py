@@ -43,6 +43,8 @@ class Store:
             files, root = url_to_fs(url, use_listings_cache=False)
         except (ImportError, ValueError) as error:
             raise SettingsError(f"OBSERVA_STORE: {_first_line(error)}") from error
+        except OSError as error:  # some connect at once
+            raise StoreError(f"{url}: {error.strerror or _first_line(error)}; check OBSERVA_STORE") from error
         self._files = bounded(files, limit_s)
         self._root = str(root).rstrip("/")
         self.folder = Path(self._root) if isinstance(files, LocalFileSystem) else None

