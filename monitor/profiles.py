@@ -232,7 +232,7 @@ def _coordinates(reference: ReferenceProfile) -> tuple[FeatureProfile, ...]:
     found = []
     for place in range(MAX_COORDINATES):
         histogram = reference.features.get(f"{EMBEDDING}_{place}")
-        if histogram is None or len(histogram.counts) < 2:  # noqa: PLR2004 - one bin says nothing
+        if histogram is None or len(histogram.counts) < 2 or not sum(histogram.counts):  # noqa: PLR2004 - one bin says nothing
             break
         counts = np.array(histogram.counts, dtype=np.int64)
         found.append(FeatureProfile(f"{EMBEDDING}_{place}", np.array(histogram.edges), counts, ()))
