@@ -20,6 +20,7 @@ HIGHEST = 4096  # scores; no detector is worth waiting longer for
 SOLVED = 10_000  # entries; longer runs: heights up to 3 scores above the exact ones at 1e6 (measured)
 SETTLED = 0.1  # of the logarithm: how far stairs of the run length may be from its growth where it is continued
 ENDLESS = 1e13  # entries; no longer run is asked for
+BLOCK = 64  # states that are left out before the rest is moved
 TINY = 1e-15  # rank; below it a sum of shares is 0 or 1
 REFERENCE_ERRORS = 2.0  # standard errors that the reference's own mean may be off without more false alarms
 
@@ -74,9 +75,9 @@ def heights(reference: Counts, scores: NDArray[np.int64], run_length: float, sma
     clipped and the sum climbs by itself, it takes off more: what a height below `HIGHEST` needs.
     """
     errors = SCALE * REFERENCE_ERRORS / math.sqrt(reference.sum())
-    allowance, shares = round(SCALE * smallest + errors), tuple(_shares(reference).tolist())
+    allowance, (distinct, shares) = round(SCALE * smallest + errors), _distinct(reference, scores)
     while True:
-        steps = tuple((scores - allowance + round(errors)).tolist())
+        steps = tuple((distinct - allowance + round(errors)).tolist())
         rate = growth(steps, shares)
         if rate * HIGHEST >= math.log(run_length):
             return Heights(allowance, _exact(steps, shares, rate), rate)
@@ -126,27 +127,39 @@ def run_lengths(steps: tuple[int, ...], shares: tuple[float, ...]) -> Iterator[f
     of CUSUM run length", Biometrika 59 (1972), pp. 539-549). Its states are left out one by one from 0 on, which
     subtracts nothing, so that the longest run length is as exact as the shortest (W. K. Grassmann, M. I. Taksar and
     D. P. Heyman, "Regenerative analysis and steady state distributions for Markov chains", Operations Research 33
-    (1985), pp. 1107-1116). Only a window of the states that one step can reach is kept. Ends where nothing goes on.
+    (1985), pp. 1107-1116). Only the states near the one that is left out are kept. Ends where nothing leads on.
     """
     up, down = max(*steps, 0), max(-min(steps), 0)
-    states = np.arange(down + 1)  # of the rows, counted from the one that is left out next
-    moves, usual = np.zeros((down + 1, down + up + 1)), np.zeros(down + up + 1)
+    states = np.arange(down + BLOCK)
+    moves = np.zeros((len(states), len(states) + up))  # chances, from state to state
     for step, share in zip(steps, shares, strict=True):
         moves[states, np.maximum(states + step, 0)] += share
-        usual[down + step] += share
-    spent = np.ones(down + 1)  # entries of one visit
-    reached = np.zeros(down + up + 1)  # chance that this is the first state that is reached of those that are left
-    reached[0], entries = 1.0, 0.0
-    while (on := float(moves[0, 1 : up + 1].sum())) > 0:
-        entries += reached[0] * spent[0] / on
-        yield entries
-        further, back = moves[0, 1 : up + 1] / on, moves[1:, 0]
-        reached[1 : up + 1] += reached[0] * further
-        reached = np.append(reached[1:], 0.0)
-        spent = np.append(spent[1:] + back * spent[0] / on, 1.0)
-        moves[1:, 1 : up + 1] += np.outer(back, further)
-        moves[:-1, :-1], moves[-1] = moves[1:, 1:], usual
-        moves[:-1, -1] = 0
+    usual, spent = moves.copy(), np.ones(len(states))  # entries that one visit of a state takes
+    reached, entries = np.eye(1, len(states) + up)[0], 0.0  # chance that a state is the first one that is left
+    while True:
+        for at in range(BLOCK):
+            before, after = slice(at + 1, at + 1 + down), slice(at + 1, at + 1 + up)
+            on, back = float(moves[at, after].sum()), moves[before, at]
+            if on == 0:
+                return
+            entries += reached[at] * spent[at] / on
+            yield entries
+            further = moves[at, after] / on
+            moves[before, after] += back[:, None] * further
+            spent[before] += back * (spent[at] / on)
+            reached[after] += reached[at] * further
+        left, moves = moves[BLOCK:, BLOCK:], usual.copy()
+        moves[:down] = 0
+        moves[:down, : down + up] = left
+        spent = np.concatenate([spent[BLOCK:], np.ones(BLOCK)])
+        reached = np.concatenate([reached[BLOCK:], np.zeros(BLOCK)])
+
+
+def _distinct(reference: Counts, scores: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[float, ...]]:
+    """Return the scores that differ, and the share of each: labels that are as rare are solved once."""
+    values, places = np.unique(scores, return_inverse=True)
+    held = np.bincount(places, reference) + 0.5 * np.bincount(places)
+    return values, tuple((held / (reference.sum() + 0.5 * len(reference))).tolist())
 
 
 def _shares(reference: Counts) -> NDArray[np.float64]:
