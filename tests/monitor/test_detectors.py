@@ -181,7 +181,9 @@ def test_an_alarm_near_its_threshold_does_not_flap() -> None:
         rng = np.random.default_rng(17)
         values = rng.normal(shift, 1, 400_000)
         edges = [NormalDist().inv_cdf(share / 10) for share in range(1, 10)]
-        changes = Cusum().update_many(side.steps(0)[np.searchsorted(edges, values)], side.at(1.0, 1.0), side.calm(0), TIMES)
+        changes = Cusum().update_many(
+            side.steps(0)[np.searchsorted(edges, values)], side.at(1.0, 1.0), side.calm(0), TIMES
+        )
         assert len(changes) <= 3, shift
 
 
@@ -191,7 +193,9 @@ def test_an_alarm_ends_when_traffic_is_the_reference_again() -> None:
     side = channel.sides[0]
     rng, cusum, ranks = np.random.default_rng(18), Cusum(), RankDetector()
     strange, usual = rng.integers(5, 10, 1000), rng.integers(0, 10, 20_000)
-    assert [began for _, began in cusum.update_many(side.steps(0)[strange], side.at(1.0, 1.0), side.calm(0), TIMES)] == [1]
+    assert [
+        began for _, began in cusum.update_many(side.steps(0)[strange], side.at(1.0, 1.0), side.calm(0), TIMES)
+    ] == [1]
     assert [began for _, began in ranks.update_many(channel.stakes, strange, 1_000_000 / CHUNK, TIMES)] == [1]
     for changes in (
         cusum.update_many(side.steps(0)[usual], side.at(1.0, 1.0), side.calm(0), TIMES),

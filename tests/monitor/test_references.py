@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -16,12 +17,13 @@ from broker.manifest import Histogram, ModelManifest, ReferenceProfile
 from monitor import drift, run_length
 from monitor.channels import Channel
 from monitor.feature_watch import FeatureWatch
-from monitor.profiles import FeatureProfile, build
+from monitor.profiles import NO_DETECTORS, NO_REFERENCE, FeatureProfile, Profiles, build
 from monitor.report import summarise
 from monitor.run_length import heights, run_lengths
 from monitor.settings import Rules
 from monitor.state import State
 from tests.monitor.entries import START_MS, entry, prediction_id, reference, result
+from tests.monitor.process import store
 
 SMALL = Rules(drift_block=120)
 MOST_STATES = 60_000  # of all detectors of a version: about 2 s of one core
@@ -81,7 +83,8 @@ def references(make: st.DrawFn) -> tuple[ModelManifest, ReferenceProfile]:
     return manifest.model_copy(update={"labels": labels}), made.model_copy(update=changes)
 
 
-@settings(max_examples=25, deadline=None)
+@pytest.mark.timeout(300)
+@settings(max_examples=15, deadline=None)
 @given(references(), SEEDS)
 def test_any_reference_is_watched_in_bounded_work(made: tuple[ModelManifest, ReferenceProfile], seed: int) -> None:
     with counted() as work:
@@ -174,3 +177,21 @@ def test_where_clipped_scores_climb_by_themselves_each_step_takes_off_more(count
     assert solved.allowance > usual
     assert math.isinf(solved.of(4e6)) == never
     assert never or solved.of(4e6) < run_length.HIGHEST
+
+
+def test_a_version_whose_detectors_cannot_be_built_is_said_once_and_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tried = []
+
+    def fails(*_: object) -> None:
+        tried.append(1)
+        raise np.linalg.LinAlgError("singular")
+
+    monkeypatch.setattr("monitor.profiles.build", fails)
+    known = Profiles(store(tmp_path) / "sentiment", Rules())
+    assert [known("1").unwatched, known("1").unwatched] == [NO_DETECTORS] * 2
+    assert (known("1").labels, known("1").features) == (("negative", "positive"), ())
+    assert (len(tried), len(caplog.records)) == (1, 1)
+    assert "sentiment/1 (LinAlgError: singular)" in caplog.text
+    assert known("2").unwatched == NO_REFERENCE
