@@ -20,7 +20,7 @@ def main() -> int:
         sys.exit(str(error))
     heights = [height for watched in watch.watched for channel in watched.channels for height in channel.heights]
     never = sum(math.isinf(height) for height in heights)
-    said = f"; {never} of {len(heights)} directions are too rare to alarm" if never else ""
+    said = f"; {never} of {len(heights)} sides are too rare to alarm" if never else ""
     print(f"{watch.detectors} detectors of {len(watch.watched)} features{said}")  # noqa: T201
     return 0
 

@@ -135,7 +135,7 @@ def test_a_reference_is_tried_with_the_monitors_own_code(tmp_path, labels, said)
     }
     found = checks["detectors"]
     assert found.passed == (said is None)
-    assert "directions are too rare to alarm" in found.found if found.passed else said in found.found
+    assert "sides are too rare to alarm" in found.found if found.passed else said in found.found
 
 
 @pytest.mark.parametrize(
