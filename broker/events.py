@@ -23,6 +23,7 @@ def _from_json(value: object) -> object:
 
 Tags = Annotated[dict[str, str], BeforeValidator(_from_json), Field(max_length=4)]
 Probabilities = Annotated[dict[str, float], BeforeValidator(_from_json)]
+KeyId = Annotated[str, Field(pattern=r"^(-|[0-9a-f]{12})$")]  # of the API key that asked, "-" without keys
 Embedding = Annotated[tuple[float, ...], BeforeValidator(_from_json), Field(max_length=16)]
 Evidence = Annotated[dict[str, Any], BeforeValidator(_from_json)]
 
@@ -86,6 +87,7 @@ class Request(Event):
     subject: str | None = None
     true_label: str | None = None  # becomes feedback beside the result; no model sees it
     traceparent: str | None = None
+    key: KeyId | None = None  # what came of it belongs to that key's caller; None: written by hand, or before keys were
 
     @classmethod
     def from_entry(cls, tag: Tag, entry_id: str, fields: Mapping[bytes, bytes]) -> Self:
@@ -133,6 +135,7 @@ class Result(Event):
     worker: str
     deliveries: int = 1
     tags: Tags = Field(default_factory=dict)
+    key: KeyId | None = None  # as in the request
 
 
 class Feedback(Event):

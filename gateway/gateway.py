@@ -33,6 +33,7 @@ class Gateway:
     """What a route may use."""
 
     settings: GatewaySettings
+    access: Access
     redis: Redis
     clock: Clock
     log: Log
@@ -76,7 +77,7 @@ async def run_gateway(
         duties.append(asyncio.create_task(access.refresh_forever(redis, clock)))
     try:
         explanations, door = Explanations(redis, settings), Door(fleet, serving, metrics)
-        yield Gateway(settings, redis, clock, log, explanations, fleet, serving, callers, door, metrics)
+        yield Gateway(settings, access, redis, clock, log, explanations, fleet, serving, callers, door, metrics)
     finally:
         await _stop({*duties, *replies.readers, *accepting.tasks})
         await redis.aclose()

@@ -168,6 +168,7 @@ class Serving:
                 subject=question.subject,
                 true_label=label,
                 traceparent=manner.traceparent,
+                key=manner.key,
             )
             for prediction_id, text, label in zip(ids, question.texts, question.true_labels, strict=True)
         )

@@ -3,8 +3,8 @@
 -- ARGV  1 group  2 JSON: settlements  3 seconds an answer is kept  4 seconds a join row is kept
 --       5 none: settled entries leave the log in this call, and a dead letter holds no text  6.. answers
 -- A settlement: {entry, id, uuid, hour, answers, joins, replies = positions in KEYS or 0, result = fields,
---   answer = position in ARGV, row = {predicted, confidence, version, "", tags?} or absent, label = true label or absent,
---   dead = fields or absent}
+--   answer = position in ARGV, owner = what ends the stored answer, row = {predicted, confidence, version, "", tags?,
+--   key?} or absent, label = true label or absent, dead = fields or absent}
 -- Returns per settlement 1 where this call published it, 0 where it was settled before.
 -- XACK is the first write: whoever acknowledges first publishes, and a full server still lets the answers out.
 local REPLIES_LENGTH, REPLIES_SECONDS = 10000, 120
@@ -29,9 +29,11 @@ end
 local wrong = wrong_type(wanted)
 if wrong then return wrong end
 
-local answered = {}  -- ids that have their answer
+local answered, owners = {}, {}  -- ids that have their answer; what ends the pending ones
 for answers, ids in pairs(ids_of) do
-  for id, stored in pairs(values_of(KEYS[answers], ids)) do answered[id] = stored ~= 'pending' end
+  for id, stored in pairs(values_of(KEYS[answers], ids)) do
+    answered[id], owners[id] = not is_pending(stored), owner_in(stored)
+  end
 end
 local rows = {}  -- uuid to join row
 for joins, uuids in pairs(uuids_of) do
@@ -46,7 +48,7 @@ local function add_feedback(settled, label, previous, source)
   local fields = {'schema_version', '1', 'id', settled.id, 'label', label, 'predicted', row[1], 'confidence', row[2],
     'version', row[3], 'source', source}
   if previous ~= '' then fields[#fields + 1] = 'previous_label'; fields[#fields + 1] = previous end
-  if row[5] then fields[#fields + 1] = 'tags'; fields[#fields + 1] = row[5] end
+  if row[5] and row[5] ~= '{}' then fields[#fields + 1] = 'tags'; fields[#fields + 1] = row[5] end
   redis.call('XADD', KEYS[3], '*', unpack(fields))
   row[4] = label
 end
@@ -54,7 +56,7 @@ end
 local function publish(settled, parked)
   redis.call('XADD', KEYS[2], '*', unpack(settled.result))
   answered[settled.id] = true
-  push(new_answers, settled.answers, settled.id, ARGV[settled.answer])
+  push(new_answers, settled.answers, settled.id, ARGV[settled.answer] .. (owners[settled.id] or settled.owner or ''))
   if settled.row then
     if settled.label then add_feedback(settled, settled.label, '', 'request') end
     if parked and parked ~= settled.row[4] then add_feedback(settled, parked, settled.row[4], 'caller') end
