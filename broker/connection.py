@@ -54,7 +54,7 @@ async def check_server(redis: Redis, settings: BrokerSettings) -> None:
         UnsafeServerError: it would evict or lose entries, or is too old.
 
     """
-    where = settings.server_url.rpartition("@")[2]
+    where = settings.server_url.partition("://")[2]
     try:
         servers = await primaries(redis)
         infos: list[dict[str, Any]] = [await server.info() for server in servers]
@@ -93,7 +93,7 @@ async def check_replicas(redis: Redis, settings: BrokerSettings) -> None:
     """
     if settings.durability == "memory":
         return
-    where = settings.server_url.rpartition("@")[2]
+    where = settings.server_url.partition("://")[2]
     try:
         infos = [await server.info("replication") for server in await primaries(redis)]
     except RedisError as error:

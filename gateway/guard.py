@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from broker.addresses import is_address
 from broker.errors import WrongKeyTypeError
 from broker.tracing import trace_id_of
 from gateway.access import Access
@@ -19,7 +20,7 @@ from gateway.intake import first_headers
 from gateway.metrics import OTHER, Metrics
 from gateway.problems import Problem
 from gateway.routing import route_of
-from gateway.settings import GatewaySettings, is_address
+from gateway.settings import GatewaySettings
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 16 << 10

@@ -17,8 +17,6 @@ SERVICES: Final = ("prometheus", "alertmanager")
 HOW_TO_INSTALL: Final = "apt-get install --no-install-recommends prometheus prometheus-alertmanager"
 _PROGRAMS: Final = {"prometheus": ("prometheus",), "alertmanager": ("prometheus-alertmanager", "alertmanager")}
 _CONFIGURATION: Final = ROOT / "deploy"
-_LOOPBACK: Final = {"127.0.0.1", "::1", "localhost"}
-EXPOSED_INTERNAL_PORT: Final = 9000  # the gateway's default
 _NO_WEBHOOK: Final = "  - name: {}\n    webhook_configs: []\n"
 
 
@@ -106,9 +104,8 @@ def write_targets(settings: StackSettings) -> None:
 def internal_address(settings: StackSettings, slot: int = 0) -> str:
     """Return where a gateway shows its metrics: on a port of their own, unless it is one that only we can reach."""
     host, port = settings.gateway_host, settings.gateway_port
-    if settings.gateway_internal_port or host not in _LOOPBACK or settings.gateways > 1:
-        first = settings.gateway_internal_port or EXPOSED_INTERNAL_PORT
-        host, port = settings.gateway_internal_host, first + slot
+    if settings.has_internal_port:
+        host, port = settings.gateway_internal_host, settings.first_internal_port + slot
     host = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
