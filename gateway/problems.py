@@ -54,6 +54,7 @@ CODES: Final[dict[str, tuple[int, str]]] = {
     "too_many_open_requests": (429, "This caller has more open requests than its share"),
     "headers_too_large": (431, "The headers are too large"),
     "internal": (500, "Something went wrong here"),
+    "unsupported_transfer_coding": (501, "No transfer coding but chunked is read"),
     "inference_failed": (502, "The model failed on this text"),
     "explanation_failed": (502, "The explanation of this text failed"),
     "overloaded": (503, "There is more to do than can be done in time"),
