@@ -88,6 +88,7 @@ class Manner:
     idempotency_key: str | None
     traceparent: str | None
     key: str  # id of the API key that asks
+    one_version: bool = False  # for all texts of the call, whose answers make one tensor
 
 
 def read_manner(request: Request, settings: GatewaySettings) -> Manner:
