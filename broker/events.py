@@ -145,6 +145,7 @@ class Feedback(Event):
     version: str
     previous_label: str | None = None  # this label replaces it
     source: Literal["request", "caller"]  # sent with the text, or later
+    made_ms: Annotated[int, Field(ge=0)] | None = None  # Redis time of the prediction; older entries do not say it
     tags: Tags = Field(default_factory=dict)
 
 

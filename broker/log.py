@@ -166,7 +166,7 @@ class Log:
             "feedback",
             tag,
             [prediction_id.joins_key, prediction_id.answers_key, tag.feedback, tag.joined],
-            [str(prediction_id), prediction_id.uuid, label, self._join_s, _hour(prediction_id)],
+            [str(prediction_id), prediction_id.uuid, label, self._join_s, _hour(prediction_id), prediction_id.time_ms],
         )
         return cast("FeedbackOutcome", outcome.decode())
 

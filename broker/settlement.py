@@ -53,9 +53,9 @@ def row_of(tag: Tag, settlement: Settlement, keys: ScriptKeys, answer: Iterator[
             "answer": next(answer),
         }
         if result.label is not None:
-            row["row"] = [result.label, f"{result.confidence:.4f}", result.version, ""]
-            if result.tags:
-                row["row"].append(orjson.dumps(result.tags).decode())
+            tags = orjson.dumps(result.tags).decode()
+            row["row"] = [result.label, f"{result.confidence:.4f}", result.version, "", tags]
+            row["ms"] = time_ms
             if request.true_label is not None:
                 row["label"] = request.true_label
     if settlement.dead:

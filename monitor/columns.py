@@ -42,7 +42,7 @@ class Label(NamedTuple):
     entry_id: str
     entry_ms: int
     id: str
-    made_ms: int  # when the prediction was asked for; never after the entry
+    made_ms: int  # Redis time of the prediction; of an entry of an older Observa its id's; never after the entry
     version: str
     label: str
     predicted: str
@@ -101,7 +101,7 @@ def read_label(entry: Entry) -> Label | str:
             entry_id,
             entry_ms,
             identity,
-            min(int(identity[-36:-28] + identity[-27:-23], 16), entry_ms),
+            min(_made_ms(fields, identity), entry_ms),
             version_of(fields[b"version"]),
             short(fields[b"label"]),
             short(fields[b"predicted"]),
@@ -111,6 +111,16 @@ def read_label(entry: Entry) -> Label | str:
         )
     except (ValueError, KeyError, AttributeError, TypeError):
         return reason(fields)
+
+
+def _made_ms(fields: Mapping[bytes, bytes], identity: str) -> int:
+    """Return when the prediction was made: when the log took its result, or if that is not said what its id says."""
+    if b"made_ms" not in fields:
+        return int(identity[-36:-28] + identity[-27:-23], 16)
+    made_ms = int(fields[b"made_ms"])
+    if made_ms < 0:
+        raise ValueError
+    return made_ms
 
 
 def read_result(entry_id: str, fields: Mapping[bytes, bytes]) -> Results:

@@ -41,13 +41,12 @@ class SliceAccuracy:
         """Count a label, in the hour of its prediction; a first one is also evidence."""
         if label.made_ms // HOUR_MS <= label.entry_ms // HOUR_MS - HOURS:
             return []
-        decided: list[Decided] = []
         right = label.label == label.predicted
-        for tag in label.slices:
-            name = self.slices.admit(tag)
-            if label.previous is not None:
-                self.slices.add(name, label.made_ms, (0, right - (label.previous == label.predicted)))
-                continue
+        if label.previous is not None:
+            self._correct(label, right=right)
+            return []
+        decided: list[Decided] = []
+        for name in self.slices.names_of(label.slices):
             self.slices.add(name, label.made_ms, (1, int(right)))
             if name != OTHER:
                 watched = self._watched.setdefault(name, Watched(ShiryaevRoberts(self._target)))
@@ -55,6 +54,24 @@ class SliceAccuracy:
                     watched.wrong = [*watched.wrong[1 - SAMPLES :], label.id]
                 decided += self._detect(name, watched, label, self._run * multiple * MAX_SLICES)
         return decided
+
+    def _correct(self, label: Label, *, right: bool) -> None:
+        """Let *label* take the place of the one before: under its tag, or under "other" where there was no room then.
+
+        Where neither has counted the one before (a gap had it), it counts as a first one.
+        """
+        was_right = label.previous == label.predicted
+        done: set[str] = set()
+        for tag in label.slices:
+            held = next((name for name in (tag, OTHER) if self._holds(name, label.made_ms, right=was_right)), None)
+            name = held or self.slices.admit(tag)
+            if name not in done:
+                done.add(name)
+                self.slices.add(name, label.made_ms, (0, right - was_right) if held else (1, int(right)))
+
+    def _holds(self, name: str, made_ms: int, *, right: bool) -> bool:
+        labelled, correct = self.slices.counted(name, made_ms)
+        return (correct if right else labelled - correct) > 0
 
     def prune(self, now_ms: int, entry_id: str) -> list[Decided]:
         """Forget slices that were silent for a day."""

@@ -1,6 +1,6 @@
 -- Record one true label beside the prediction it judges.
 -- KEYS  1 join hash  2 answer hash  3 feedback stream  4 joined
--- ARGV  1 id  2 uuid  3 label  4 seconds a join row is kept  5 hour
+-- ARGV  1 id  2 uuid  3 label  4 seconds a join row is kept  5 hour  6 ms of the id
 -- Returns accepted, same, replaced, parked (no result yet: the result script will join it) or unknown.
 local wrong = wrong_type({
   hash = {[KEYS[1]] = true, [KEYS[2]] = true, [KEYS[4]] = true},
@@ -17,7 +17,10 @@ if row and row[1] ~= '' then
   local fields = {'schema_version', '1', 'id', id, 'label', label, 'predicted', row[1], 'confidence', row[2],
     'version', row[3], 'source', 'caller'}
   if row[4] ~= '' then fields[#fields + 1] = 'previous_label'; fields[#fields + 1] = row[4] end
-  if row[5] then fields[#fields + 1] = 'tags'; fields[#fields + 1] = row[5] end
+  if row[5] and row[5] ~= '{}' then fields[#fields + 1] = 'tags'; fields[#fields + 1] = row[5] end
+  if row[6] then  -- an older Observa's rows end before it
+    fields[#fields + 1] = 'made_ms'; fields[#fields + 1] = string.format('%d', tonumber(ARGV[6]) + row[6])
+  end
   local outcome = row[4] == '' and 'accepted' or 'replaced'
   redis.call('XADD', KEYS[3], '*', unpack(fields))
   row[4] = label
