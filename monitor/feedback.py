@@ -91,7 +91,8 @@ class FeedbackFold:
         if run not in self.runs:
             self.runs.put(run, {})
         self.runs.name(run)
-        self.runs[run].setdefault(label.version, Judged()).add(label)
+        judged = self.runs[run].setdefault(label.version, Judged())
+        judged.add(label, replaces=label.previous is not None and judged.holds(label))
 
     def _enter_minute(self, label: Label) -> list[Decided]:
         before, self.now_ms = self.now_ms, label.entry_ms

@@ -43,14 +43,19 @@ class Judged:
         """Labelled predictions that were right."""
         return sum(self.right)
 
-    def add(self, label: Label, expected: int | None = None) -> None:
-        """Count a label, *expected* right in millionths; one that replaces another takes that one's place.
+    def holds(self, label: Label) -> bool:
+        """Tell whether the label that *label* replaces may be among those counted here."""
+        previous, at = label.previous or "", confidence_bin(label.micro)
+        alike = self.right[at] if previous == label.predicted else self.counts[at] - self.right[at]
+        return alike > 0 and self.confusion.get(previous, {}).get(label.predicted, 0) > 0
 
-        Where the label that it replaces was never counted here (a gap had it, or an earlier state of the version), it
-        counts as a first one: so no cell falls below zero, and every sum over cells is the sum over bins.
+    def add(self, label: Label, expected: int | None = None, *, replaces: bool = False) -> None:
+        """Count a label, *expected* right in millionths; or let it take the place of the one before, if that is held.
+
+        So no cell falls below zero, and the sum over the cells is the sum over the bins.
         """
         at = confidence_bin(label.micro)
-        if label.previous is not None and self._holds(label.previous, label.predicted, at):
+        if replaces and label.previous is not None:
             self._move(label.previous, label.predicted, at, -1)
         else:
             self.counts[at] += 1
@@ -59,11 +64,6 @@ class Judged:
                 self.expected += expected
                 self.estimated += 1
         self._move(label.label, label.predicted, at, 1)
-
-    def _holds(self, true: str, predicted: str, at: int) -> bool:
-        right = self.right[at]
-        alike = right if true == predicted else self.counts[at] - right
-        return alike > 0 and self.confusion.get(true, {}).get(predicted, 0) > 0
 
     def _move(self, true: str, predicted: str, at: int, change: int) -> None:
         row = self.confusion.setdefault(true, {})
@@ -133,11 +133,23 @@ class Judgement:
             hour = label.entry_ms // HOUR_MS
             self.arrivals[hour] = self.arrivals.get(hour, 0) + 1
         expected = self._profile.expected_of(label.micro)
-        self.all.add(label, expected)
-        for pane in self.panes.at(label.made_ms, label.entry_ms):
-            pane.add(label, expected)
-        decided += self.slices.add(label, self.multiple)
+        counted = [self.all, *self.panes.at(label.made_ms, label.entry_ms)]
+        replaces = self._replaces(label, counted)
+        for part in counted:
+            part.add(label, expected, replaces=replaces)
+        decided += self.slices.add(label, self.multiple, replaces=replaces)
         return decided + self._detect(label) if label.previous is None else decided
+
+    def _replaces(self, label: Label, counted: list[Judged]) -> bool:
+        """Tell whether the label that *label* replaces was counted: in every pane and slice of it, or in none.
+
+        Where a gap had it, or an earlier state of the version, the one that came now counts as a first one.
+        """
+        if label.previous is None or not all(part.holds(label) for part in counted):
+            return False
+        hour = self.panes.hours.get(label.made_ms // HOUR_MS, Judged())
+        right = label.previous == label.predicted
+        return self.slices.holds(label, hour.correct if right else hour.count - hour.correct, right=right)
 
     def _pace(self, now_ms: int) -> None:
         """Set the run length for what came in the last day: level, change and slices share the false alarms."""
