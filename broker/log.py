@@ -175,7 +175,15 @@ class Log:
             "feedback",
             tag,
             [prediction_id.joins_key, prediction_id.answers_key, tag.feedback, tag.joined],
-            [str(prediction_id), prediction_id.uuid, label, self._join_s, _hour(prediction_id), *keys],
+            [
+                str(prediction_id),
+                prediction_id.uuid,
+                label,
+                self._join_s,
+                _hour(prediction_id),
+                prediction_id.time_ms,
+                *keys,
+            ],
         )
         return cast("FeedbackOutcome", outcome.decode())
 

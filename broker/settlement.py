@@ -55,11 +55,11 @@ def row_of(tag: Tag, settlement: Settlement, keys: ScriptKeys, answer: Iterator[
             "owner": owner_suffix(result.key),
         }
         if result.label is not None:
-            row["row"] = [result.label, f"{result.confidence:.4f}", result.version, ""]
-            if result.tags or owner_suffix(result.key):
-                row["row"].append(orjson.dumps(result.tags).decode())
+            tags = orjson.dumps(result.tags).decode()
+            row["row"] = [result.label, f"{result.confidence:.4f}", result.version, "", tags]
             if owner_suffix(result.key):
-                row["row"].append(result.key)
+                row["row"] += [0, result.key]  # the script fills the place before
+            row["ms"] = time_ms
             if request.true_label is not None:
                 row["label"] = request.true_label
     if settlement.dead:

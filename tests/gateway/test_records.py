@@ -7,11 +7,11 @@ import orjson
 import pytest
 
 from broker.access import create_key
-from broker.events import Explained, Request, Result
+from broker.events import Explained, Feedback, Request, Result
 from broker.explanations import Explanations
 from broker.log import Log
 from broker.settlement import DeadNote, Settlement
-from broker.streams import EXPLAINERS, WORKERS, PredictionId, Tag
+from broker.streams import EXPLAINERS, WORKERS, PredictionId, Tag, entry_time_ms
 from tests.gateway.stack import running_stack, tensor
 from tests.servers import eventually
 
@@ -120,6 +120,10 @@ async def test_labels_find_their_caller_when_the_answer_is_gone(callers, redis):
     label = {"id": mine, "label": "negative"}
     assert (await callers.bert.post("/feedback", json=label)).status_code == 404
     assert (await callers.anna.post("/feedback", json=label)).json()["status"] == "accepted"
+    [(entry_id, fields)] = await redis.xrange(TAG.feedback)
+    judged = Feedback.from_fields(fields)
+    assert (judged.id, judged.predicted, judged.tags) == (mine, "positive", {})
+    assert 0 <= entry_time_ms(entry_id.decode()) - judged.made_ms < 60_000
 
 
 @pytest.mark.parametrize("path", ["/predict", "/v2/models/sentiment/infer"])
@@ -162,12 +166,8 @@ async def test_without_keys_the_field_says_so_and_everybody_reaches_everything(c
     assert asked_for[b"key"] == found[b"key"] == b"-"
     assert (await client.get(f"/v1/predictions/{mine}")).status_code == 200
     assert (await client.post("/feedback", json={"id": mine, "label": "negative"})).status_code == 202
-    assert orjson.loads(await redis.hget(PredictionId.parse(mine).joins_key, PredictionId.parse(mine).uuid)) == [
-        "positive",
-        "0.7500",
-        "1",
-        "negative",
-    ]
+    row = orjson.loads(await redis.hget(PredictionId.parse(mine).joins_key, PredictionId.parse(mine).uuid))
+    assert (row[:4], len(row)) == (["positive", "0.7500", "1", "negative"], 6)
 
 
 async def test_what_no_key_asked_for_is_nobodys_secret(callers, redis):
