@@ -16,10 +16,12 @@ from broker.script_keys import ScriptKeys, flat
 from broker.scripts import Scripts
 from broker.settings import BrokerSettings
 from broker.settlement import Settlement, row_of
-from broker.streams import WORKERS, PredictionId, Tag, time_ms_of
+from broker.streams import WORKERS, PredictionId, Tag, entry_time_ms, time_ms_of
 
 IDEMPOTENCY_S = 24 * 3600
 ANSWERS_AT = 6  # position of the first answer among the arguments of the script that settles
+CLOCK_STEP_MS = 3_600_000
+PAGE = 500  # dead letters read at once
 LATE_S = 60  # an answer outlives its retention by this, so that 404 is never said where 410 is meant
 
 FeedbackOutcome = Literal["accepted", "same", "replaced", "parked", "unknown"]
@@ -156,6 +158,20 @@ class Log:
             for prediction_id, answer, row in zip(ids, found[::2], found[1::2], strict=True)
             if split_owner(answer or PENDING)[0] != PENDING or (row and orjson.loads(row)[0])
         }
+
+    async def buried(self, tag: Tag, entry_ids: Collection[str]) -> set[str]:
+        """Return those of *entry_ids*, requests of *tag*, that have a dead letter.
+
+        Read is what was buried since the oldest of them, or an hour before, should the server's clock have been set back.
+        """
+        found: set[str] = set()
+        start = str(max(0, min(map(entry_time_ms, entry_ids)) - CLOCK_STEP_MS))
+        while page := cast("Any", await self._redis.xrange(tag.dead, start, count=PAGE)):
+            found |= {fields.get(b"entry_id", b"").decode(errors="replace") for _, fields in page}.intersection(
+                entry_ids
+            )
+            start = f"({page[-1][0].decode()}"
+        return found
 
     async def feedback(
         self, prediction_id: PredictionId, label: str, asked_by: Collection[str] | None = None

@@ -60,7 +60,7 @@ async def run_gateway(
     gateway_id = secrets.token_hex(6)
     redis = connect(settings, f"gateway-{gateway_id}")
     clock, log = Clock(), Log(redis, settings)
-    fleet = Fleet(redis, clock, metrics, settings.model)
+    fleet = Fleet(redis, clock, metrics, settings)
     replies = Replies(redis, log, metrics, gateway_id)
     accepting = accepting_with(spans)(redis, log, metrics, timeout_s=settings.gateway_accept_timeout_s)
     serving = Serving(settings, fleet, accepting, replies, clock, metrics, gateway_id)

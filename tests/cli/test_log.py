@@ -86,7 +86,7 @@ async def test_a_text_cannot_steer_the_terminal_and_a_program_reads_it_as_it_is(
     await write(redis, TAG.requests, Request(text=text))
     _, out, _ = await asyncio.to_thread(just, "log")
     assert out.removesuffix("\n").isprintable()
-    assert json.loads(out)["text"] == text
+    assert json.loads(out)["request_text"] == text
 
 
 async def test_a_failed_request_shows_its_code(redis: Redis, just: Just) -> None:

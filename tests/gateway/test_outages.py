@@ -15,6 +15,7 @@ import orjson
 import pytest
 
 from broker.streams import PredictionId, Tag
+from gateway import fleet
 from gateway.settings import GatewaySettings
 from tests.gateway.stack import EchoWorker, running_stack, running_worker
 from tests.servers import RedisServer, eventually, free_port
@@ -132,6 +133,28 @@ async def test_a_batch_that_is_lost_in_part_says_so_in_its_status(stack, redis):
     assert told.json() == {
         "predictions": [{"id": ids[0], "error": lost}, {"id": ids[1]}, {"id": ids[2], "error": lost}]
     }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [("maxmemory-policy", "allkeys-lru", "noeviction", "evicts"), ("appendonly", "no", "yes", "forgets")],
+)
+async def test_a_server_that_is_configured_anew_while_it_runs_is_noticed(own_server, monkeypatch, caplog, change):
+    option, value, right, weakness = change
+    monkeypatch.setattr(fleet, "EXAMINE_S", 0.0)
+    settings = GatewaySettings(redis_url=own_server.url, redis_password_file=None, gateway_drain_s=0)
+    async with running_stack(settings) as (gateway, worker):
+
+        async def unsafe(wanted):
+            numbers = (await gateway.client.get("/metrics")).text
+            return f'observa_gateway_broker_unsafe{{weakness="{weakness}"}} {wanted}' in numbers
+
+        assert await unsafe(0.0)
+        await worker.redis.config_set(option, value)
+        await eventually(lambda: unsafe(1.0), "it is noticed")
+        await worker.redis.config_set(option, right)
+        await eventually(lambda: unsafe(0.0), "it is over")
+    assert caplog.text.count(f"CONFIG SET {option} {right}") == 1  # not once a minute
 
 
 async def test_a_key_of_another_type_is_not_a_server_error(gateway, redis):
