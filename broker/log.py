@@ -162,16 +162,14 @@ class Log:
     async def buried(self, tag: Tag, entry_ids: Collection[str]) -> set[str]:
         """Return those of *entry_ids*, requests of *tag*, that have a dead letter.
 
-        Read is what was buried since the oldest of them, or an hour before, should the server's clock have been set back.
+        Read is what was buried since the oldest of them, and an hour before: the server's clock may have been set back.
         """
         found: set[str] = set()
         start = str(max(0, min(map(entry_time_ms, entry_ids)) - CLOCK_STEP_MS))
         while page := cast("Any", await self._redis.xrange(tag.dead, start, count=PAGE)):
-            found |= {fields.get(b"entry_id", b"").decode(errors="replace") for _, fields in page}.intersection(
-                entry_ids
-            )
+            found |= {fields.get(b"entry_id", b"").decode(errors="replace") for _, fields in page}
             start = f"({page[-1][0].decode()}"
-        return found
+        return found.intersection(entry_ids)
 
     async def feedback(
         self, prediction_id: PredictionId, label: str, asked_by: Collection[str] | None = None
