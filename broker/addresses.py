@@ -42,6 +42,12 @@ def is_host(text: str) -> bool:
     return is_address(text) or _NAME.fullmatch(text) is not None
 
 
+def host_of(header: bytes) -> str | None:
+    """Return the host that a Host header names, without brackets and port; None where it names none that can be."""
+    match = _HOST_HEADER.fullmatch(header.decode("latin-1").lower())
+    return match["host"].strip("[]") if match else None
+
+
 @dataclass(frozen=True, slots=True)
 class Names:
     """Which Host headers a server answers.
@@ -55,10 +61,9 @@ class Names:
 
     def refusal(self, hosts: Sequence[bytes]) -> Literal["bad_request", "bad_host"] | None:
         """Say what is wrong with a request whose Host headers are *hosts*; None: nothing."""
-        match = _HOST_HEADER.fullmatch(hosts[0].decode("latin-1").lower()) if len(hosts) == 1 else None
-        if match is None:
+        name = host_of(hosts[0]) if len(hosts) == 1 else None
+        if name is None:
             return "bad_request"
-        name = match["host"].strip("[]")
         return None if name in self.known or is_address(name) else "bad_host"
 
 

@@ -11,17 +11,18 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from broker.addresses import Names
+from broker.addresses import Names, host_of
 
 MOST_HEADER_BYTES: Final = 32 << 10
 LINGER_S: Final = 1.0  # for a caller who is still sending to read why it is refused
-
+ASK_EVERY_S: Final = 1.0  # whether a caller who sends no more still reads; who has gone is noticed at the second time
 
 SAID: Final = {
     "bad_request": (400, "This is no HTTP request that is understood here."),
     "request_timeout": (408, "The headers did not come in time."),
     "bad_host": (421, "This server does not answer to that name; set {setting}."),
     "headers_too_large": (431, "The headers are too large."),
+    "unsupported_transfer_coding": (501, "No transfer coding but chunked is understood."),
     "overloaded": (503, "There are too many connections; come again later."),
 }
 
@@ -127,6 +128,28 @@ class PatientProtocol(HttpToolsProtocol):
         elif self._timer is None and (self._in_headers or self.cycle is None or self.cycle.response_complete):
             self._arm()
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep the connection open where answers are due: who has sent whole requests may stop sending (RFC 9112, 9.6).
+
+        The last answer closes it.
+        """
+        if self._in_headers or self._in_body or self.cycle is None or self.cycle.response_complete:
+            return False
+        self.cycle.keep_alive = False
+        self.loop.call_later(ASK_EVERY_S, self._ask_for_reader)
+        return True
+
+    def _ask_for_reader(self) -> None:
+        """Send what means nothing and every client skips: to one that has gone, writing fails.
+
+        The end of what a caller sends looks the same whether it waits or has gone.
+        """
+        if self.cycle.response_started or self.transport.is_closing():
+            return
+        if self.cycle.scope["http_version"] != "1.0":
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.loop.call_later(ASK_EVERY_S, self._ask_for_reader)
+
     def on_message_begin(self) -> None:
         """The first byte of a request was read."""
         self._in_headers = self.transport.midway = True
@@ -167,11 +190,27 @@ class PatientProtocol(HttpToolsProtocol):
         """Say why the request need not be read; not of one that waits for another, or whose caller asks to go on."""
         if max(len(self.connections), len(self.tasks)) >= (self.limit_concurrency or sys.maxsize):
             return self.told("overloaded", {"Connection": "close"})
-        if self.names and (code := self.names.refusal([value for name, value in self.headers if name == b"host"])):
+        hosts = self._values(b"host")
+        if code := self._unfit(hosts):
+            return self.told(code, {"Connection": "close"})
+        if self.names and (code := self.names.refusal(hosts)):
             return self.told(code, {"Connection": "close"}, self.names.setting)
         if self.expect_100_continue or (self.cycle is not None and not self.cycle.response_complete):
             return None
         return self.refusal()
+
+    def _unfit(self, hosts: list[bytes]) -> str | None:
+        """Say what RFC 9112 has against headers that the parser lets pass: their Host (3.2), their coding (6.1)."""
+        is_old = self.parser.get_http_version() == "1.0"
+        if (len(hosts) != 1 and not (is_old and not hosts)) or any(host_of(host) is None for host in hosts):
+            return "bad_request"
+        codings = [one.strip().lower() for value in self._values(b"transfer-encoding") for one in value.split(b",")]
+        if any(coding != b"chunked" for coding in codings):
+            return "unsupported_transfer_coding"
+        return "bad_request" if len(codings) > 1 or (codings and is_old) else None
+
+    def _values(self, header: bytes) -> list[bytes]:
+        return [value for name, value in self.headers if name == header]
 
     def _turn_away(self, refusal: Refusal) -> None:
         self._turned_away = True

@@ -22,7 +22,7 @@ from broker.manifest import models_in
 from broker.streams import Tag, entry_time_ms
 from cli.reading import Entry, after, newest, opened
 from cli.settings import CliSettings
-from cli.terminal import note
+from cli.terminal import note, printable
 
 DAY_S: Final = 86_400
 COUNT: Final = 100
@@ -143,7 +143,7 @@ class Watch:
         return True
 
     async def _train(self, model: str, alert: Alert) -> bool:
-        print(f"{model}: {alert.summary} Training again ...", flush=True)
+        print(f"{model}: {printable(alert.summary)} Training again ...", flush=True)
         process = await asyncio.create_subprocess_exec(*self._command, model)
         status = await process.wait()
         said = "ready, as a shadow" if status == 0 else f"failed (status {status}); the live version stays"

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from broker.addresses import is_address
+from broker.addresses import host_of, is_address
 from broker.errors import WrongKeyTypeError
 from broker.tracing import trace_id_of
 from gateway.access import Access
@@ -103,8 +103,7 @@ class Guard:
         hosts = self._internal_hosts if internal else self._hosts
         if not hosts:
             return
-        host = first_headers(scope).get(b"host", b"").decode("latin-1").lower()
-        name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+        name = host_of(first_headers(scope).get(b"host", b"")) or ""
         if name not in hosts and not (internal and is_address(name)):
             raise Problem("bad_host")
 

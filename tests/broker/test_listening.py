@@ -80,9 +80,12 @@ async def test_a_server_answers_to_names_that_it_knows_and_to_addresses_in_figur
         ("Host: localhost:80@evil.example", 400),
         ("Host: localhost, evil.example", 400),
         ("Accept: */*", 400),
+        ("Host: localhost\r\nTransfer-Encoding: gzip, chunked", 501),
+        ("Host: localhost\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked", 501),
+        ("Host: localhost\r\nTransfer-Encoding: chunked, chunked", 400),
     ],
 )
-async def test_another_name_is_refused_and_what_names_it_is_said(head, status):
+async def test_another_name_or_coding_is_refused_and_what_names_a_host_is_said(head, status):
     async with serving(Server(hello, NAMES)) as port:
         answer = await said(port, f"GET / HTTP/1.1\r\n{head}\r\n\r\n".encode())
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
@@ -118,3 +121,64 @@ async def test_what_is_no_http_is_refused_without_being_repeated():
         answer = await said(port, b"EVIL evil\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"EVIL" not in answer
+
+
+async def test_a_caller_of_http_1_0_may_name_no_host_and_send_nothing_in_chunks():
+    server = Server(hello, NAMES)
+    server.config.http.names = None
+    async with serving(server) as port:
+        assert (await said(port, b"GET / HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        chunked = b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        assert (await said(port, chunked)).startswith(b"HTTP/1.1 400 ")
+        assert (await said(port, b"GET / HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+
+
+class Slow:
+    """An application that answers when it is told to, and knows whether its caller has gone."""
+
+    def __init__(self):
+        self.asked, self.may_answer, self.gone = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, scope, receive, send):
+        await receive()
+        self.asked.set()
+        watching = asyncio.create_task(self._watch(receive))
+        await self.may_answer.wait()
+        watching.cancel()
+        await hello(scope, receive, send)
+
+    async def _watch(self, receive):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.gone.set()
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+async def test_who_stops_sending_after_whole_requests_gets_every_answer(version):
+    slow = Slow()
+    head = f"GET / HTTP/{version}\r\nHost: localhost\r\n\r\n".encode()
+    async with serving(Server(slow, NAMES)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head * (2 if version == "1.1" else 1))  # the second waits for the first
+        writer.write_eof()
+        async with asyncio.timeout(10):
+            await slow.asked.wait()
+            if version == "1.1":
+                assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            slow.may_answer.set()
+            answer = await reader.read()
+        assert answer.count(b"HTTP/1.1 200 ") == answer.count(b"hello") == (2 if version == "1.1" else 1)
+        assert not slow.gone.is_set()
+        await hang_up(writer)
+
+
+async def test_who_has_gone_is_noticed_although_it_looks_like_one_who_only_stopped_sending():
+    slow = Slow()
+    async with serving(Server(slow, NAMES)) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(get("localhost"))
+        async with asyncio.timeout(10):
+            await slow.asked.wait()
+            await hang_up(writer)
+            await slow.gone.wait()
+        slow.may_answer.set()
