@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from broker.announcements import Announcement, ServedVersion, announcements, served_models
 from broker.connection import Clock
+from broker.duties import Pulse
 from broker.inspection import memory_ratio
 from broker.manifest import Pointer
 from broker.shares import is_in_share
@@ -64,6 +65,7 @@ class Fleet:
         self._metrics = metrics
         self._models: dict[str, ModelView] = {default_model: ModelView(default_model)}
         self._unknown: OrderedDict[str, float] = OrderedDict()
+        self.pulse = Pulse()
         self.reachable = False  # whether the last refresh worked
         self.memory_ratio = 0.0  # of maxmemory; 0 where there is none
         self._default = default_model
@@ -116,6 +118,7 @@ class Fleet:
         """Refresh as long as the process runs."""
         while True:
             await asyncio.sleep(REFRESH_S if self.serves(self._models[self._default]) else SOON_S)
+            self.pulse.beat()
             try:
                 await self.refresh()
             except (RedisError, OSError) as error:
