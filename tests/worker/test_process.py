@@ -152,7 +152,7 @@ def test_a_wrong_setting_is_refused_in_one_line(refused, store):
 
 
 def test_a_server_that_cannot_be_reached_is_refused_in_one_line(refused, store):
-    assert "cannot be reached" in refused(store)
+    assert "cannot be reached" in refused(store, redis_wait_s=0)
 
 
 def test_a_worker_imports_no_training_library():
