@@ -75,7 +75,10 @@ def create_app(settings: GatewaySettings, *, alone: bool = False) -> FastAPI:
                 if alone:
                     gateway.duties.guard()
                 spare_the_collector()
-                yield
+                try:
+                    yield
+                except BaseException as error:  # noqa: BLE001 uvicorn would write its message, and go on answering
+                    gateway.duties.fail("the application", error)
         finally:
             if spans:
                 spans.stop()

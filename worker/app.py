@@ -99,9 +99,8 @@ def shell(settings: WorkerSettings, worker: Worker) -> AsgiFastStream:
     async def lifespan(**_: Any) -> AsyncIterator[None]:
         try:
             yield
-        except Exception as error:  # FastStream has stopped the application; uvicorn would go on answering for it
-            worker.duties.fail("the control stream", error)
-            raise
+        except BaseException as error:  # noqa: BLE001 uvicorn would write its message, and go on answering without it
+            worker.duties.fail("the application", error)
         finally:
             await worker.stop()
 
