@@ -120,7 +120,10 @@ class Shadowing:
         tags = [Tag(self.model, shard) for shard in range(self.means.settings.shards)]
         shadows = [Shadow(self.redis, tag, ready.loaded, share, self.means) for tag in tags]
         duties = [duty for shadow in shadows for duty in shadow.duties()]
-        tasks = [asyncio.create_task(self._watched(version, duty)) for duty in duties]
+        tasks = [
+            asyncio.create_task(self._watched(version, duty), name=getattr(duty, "__qualname__", None))
+            for duty in duties
+        ]
         self._running[version] = _Running(ready, shadows, tasks)
         logger.info("a shadow version runs", extra={"model": self.model, "version": version, "share": share})
 

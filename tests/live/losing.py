@@ -36,7 +36,9 @@ def watch(folder: Path) -> None:
 
 
 def name_of(task: asyncio.Task[Any]) -> str:
-    return str(getattr(task.get_coro(), "__qualname__", task.get_name()))
+    """Return the name that the task was given, or that of its function."""
+    given = task.get_name()
+    return str(getattr(task.get_coro(), "__qualname__", given)) if given.startswith("Task-") else given
 
 
 def main(module: str, folder: Path) -> None:

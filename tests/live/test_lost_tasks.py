@@ -15,12 +15,12 @@ from tests.live.conftest import MODEL
 from tests.live.services import Process, Services
 from tests.servers import free_port, wait_until
 
-SERVICES = {
-    "worker": ("worker.app", "OBSERVA_WORKER_METRICS_PORT_BASE", "/healthz"),
-    "gateway": ("gateway.app", "OBSERVA_GATEWAY_PORT", "/readyz"),
-    "monitor": ("monitor.app", "OBSERVA_MONITOR_PORT", "/healthz"),
-    "archive": ("archive.app", "OBSERVA_ARCHIVE_PORT", "/healthz"),
-    "explainer": ("worker.explaining.app", "OBSERVA_EXPLAINER_PORT", "/healthz"),
+SERVICES = {  # module, setting of its port, where it says that it works, the task that begins last
+    "worker": ("worker.app", "OBSERVA_WORKER_METRICS_PORT_BASE", "/healthz", "Shadow._read_on"),
+    "gateway": ("gateway.app", "OBSERVA_GATEWAY_PORT", "/readyz", "Replies._read"),
+    "monitor": ("monitor.app", "OBSERVA_MONITOR_PORT", "/healthz", "Reader.run"),
+    "archive": ("archive.app", "OBSERVA_ARCHIVE_PORT", "/healthz", "Follower.run"),
+    "explainer": ("worker.explaining.app", "OBSERVA_EXPLAINER_PORT", "/healthz", "Explainer._read_forever"),
 }
 SURE_S = 3.0  # a service that has not said by then that it ends goes on
 # There for a moment only: of one HTTP call, of one wait with a limit.
@@ -31,7 +31,7 @@ class Losing:
     """One service under its usual name, port and settings, in which a task can be made to fail."""
 
     def __init__(self, services: Services, service: str) -> None:
-        module, port_setting, self.path = SERVICES[service]
+        module, port_setting, self.path, _ = SERVICES[service]
         self.folder = services.folder / f"losing-{service}"
         self.folder.mkdir()
         port = free_port()
@@ -90,10 +90,8 @@ def test_each_task_that_is_lost_ends_the_process_or_comes_back(stack, service):
     if service == "gateway":
         stack.worker(wait=False)
     losing = Losing(stack, service)
-    losing.start()
-    time.sleep(SURE_S)
+    losing.start(SERVICES[service][3])
     names = losing.tasks() - PASSING
-    assert names
     outcomes = {}
     for name in sorted(names):
         losing.start(name)
