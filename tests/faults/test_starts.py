@@ -37,7 +37,7 @@ def begin(services: Services, service: str, **settings: object) -> Process:
 
 def steps(trial: Trial) -> Iterator[dict[str, int]]:
     """One step a service for the short form; in the long one every second step."""
-    chance = random.Random(trial.seed)
+    chance = random.Random(f"{trial.seed} {trial.name}")
     if trial.scale(1, 0):
         yield {service: chance.randrange(LAST_STEP) for service in SERVICES}
     else:
