@@ -1,4 +1,4 @@
-"""Connections and descriptors stay flat with a shadow, entries that are taken over, and an archive that writes often."""
+"""Connections and descriptors stay flat: with a shadow, with entries that are taken over, with an archive."""
 
 import asyncio
 from collections import Counter
