@@ -45,14 +45,13 @@ def steps(trial: Trial, fault: str) -> Iterator[dict[str, int]]:
             yield dict.fromkeys(SERVICES, step)
 
 
-async def all_work(processes: dict[str, Process], within_s: float = 30) -> None:
+async def all_work(processes: dict[str, Process]) -> None:
     """Wait until each reads; a gateway is ready where a worker is."""
     for service, process in processes.items():
         path = SERVICES[service][2]
         await eventually(
             lambda process=process, path=path: asyncio.to_thread(lambda: process.alive and process.healthy(path)),
             f"{service} works",
-            within_s,
         )
 
 
@@ -72,7 +71,7 @@ async def test_each_service_starts_through_a_fault_at_any_step(services, trial, 
             stack.callback(end, processes)
             keeper = await stack.enter_async_context(Keeper([*processes.values()], every_s=0.5))
             for proxy in proxies.values():
-                await eventually(lambda proxy=proxy: asyncio.sleep(0, proxy.failing), "the fault", 60)
+                await eventually(lambda proxy=proxy: asyncio.sleep(0, proxy.failing), "the fault")
             await asyncio.sleep(HELD_S)
             for proxy in proxies.values():
                 proxy.heal()
@@ -116,10 +115,10 @@ async def test_each_service_starts_again_until_the_store_can_be_read(services):
     services.models.write_text("no folder")
     processes = {service: begin(services, service) for service in SERVICES}
     async with Keeper([*processes.values()], every_s=0.5) as keeper:
-        await eventually(lambda: asyncio.sleep(0, keeper.restarts > 1), "the worker has ended", 60)
+        await eventually(lambda: asyncio.sleep(0, keeper.restarts > 1), "the worker has ended")
         services.models.unlink()
         away.rename(services.models)
-        await all_work(processes, 60)
+        await all_work(processes)
     check_logs(processes)
 
 

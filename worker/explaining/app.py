@@ -49,10 +49,10 @@ async def serve(settings: ExplainerSettings) -> None:
     listener = listen(settings.explainer_host, settings.explainer_port, "OBSERVA_EXPLAINER")
     redis = connect(settings, "explainer")
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
         await patiently(lambda: check_server(redis, settings), settings)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await asyncio.to_thread(warm_up, Versions(settings))
         explainer = Explainer(redis, settings)
         server = Server(uvicorn.Config(application(explainer), log_config=None, access_log=False, lifespan="off"))
