@@ -82,6 +82,7 @@ async def test_sigterm_ends_a_worker_whose_server_is_gone(own_server, store):
         own_server.kill()
         wait_until(lambda: get(port, "/healthz")[0] == 503, "the worker says that it cannot read")
         assert "observa:{toy}:requests" in get(port, "/healthz")[1]
+        assert get(port, "/livez")[0] == 200
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(10) == 0
 
