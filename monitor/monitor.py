@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from broker.announcements import Announcement, announcements, served_models
 from broker.connection import Clock
+from broker.duties import Duties
 from broker.events import Alert
 from broker.inspection import GroupState, entries_added, group_states, read_alerts
 from broker.manifest import Pointer, models_in
@@ -50,6 +51,7 @@ class Monitor(Monitored):
     """Readers by tag. One process watches every model; a second one takes over and this one leaves."""
 
     def __init__(self, redis: Redis, settings: MonitorSettings) -> None:
+        self.duties = Duties()
         self.readers: dict[Tag, Reader] = {}
         self._redis = redis
         self._settings = settings
@@ -61,25 +63,15 @@ class Monitor(Monitored):
         self._owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Watch until *stop*; a reader that may not go on ends all of them.
-
-        Raises:
-            ExceptionGroup: of what ended a reader; FencedError among others.
-
-        """
-        async with asyncio.TaskGroup() as tasks:
-            while not stop.is_set():
-                for tag in await self._new_tags():
-                    profiles = self._profiles.setdefault(
-                        tag.model,
-                        Profiles(self._settings.models / tag.model, self._settings.rules, store_of(self._settings)),
-                    )
-                    self._measured[tag] = Measured()
-                    self.readers[tag] = Reader(self._redis, self._settings, tag, profiles, self._owner)
-                    self._tasks[tag] = tasks.create_task(self.readers[tag].run(stop), name=f"reader {tag}")
-                await self._forget_removed()
-                await self._measure()
-                await _either(stop, EVERY_S)
+        """Watch until *stop*, then return once the readers have written what they know."""
+        while not stop.is_set():
+            for tag in await self._new_tags():
+                self._follow(tag, stop)
+            await self._forget_removed()
+            await self._measure()
+            await _either(stop, EVERY_S)
+        if self._tasks:
+            await asyncio.wait(self._tasks.values())
 
     def fresh(self) -> bool:
         """Tell whether every reader read something, or nothing, of late."""
@@ -121,14 +113,18 @@ class Monitor(Monitored):
         tags = (Tag(model, shard) for model in sorted(models) for shard in range(self._settings.shards))
         return [tag for tag in tags if tag not in self.readers]
 
+    def _follow(self, tag: Tag, stop: asyncio.Event) -> None:
+        place = self._settings.models / tag.model
+        profiles = self._profiles.setdefault(tag.model, Profiles(place, self._settings.rules, store_of(self._settings)))
+        self._measured[tag] = Measured()
+        reader = self.readers[tag] = Reader(self._redis, self._settings, tag, profiles, self._owner)
+        self._tasks[tag] = self.duties.begin(reader.run(stop), reader.pulse)
+
     async def _forget_removed(self) -> None:
         """Leave models that are gone, so that their keys may be deleted; a snapshot that stays is gone on from."""
         oldest_s = time.monotonic() - GONE_S
         for tag in [tag for tag in self.readers if self._seen_s[tag.model] < oldest_s]:
-            task = self._tasks.pop(tag)
-            while not task.done():  # Python 3.11 may drop a cancellation within a sending
-                task.cancel()
-                await asyncio.wait([task], timeout=1)
+            await self.duties.end([self._tasks.pop(tag)])
             del self.readers[tag], self._measured[tag]
             self._profiles.pop(tag.model, None)
             self._seen_s.pop(tag.model, None)

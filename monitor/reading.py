@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from broker.backoff import Backoff
 from broker.connection import Clock
+from broker.duties import Pulse
 from broker.groups import ensure_groups
 from broker.streams import Tag
 from monitor.profiles import Profiles
@@ -34,6 +35,7 @@ class Reader:
 
     def __init__(self, redis: Redis, settings: MonitorSettings, tag: Tag, profiles: Profiles, owner: str) -> None:
         self.tag = tag
+        self.pulse = Pulse()
         self.state = State(settings.rules, profiles)
         self.failures: dict[str, int] = {}
         self.folded = 0  # entries since the process started
@@ -61,6 +63,7 @@ class Reader:
         """
         backoff, clock = Backoff(), Clock()
         while not stop.is_set():
+            self.pulse.beat()
             try:
                 if self._born is None:
                     await self._begin(clock)
