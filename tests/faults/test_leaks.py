@@ -35,9 +35,12 @@ def connections(look: Redis) -> Counter[str]:
 
 
 async def leave_some(look: Redis) -> None:
-    """Read a few entries now and then, as a worker that dies does."""
+    """Read an entry now and then before a worker can, as one does that then dies."""
     while True:
-        await asyncio.to_thread(look.xreadgroup, WORKERS, "gone", {TAG.requests: ">"}, 2)
+        pipeline = look.pipeline(transaction=True)
+        pipeline.xadd(TAG.requests, {"text": "left behind"})
+        pipeline.xreadgroup(WORKERS, "gone", {TAG.requests: ">"})
+        await asyncio.to_thread(pipeline.execute)
         await asyncio.sleep(0.2)
 
 
