@@ -47,7 +47,7 @@ def opened(settings: ArchiveSettings) -> ArchiveWriter:
     if settings.archive is None:
         raise SettingsError("there is no archive; set OBSERVA_ARCHIVE to a folder or a URL such as s3://BUCKET/FOLDER")
     settings.need_texts("the archive")
-    archive = ArchiveWriter(settings.archive)
+    archive = ArchiveWriter(settings.archive, settings.store_timeout_s)
     try:
         archive.prepare()
     except OSError as error:

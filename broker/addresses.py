@@ -130,6 +130,16 @@ def _is_place(text: str) -> bool:
     return bool(match and is_host(match["host"].strip("[]")) and int(match["port"] or 1) in range(1, LAST_PORT + 1))
 
 
+def _files_url(url: str) -> str:
+    login, _, _ = url.partition("://")[2].rpartition("@")
+    if ":" in login.partition("/")[0]:  # up to there a password with a slash begins, too
+        raise ValueError(
+            "must hold no password, since it is shown; put it into fsspec's configuration (~/.config/fsspec)"
+        )
+    return url
+
+
+FilesUrl = Annotated[str, AfterValidator(_files_url)]  # what fsspec opens
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 Host = Annotated[str, AfterValidator(_host)]
 HostNames = Annotated[str, AfterValidator(_host_names)]  # separated by commas

@@ -9,7 +9,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from typing_extensions import TypeVar
 
-from broker.addresses import HostNames, Names, Port, RedisUrl, names_of
+from broker.addresses import FilesUrl, HostNames, Names, Port, RedisUrl, names_of
+from broker.bounded_files import LIMIT_S
 from broker.errors import SettingsError
 from broker.manifest import ModelName
 from broker.redaction import find_redaction
@@ -26,6 +27,13 @@ def _folder(path: Path) -> Path:
     return path
 
 
+def _store(url: str) -> str:
+    if "://" not in url and not url.startswith("/"):
+        raise ValueError("must be a URL such as s3://BUCKET/FOLDER; for a folder of this machine set OBSERVA_MODELS")
+    return url
+
+
+StoreUrl = Annotated[FilesUrl, AfterValidator(_store)]
 Folder = Annotated[Path, AfterValidator(_folder)]
 Hours = Annotated[float, Field(ge=0.01, le=24 * 365)]  # Redis counts whole seconds: far less would be none
 
@@ -53,8 +61,9 @@ class BrokerSettings(ObservaSettings):
     redis_max_connections: Annotated[int, Field(ge=4, le=10_000)] = 64
     allow_unsafe_redis: bool = False  # serve from a server without append-only file (tests)
     models: Folder = Path("models")  # one folder a model: the model store, or where versions of `store` are copied to
-    store: str | None = None  # the model store, as fsspec names it: s3://BUCKET/FOLDER; unset: the folder `models`
-    archive: str | None = None  # folder or fsspec URL that keeps what the log forgets; unset: nothing is kept
+    store: StoreUrl | None = None  # the model store, as fsspec names it: s3://BUCKET/FOLDER; unset: the folder `models`
+    archive: FilesUrl | None = None  # folder or fsspec URL that keeps what the log forgets; unset: nothing is kept
+    store_timeout_s: Annotated[float, Field(ge=1, le=3600)] = LIMIT_S  # of one call to `store` or `archive`
     model: ModelName = "sentiment"  # the default model
     shards: Annotated[int, Field(ge=1, le=1024)] = 1
     allowed_hosts: HostNames = ""  # further Host headers that monitor, workers, explainer and archive answer

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import os
 import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from redis.exceptions import RedisError
 from broker.announcements import served_models
 from broker.backoff import Backoff
 from broker.connection import BLOCK_MS
+from broker.durable import write
 from broker.errors import MalformedEntryError, NewerSchemaError, SettingsError
 from broker.events import Alert
 from broker.manifest import models_in
@@ -85,12 +85,9 @@ class Memory:
             SettingsError: it cannot be written; without it one alarm might start a training each time.
 
         """
-        aside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            aside.touch(mode=0o600)
-            aside.write_bytes(orjson.dumps({"positions": self.positions, "trained": self.trained_s}))
-            aside.replace(self._path)
+            write(self._path, orjson.dumps({"positions": self.positions, "trained": self.trained_s}), 0o600)
         except OSError as error:
             raise SettingsError(f"{self._path}: {error.strerror}; set OBSERVA_DATA_DIR to a folder of yours") from error
 

@@ -117,6 +117,20 @@ def test_an_empty_password_file_is_named(tmp_path):
         _ = BrokerSettings(redis_url="redis://a", redis_password_file=tmp_path / "password").urls
 
 
+@pytest.mark.parametrize("name", ["STORE", "ARCHIVE"])
+@pytest.mark.parametrize("login", [f"me:{SECRET}", f"me:{SECRET}/x", f":{SECRET}@x"])
+def test_a_store_or_archive_with_a_password_is_refused_and_not_repeated(monkeypatch, name, login):
+    monkeypatch.setenv(f"OBSERVA_{name}", f"https://{login}@files.example/observa")
+    with pytest.raises(SettingsError, match=rf"^OBSERVA_{name}: [^\n]+$") as refused:
+        load_settings(BrokerSettings)
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/a@b", "sftp://me@host/models", "/srv/models", "ftp://host:21/x"])
+def test_a_store_without_a_password_is_taken(url):
+    assert BrokerSettings(store=url).store == url
+
+
 WRONG = {
     "MODEL": (BrokerSettings, "a}{b"),
     "JOIN_RETENTION_H": (BrokerSettings, "0.0001"),
@@ -124,6 +138,8 @@ WRONG = {
     "RESULTS_RETENTION_H": (BrokerSettings, "nan"),
     "DATA_DIR": (BrokerSettings, __file__),
     "MODELS": (BrokerSettings, __file__),
+    "STORE": (BrokerSettings, "nonsense"),
+    "ARCHIVE": (ArchiveSettings, "ftp://me:secret@archive.example/observa"),
     "RUN_DIR": (StackSettings, __file__),
     "GATEWAY_HOST": (GatewaySettings, "http://0.0.0.0"),
     "GATEWAY_INTERNAL_HOST": (StackSettings, "127.0.0.1:9000"),
