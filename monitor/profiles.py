@@ -1,5 +1,6 @@
 """What a version should look like: its labels, its target accuracy, its reference histograms."""
 
+import asyncio
 import contextlib
 import hashlib
 import logging
@@ -7,7 +8,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,10 @@ from broker.manifest import (
 from broker.store import Store
 from monitor import run_length
 from monitor.accuracy import MICRO
+from monitor.aside import place_of
 from monitor.channels import Channel, coarse
 from monitor.drift import Counts
+from monitor.loading import beside
 from monitor.settings import Rules
 
 NUMERIC: Final = (
@@ -50,6 +53,9 @@ MAX_COORDINATES: Final = 16
 SIDES: Final = 4  # of a CUSUM: two of the level and two tails share its false alarms...
 LABEL_SIDES: Final = 2  # ...and more or less of a label
 MISSING_RETRY_S: Final = 10.0
+MOST_MISSING: Final = 64  # versions that are looked for again
+AT_ONCE: Final = 8  # versions that are read
+READ_S: Final = 30.0  # that the first entry of a version waits for its reference
 
 log = logging.getLogger(__name__)
 
@@ -138,34 +144,85 @@ class Profile:
         return None if found is None else int(found[0])
 
 
+class Missing(NamedTuple):
+    """What is known of a version without a reference, and when it is looked for again."""
+
+    profile: Profile
+    again_s: float  # on the monotonic clock
+
+
 class Profiles:
-    """The versions of one model in the store, each read once; one that is not there is looked for again later."""
+    """The versions of one model in the store, each read once; one that is not there is looked for again later.
+
+    A store may be slow or hang, and solving a version's heights takes a moment: both happen in threads, and nothing
+    waits for them longer than `READ_S`. What is not known by then is counted without drift.
+    """
 
     def __init__(self, folder: Path, rules: Rules, store: Store | None = None) -> None:
         self._folder = folder
         self._rules = rules
         self._store = store  # asked for what the folder does not have
         self._found: dict[str, Profile] = {}
-        self._missing: dict[str, float] = {}
+        self._missing: dict[str, Missing] = {}
+        self._reading: dict[str, asyncio.Future[Profile]] = {}
 
     def __call__(self, version: str) -> Profile:
-        """Return the profile of *version*; a bare one, said once, where it has no folder or no reference."""
+        """Return the profile of *version* as far as it is known; a bare one where it was not read."""
         if version in self._found:
             return self._found[version]
+        missing = self._missing.get(version)
+        return missing.profile if missing else Profile(version, self._rules.target_accuracy)
+
+    async def load(self, versions: Iterable[str]) -> None:
+        """Read those of *versions* that are not known. Only at the first try it waits for them."""
         now = time.monotonic()
-        if now < self._missing.get(version, 0.0):
-            return Profile(version, self._rules.target_accuracy)
-        profile = self._read(version, first=version not in self._missing)
+        first = []
+        for version in versions:
+            if version in self._found:
+                continue
+            missing = self._missing.get(version)
+            if (
+                version not in self._reading
+                and len(self._reading) < AT_ONCE
+                and (not missing or now >= missing.again_s)
+            ):
+                self._begin(version, first=missing is None)
+            if version in self._reading and missing is None:
+                first.append(version)
+        if not first:
+            return
+        _, late = await asyncio.wait([self._reading[version] for version in first], timeout=READ_S)
+        for version in first:
+            if version in self._reading and self._reading[version] in late:
+                log.warning("version %s of %s is counted without drift: the store is slow", version, self._folder.name)
+                self._note_missing(Profile(version, self._rules.target_accuracy))
+
+    async def prepare(self) -> None:
+        """Read the live version now, so that no entry waits for it."""
+        pointer = beside(lambda: live_version(self._folder.parent, self._folder.name))
+        with contextlib.suppress(ModelRefusedError, TimeoutError):  # said when the version is met
+            await self.load([await asyncio.wait_for(pointer, READ_S)])
+
+    def _begin(self, version: str, *, first: bool) -> None:
+        reading = self._reading[version] = beside(lambda: self._read(version, first=first))
+        reading.add_done_callback(lambda done: self._take(done, version))
+
+    def _take(self, done: "asyncio.Future[Profile]", version: str) -> None:
+        del self._reading[version]
+        if done.cancelled():
+            return
+        profile = done.result()
         if profile.digest:
+            self._missing.pop(version, None)
             self._found[version] = profile
         else:
-            self._missing[version] = now + MISSING_RETRY_S
-        return profile
+            self._note_missing(profile)
 
-    def prepare(self) -> None:
-        """Read the live version now; solving its detectors' heights takes a moment that no reader should wait."""
-        with contextlib.suppress(ModelRefusedError):  # said when the version is met
-            self(live_version(self._folder.parent, self._folder.name))
+    def _note_missing(self, profile: Profile) -> None:
+        self._missing.pop(profile.version, None)
+        self._missing[profile.version] = Missing(profile, time.monotonic() + MISSING_RETRY_S)
+        while len(self._missing) > MOST_MISSING:
+            del self._missing[next(iter(self._missing))]
 
     def _read(self, version: str, *, first: bool) -> Profile:
         folder = self._folder / version
@@ -182,7 +239,10 @@ class Profiles:
         except (ModelRefusedError, StoreError) as error:
             if first:
                 log.warning("version is counted without drift: %s", error)
-            return profile
+        except Exception as error:  # noqa: BLE001 one version's reference may not end the watching of the others
+            if first:
+                log.warning("version %s is counted without drift: its detectors: %s", version, place_of(error))
+        return profile
 
 
 def build(manifest: ModelManifest, reference: ReferenceProfile, rules: Rules) -> Profile:
