@@ -194,7 +194,8 @@ class Profiles:
         _, late = await asyncio.wait([self._reading[version] for version in first], timeout=READ_S)
         for version in first:
             if version in self._reading and self._reading[version] in late:
-                log.warning("version %s of %s is counted without drift: the store is slow", version, self._folder.name)
+                named = self._folder.name, version
+                log.warning("%s/%s is counted without drift: it took longer than %g s to read", *named, READ_S)
                 self._note_missing(Profile(version, self._rules.target_accuracy))
 
     async def prepare(self) -> None:
