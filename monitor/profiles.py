@@ -54,8 +54,8 @@ SIDES: Final = 4  # of a CUSUM: two of the level and two tails share its false a
 LABEL_SIDES: Final = 2  # ...and more or less of a label
 MISSING_RETRY_S: Final = 10.0
 MOST_MISSING: Final = 64  # versions that are looked for again
-AT_ONCE: Final = 8  # versions that are read
-READ_S: Final = 30.0  # that the first entry of a version waits for its reference
+AT_ONCE: Final = 24  # versions that are read, as many as a snapshot holds
+READ_S: Final = 30.0  # that the first entry of a version waits for the store
 
 log = logging.getLogger(__name__)
 
@@ -144,6 +144,16 @@ class Profile:
         return None if found is None else int(found[0])
 
 
+Fetched = tuple[ModelManifest | None, ReferenceProfile | None]
+
+
+class Reading(NamedTuple):
+    """A version that is being read: from the store, then its heights solved."""
+
+    fetched: "asyncio.Future[Fetched]"
+    task: asyncio.Task[None]
+
+
 class Missing(NamedTuple):
     """What is known of a version without a reference, and when it is looked for again."""
 
@@ -154,8 +164,8 @@ class Missing(NamedTuple):
 class Profiles:
     """The versions of one model in the store, each read once; one that is not there is looked for again later.
 
-    A store may be slow or hang, and solving a version's heights takes a moment: both happen in threads, and nothing
-    waits for them longer than `READ_S`. What is not known by then is counted without drift.
+    A store may be slow or hang, and solving a version's heights takes a moment: both happen in threads. For the store
+    nothing waits longer than `READ_S`; what it has not given by then is counted without drift.
     """
 
     def __init__(self, folder: Path, rules: Rules, store: Store | None = None) -> None:
@@ -164,7 +174,7 @@ class Profiles:
         self._store = store  # asked for what the folder does not have
         self._found: dict[str, Profile] = {}
         self._missing: dict[str, Missing] = {}
-        self._reading: dict[str, asyncio.Future[Profile]] = {}
+        self._reading: dict[str, Reading] = {}
 
     def __call__(self, version: str) -> Profile:
         """Return the profile of *version* as far as it is known; a bare one where it was not read."""
@@ -189,13 +199,14 @@ class Profiles:
                 self._begin(version, first=missing is None)
             if version in self._reading and missing is None:
                 first.append(version)
-        if not first:
-            return
-        _, late = await asyncio.wait([self._reading[version] for version in first], timeout=READ_S)
-        for version in first:
-            if version in self._reading and self._reading[version] in late:
-                named = self._folder.name, version
-                log.warning("%s/%s is counted without drift: it took longer than %g s to read", *named, READ_S)
+        readings = [self._reading[version] for version in first]
+        if readings:
+            await asyncio.wait([reading.fetched for reading in readings], timeout=READ_S)
+        for version, reading in zip(first, readings, strict=True):
+            if reading.fetched.done():
+                await asyncio.wait([reading.task])  # solving takes as long as it takes: the state needs its bins
+            else:
+                log.warning("%s/%s is counted without drift: the store is slow", self._folder.name, version)
                 self._note_missing(Profile(version, self._rules.target_accuracy))
 
     async def prepare(self) -> None:
@@ -205,14 +216,37 @@ class Profiles:
             await self.load([await asyncio.wait_for(pointer, READ_S)])
 
     def _begin(self, version: str, *, first: bool) -> None:
-        reading = self._reading[version] = beside(lambda: self._read(version, first=first))
-        reading.add_done_callback(lambda done: self._take(done, version))
+        fetched = beside(lambda: self._fetch(version, first=first))
+        self._reading[version] = Reading(fetched, asyncio.create_task(self._learn(version, fetched, first=first)))
 
-    def _take(self, done: "asyncio.Future[Profile]", version: str) -> None:
-        del self._reading[version]
-        if done.cancelled():
-            return
-        profile = done.result()
+    def _fetch(self, version: str, *, first: bool) -> Fetched:
+        """Return what the store has of *version*, said where that is not all."""
+        folder, name = self._folder / version, self._folder.name
+        manifest = None
+        try:
+            store = self._store if not folder.is_dir() else None
+            manifest = store.manifest(name, version) if store else read_manifest(folder)
+            return manifest, store.reference(name, version) if store else read_reference(folder)
+        except (ModelRefusedError, StoreError) as error:
+            if first:
+                log.warning("version is counted without drift: %s", error)
+            return manifest, None
+
+    async def _learn(self, version: str, fetched: "asyncio.Future[Fetched]", *, first: bool) -> None:
+        profile = Profile(version, self._rules.target_accuracy)
+        try:
+            manifest, reference = await fetched
+            if manifest:
+                profile = Profile(version, manifest.target_accuracy, manifest.labels)
+            if manifest and reference:
+                if first and f"{EMBEDDING}_0" not in reference.features:
+                    log.info("the embedding of %s is not watched: its reference has none", f"{manifest.name}/{version}")
+                profile = await beside(lambda: build(manifest, reference, self._rules))
+        except Exception as error:  # noqa: BLE001 one version's reference may not end the watching of the others
+            if first:
+                log.warning("version %s is counted without drift: its detectors: %s", version, place_of(error))
+        finally:
+            del self._reading[version]
         if profile.digest:
             self._missing.pop(version, None)
             self._found[version] = profile
@@ -224,26 +258,6 @@ class Profiles:
         self._missing[profile.version] = Missing(profile, time.monotonic() + MISSING_RETRY_S)
         while len(self._missing) > MOST_MISSING:
             del self._missing[next(iter(self._missing))]
-
-    def _read(self, version: str, *, first: bool) -> Profile:
-        folder = self._folder / version
-        profile = Profile(version, self._rules.target_accuracy)
-        try:
-            elsewhere = self._store if not folder.is_dir() else None
-            name = self._folder.name
-            manifest = elsewhere.manifest(name, version) if elsewhere else read_manifest(folder)
-            profile = Profile(version, manifest.target_accuracy, manifest.labels)
-            reference = elsewhere.reference(name, version) if elsewhere else read_reference(folder)
-            if first and f"{EMBEDDING}_0" not in reference.features:
-                log.info("the embedding of %s/%s is not watched: its reference has none", name, version)
-            return build(manifest, reference, self._rules)
-        except (ModelRefusedError, StoreError) as error:
-            if first:
-                log.warning("version is counted without drift: %s", error)
-        except Exception as error:  # noqa: BLE001 one version's reference may not end the watching of the others
-            if first:
-                log.warning("version %s is counted without drift: its detectors: %s", version, place_of(error))
-        return profile
 
 
 def build(manifest: ModelManifest, reference: ReferenceProfile, rules: Rules) -> Profile:
