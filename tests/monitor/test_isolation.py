@@ -26,7 +26,17 @@ from monitor.profiles import Profiles, build
 from monitor.settings import MonitorSettings, Rules
 from monitor.state import State
 from monitor.track import Track
-from tests.monitor.entries import START_MS, entry, feedback, prediction_id, profile_of, reference, result, state
+from tests.monitor.entries import (
+    START_MS,
+    as_version_4,
+    entry,
+    feedback,
+    prediction_id,
+    profile_of,
+    reference,
+    result,
+    state,
+)
 from tests.monitor.process import store
 from tests.servers import RedisServer, eventually
 
@@ -231,30 +241,19 @@ async def test_a_reference_that_no_detector_can_be_built_of_is_counted_without_d
     assert (profiles("1").digest, profiles("1").labels) == ("", ("negative", "positive"))
 
 
-def _version_4(watched: State) -> dict[str, Any]:
-    """The snapshot as the monitor before wrote it."""
-    old: dict[str, Any] = orjson.loads(watched.encode()) | {"state_version": 4}
-    for fold in (old["results"], old["feedback"]):
-        fold["unreadable"] = fold.pop("aside")[0]
-    for _, known in (*old["results"]["tracks"], *old["results"]["shadows"], *old["feedback"]["judgements"]):
-        del known["days"]
-        known.pop("arrivals", None)
-    return old
-
-
 def test_a_snapshot_from_before_there_were_days_goes_on_with_the_days_of_its_hours() -> None:
     watched = state()
     watched.results.fold([entry(result(id=prediction_id(START_MS, i)), START_MS, i) for i in range(30)])
     watched.feedback.fold([entry(feedback(i > 5, id=prediction_id(START_MS, i)), START_MS, i) for i in range(20)])
     again = State(Rules(), profile_of)
-    again.decode(orjson.dumps(_version_4(watched)))
+    again.decode(orjson.dumps(as_version_4(watched)))
     assert again.encode() == watched.encode()
 
 
 def test_counts_below_zero_that_an_older_monitor_left_begin_anew() -> None:
     watched = state()
     watched.feedback.fold([entry(feedback(id=prediction_id(START_MS, i)), START_MS, i) for i in range(3)])
-    old = _version_4(watched)
+    old = as_version_4(watched)
     ((_, judgement),) = old["feedback"]["judgements"]
     ((hour, _),) = judgement["hours"].items()
     judgement["hours"][hour][0]["negative"] = {"positive": -1}
