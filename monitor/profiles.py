@@ -6,7 +6,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -26,7 +26,6 @@ from broker.manifest import (
 from broker.store import Store
 from monitor import run_length
 from monitor.accuracy import MICRO
-from monitor.aside import place_of
 from monitor.channels import Channel, coarse
 from monitor.drift import Counts
 from monitor.loading import beside
@@ -56,6 +55,8 @@ MISSING_RETRY_S: Final = 10.0
 MOST_MISSING: Final = 64  # versions that are looked for again
 AT_ONCE: Final = 24  # versions that are read, as many as a snapshot holds
 READ_S: Final = 30.0  # that the first entry of a version waits for the store
+NO_REFERENCE: Final = "reference"  # there is none that can be read
+NO_DETECTORS: Final = "detectors"  # none can be built by it
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +131,7 @@ class Profile:
     features: tuple[FeatureProfile, ...] = ()
     calibration: Calibration | None = None
     embedding: Embedding | None = None
+    unwatched: str | None = None  # why its drift is not watched: NO_REFERENCE or NO_DETECTORS
 
     def expected(self, confidence: NDArray[np.float64]) -> NDArray[np.int64] | None:
         """Return how likely each answer is right, in millionths, by the reference's calibration; None without one."""
@@ -181,7 +183,7 @@ class Profiles:
         if version in self._found:
             return self._found[version]
         missing = self._missing.get(version)
-        return missing.profile if missing else Profile(version, self._rules.target_accuracy)
+        return missing.profile if missing else self._bare(version)
 
     async def load(self, versions: Iterable[str]) -> None:
         """Read those of *versions* that are not known. Only at the first try it waits for them."""
@@ -207,7 +209,7 @@ class Profiles:
                 await asyncio.wait([reading.task])  # solving takes as long as it takes: the state needs its bins
             else:
                 log.warning("%s/%s is counted without drift: the store is slow", self._folder.name, version)
-                self._note_missing(Profile(version, self._rules.target_accuracy))
+                self._note_missing(self._bare(version))
 
     async def prepare(self) -> None:
         """Read the live version now, so that no entry waits for it."""
@@ -233,25 +235,32 @@ class Profiles:
             return manifest, None
 
     async def _learn(self, version: str, fetched: "asyncio.Future[Fetched]", *, first: bool) -> None:
-        profile = Profile(version, self._rules.target_accuracy)
+        profile = self._bare(version)
         try:
             manifest, reference = await fetched
             if manifest:
-                profile = Profile(version, manifest.target_accuracy, manifest.labels)
+                profile = replace(profile, target=manifest.target_accuracy, labels=manifest.labels)
             if manifest and reference:
                 if first and f"{EMBEDDING}_0" not in reference.features:
                     log.info("the embedding of %s is not watched: its reference has none", f"{manifest.name}/{version}")
                 profile = await beside(lambda: build(manifest, reference, self._rules))
-        except Exception as error:  # noqa: BLE001 one version's reference may not end the watching of the others
-            if first:
-                log.warning("version %s is counted without drift: its detectors: %s", version, place_of(error))
+        except Exception as error:  # noqa: BLE001 numbers of any kind may break a detector; what came is counted
+            log.warning(
+                "version is counted without drift: no detectors can be built by the reference of %s/%s (%s: %s); "
+                "make it again, just verify-model tries it",
+                *(self._folder.name, version, type(error).__name__, error),
+            )
+            profile = replace(profile, unwatched=NO_DETECTORS)
         finally:
             del self._reading[version]
-        if profile.digest:
+        if profile.digest or profile.unwatched == NO_DETECTORS:
             self._missing.pop(version, None)
             self._found[version] = profile
         else:
             self._note_missing(profile)
+
+    def _bare(self, version: str) -> Profile:
+        return Profile(version, self._rules.target_accuracy, unwatched=NO_REFERENCE)
 
     def _note_missing(self, profile: Profile) -> None:
         self._missing.pop(profile.version, None)
@@ -307,7 +316,7 @@ def _coordinates(reference: ReferenceProfile) -> tuple[FeatureProfile, ...]:
     found = []
     for place in range(MAX_COORDINATES):
         histogram = reference.features.get(f"{EMBEDDING}_{place}")
-        if histogram is None or len(histogram.counts) < 2:  # noqa: PLR2004 - one bin says nothing
+        if histogram is None or len(histogram.counts) < 2 or not sum(histogram.counts):  # noqa: PLR2004 - one bin says nothing
             break
         counts = np.array(histogram.counts, dtype=np.int64)
         found.append(FeatureProfile(f"{EMBEDDING}_{place}", np.array(histogram.edges), counts, ()))
