@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,8 +33,10 @@ STATUSES: Final = {b"ok": "ok", b"error": "error"}
 OF_TWO: Final = -1.0  # in place of the entropy of two labels, which follows from the confidence
 ENTROPY: Final = NUMERIC.index("entropy")
 UNREADABLE: Final = (ValueError, KeyError, AttributeError, TypeError)  # what reading a malformed entry may raise
+MOST: Final = sys.float_info.max  # of a number without a bound of its own: infinity is none
 _NUMERIC: Final = tuple(name.encode() for name in NUMERIC)
 _CONFIDENCE: Final = NUMERIC.index("confidence")
+_MOST: Final = np.array([1.0 if name in {"confidence", "oov_ratio", "non_latin_ratio"} else MOST for name in NUMERIC])
 _VERSION = re.compile(NAME_PATTERN)
 
 
@@ -135,7 +138,9 @@ def read_result(entry_id: str, fields: Mapping[bytes, bytes]) -> Results:
     status, role = STATUSES[fields[b"status"]], ROLES[fields.get(b"role", b"live")]
     evaluation, slices = tags_of(fields.get(b"tags", b"{}"))
     numbers = [float(fields.get(name, b"nan")) for name in _NUMERIC]
-    if math.inf in numbers or -math.inf in numbers:
+    check_ranges(np.array([numbers]))
+    probabilities = fields.get(b"probabilities", b"{}")
+    if status == "ok" and probabilities != b"{}" and fields[b"label"].decode() not in orjson.loads(probabilities):
         raise ValueError
     (numbers[ENTROPY],) = entropies_of([fields.get(b"probabilities", b"")])
     return Results(
@@ -152,6 +157,15 @@ def read_result(entry_id: str, fields: Mapping[bytes, bytes]) -> Results:
         np.array([numbers]),
         embeddings_of([fields[b"embedding"]] if b"embedding" in fields else [], 1),
     )
+
+
+def check_ranges(numbers: Numbers) -> None:
+    """Make sure that *numbers*, columns as `NUMERIC` without the entropy, may be true, or raise ValueError.
+
+    What somebody else wrote on to the log would count in totals and move thresholds for days.
+    """
+    if (numbers < 0).any() or (numbers > _MOST).any():  # false for NaN
+        raise ValueError
 
 
 def as_mapping(fields: Fields) -> Mapping[bytes, bytes]:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from broker.addresses import LAST_PORT, Host
 from broker.settings import BrokerSettings
 
 
@@ -26,8 +27,8 @@ class Rules:
 class MonitorSettings(BrokerSettings):
     """Read from the environment, prefix ``OBSERVA_``."""
 
-    monitor_host: str = "127.0.0.1"
-    monitor_port: Annotated[int, Field(ge=0, le=65_535)] = 8001
+    monitor_host: Host = "127.0.0.1"
+    monitor_port: Annotated[int, Field(ge=0, le=LAST_PORT)] = 8001
     monitor_read_count: Annotated[int, Field(ge=1, le=100_000)] = 1000  # entries per read and stream
     monitor_snapshot_s: Annotated[float, Field(gt=0, le=60)] = 1.0
     monitor_snapshot_entries: Annotated[int, Field(ge=1)] = 20_000  # a snapshot at the latest after so many

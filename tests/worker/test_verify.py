@@ -159,3 +159,9 @@ def test_a_folder_that_kills_its_reader_is_refused_like_any_other(tmp_path, monk
     (check,) = verify(tmp_path)
     assert not check.passed
     assert table([check])[-1] == "refused: verifier"
+
+
+def test_a_folder_whose_examination_never_ends_is_refused_like_any_other(tmp_path, monkeypatch):
+    monkeypatch.setattr("worker.verify.MOST_S", 0.1)
+    (check,) = verify(tmp_path)
+    assert (check.name, check.found, check.passed) == ("verifier", "did not end within 0.1 s", False)
