@@ -55,9 +55,7 @@ class Reader:
         self._unsaved = 0  # entries folded since the last snapshot
         self._read_s = self._saved_s = self._written_s = time.monotonic()
         self._made_s = self._read_s
-        self._careful: dict[
-            str, tuple[int, int]
-        ] = {}  # of a stream, up to where entries are folded so that one may fail
+        self._careful: dict[str, tuple[int, int]] = {}  # stream to the entry up to which one may fail
         self.trouble: str | None = None  # why nothing is judged now, for a person
         self._at_end_ms: float | None = None  # Redis time when both streams were last read to their end
 
@@ -120,16 +118,17 @@ class Reader:
         await clock.sync(self._redis)
         born = await ensure_groups(self._redis, self.tag)
         claimed = await self._snapshots.claim()
-        self.state, self._alerts, self._unsaved = State(self._settings.rules, self._profiles), [], 0
+        state = State(self._settings.rules, self._profiles)
         if claimed.state is None:
-            for fold, start in zip(self.state.folds, claimed.starts, strict=True):
+            for fold, start in zip(state.folds, claimed.starts, strict=True):
                 fold.entries_read = start  # what was gone before there was a monitor is no gap
         else:
             await self._profiles.load(versions_of(claimed.state))
-            self.state.decode(claimed.state)
+            state.decode(claimed.state)
             if claimed.born != born:
                 log.warning("%s is another log than before: reading from its start", self.tag)
-                self.state.begin_other_log()
+                state.begin_other_log()
+        self.state, self._alerts, self._unsaved = state, [], 0
         self._born = born
         await self._save()
         log.info("following %s from %s", self.tag, self.state.results.position)
