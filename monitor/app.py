@@ -83,7 +83,7 @@ def application(monitor: Monitor, comparisons: Comparisons) -> Starlette:
             return _json(wanted._asdict(), 400)
         model = request.path_params.get(MODEL, query.get(MODEL))
         if model is None:
-            return _json({name: monitor.report(name, wanted) for name in monitor.models()})
+            return _json({report[MODEL]: report for report in monitor.reports(wanted)})
         if model not in monitor.models():
             return _json({"code": "model_unknown", "models": monitor.models()}, 404)
         return _json(monitor.report(model, wanted))
@@ -94,8 +94,8 @@ def application(monitor: Monitor, comparisons: Comparisons) -> Starlette:
 
     async def healthz(_: Request) -> Response:
         readers = {str(tag): reader.fresh for tag, reader in monitor.readers.items()}
-        fresh = monitor.fresh()
-        return _json({"status": "ok" if fresh else "stale", "readers": readers}, 200 if fresh else 503)
+        status = monitor.health()
+        return _json({"status": status, "readers": readers}, 503 if status == "stale" else 200)
 
     return Starlette(
         routes=[
