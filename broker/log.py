@@ -16,9 +16,10 @@ from broker.script_keys import ScriptKeys, flat
 from broker.scripts import Scripts
 from broker.settings import BrokerSettings
 from broker.settlement import Settlement, row_of
-from broker.streams import WORKERS, PredictionId, Tag, time_ms_of
+from broker.streams import IDEM_SLOTS, UUID_LENGTH, WORKERS, PredictionId, Tag, time_ms_of
 
 IDEMPOTENCY_S = 24 * 3600
+KEY_LENGTH, BODY_LENGTH = 32, 16  # characters kept of the digests: by the first, two callers must never be confused
 ANSWERS_AT = 6  # position of the first answer among the arguments of the script that settles
 LATE_S = 60  # an answer outlives its retention by this, so that 404 is never said where 410 is meant
 
@@ -66,11 +67,15 @@ class Log:
         self._answer_s = settings.answer_retention_s + LATE_S
         self._join_s = int(settings.join_retention_h * 3600)
         self._store_text = settings.store_text
+        self._requests_bytes = settings.requests_bytes
         self._durability = settings.durability
 
-    async def accept(self, tag: Tag, units: Sequence[Unit], *, backlog_limit: int) -> list[Acceptance]:
+    async def accept(
+        self, tag: Tag, units: Sequence[Unit], *, backlog_limit: int, bytes_limit: float = math.inf
+    ) -> list[Acceptance]:
         """Put *units* on the log of *tag*, one outcome each, in order.
 
+        No more entries wait than *backlog_limit*, nor more bytes of them than *bytes_limit* and OBSERVA_REQUESTS_MAX_MB.
         Repeating a call is safe: an id that is already there is not added again.
 
         Raises:
@@ -80,40 +85,46 @@ class Log:
         """
         earlier = await self._used_elsewhere(units)
         fresh = [unit for unit, known in zip(units, earlier, strict=True) if known is None]
-        outcomes = iter(await self._accept(tag, fresh, backlog_limit) if fresh else ())
+        bytes_limit = min(bytes_limit, self._requests_bytes)
+        outcomes = iter(await self._accept(tag, fresh, backlog_limit, bytes_limit) if fresh else ())
         return [known or next(outcomes) for known in earlier]
 
-    async def _accept(self, tag: Tag, units: Sequence[Unit], backlog_limit: int) -> list[Acceptance]:
-        keys = ScriptKeys(tag, [tag.requests, tag.backlog])
-        rows = [
-            {
-                "idem": keys.position(tag.idem(unit.idempotency.key)) if unit.idempotency else 0,
-                "body": unit.idempotency.body if unit.idempotency else "",
-                "entries": [_entry(request, keys) for request in unit.requests],
-            }
-            for unit in units
-        ]
-        outcomes = await self._insist(
-            "accept", tag, keys.names, [orjson.dumps(rows), backlog_limit, self._answer_s, IDEMPOTENCY_S]
-        )
+    async def _accept(
+        self, tag: Tag, units: Sequence[Unit], backlog_limit: int, bytes_limit: float
+    ) -> list[Acceptance]:
+        keys = ScriptKeys(tag, [tag.requests, tag.backlog, tag.entry_bytes])
+        rows = [_unit(tag, unit, keys) for unit in units]
+        limits = [backlog_limit, bytes_limit, self._answer_s, IDEMPOTENCY_S]
+        ring = keys.ring() if any(unit.idempotency for unit in units) else 0
+        outcomes = await self._insist("accept", tag, keys.names, [orjson.dumps(rows), *limits, ring, IDEM_SLOTS])
         return [Acceptance(status.decode(), tuple(item.decode() for item in ids)) for status, *ids in outcomes]
 
     async def _used_elsewhere(self, units: Sequence[Unit]) -> list[Acceptance | None]:
         """Return per unit what became of an earlier call with its key on another shard, or None."""
         found: list[Acceptance | None] = [None] * len(units)
         asked = [(place, unit.idempotency) for place, unit in enumerate(units) if unit.idempotency]
-        keys = [(place, used.body, tag.idem(used.key)) for place, used in asked for tag in used.elsewhere]
-        if not keys:
-            return found
-        pipeline = self._redis.pipeline(transaction=False)
-        for _, _, key in keys:
-            pipeline.get(key)
-        for (place, body, _), stored in zip(keys, await pipeline.execute(), strict=True):
-            if stored is not None:
-                known = orjson.loads(stored)
-                status: Literal["replayed", "conflict"] = "replayed" if known["body"] == body else "conflict"
-                found[place] = Acceptance(status, tuple(known["ids"]))
+        for place, used in asked:
+            for tag in used.elsewhere:
+                found[place] = found[place] or await self._used_at(tag, used)
         return found
+
+    async def _used_at(self, tag: Tag, used: Idempotency) -> Acceptance | None:
+        """Return what became of an earlier call with a key on *tag*."""
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.get(tag.idem(used.key))
+        for slot in range(IDEM_SLOTS):
+            pipeline.hget(tag.idem(slot), used.key[:KEY_LENGTH])
+        before, *slots = await pipeline.execute()
+        stored = next((one.decode() for one in slots if one is not None), None)
+        if stored is not None:
+            body, *uuids = stored.split("|")
+        elif before is not None:
+            known = orjson.loads(before)
+            body, uuids = known["body"][:BODY_LENGTH], [one[-UUID_LENGTH:] for one in known["ids"]]
+        else:
+            return None
+        status: Literal["replayed", "conflict"] = "replayed" if body == used.body[:BODY_LENGTH] else "conflict"
+        return Acceptance(status, tuple(str(PredictionId(tag, uuid)) for uuid in uuids))
 
     async def settle(self, tag: Tag, settlements: Sequence[Settlement]) -> list[bool]:
         """Acknowledge entries of *tag* and publish what came of them; true where nobody had published before.
@@ -199,6 +210,14 @@ class Log:
         if self._durability == "memory":
             return await self._scripts(name, keys, arguments), True
         return await self._scripts.named(name).replicated(keys, arguments, tag.backlog)
+
+
+def _unit(tag: Tag, unit: Unit, keys: ScriptKeys) -> dict[str, Any]:
+    row: dict[str, Any] = {"idem": "", "entries": [_entry(request, keys) for request in unit.requests]}
+    if used := unit.idempotency:
+        before = keys.position(tag.idem(used.key))
+        row |= {"idem": used.key[:KEY_LENGTH], "body": used.body[:BODY_LENGTH], "before": before}
+    return row
 
 
 def _entry(request: Request, keys: ScriptKeys) -> dict[str, Any]:

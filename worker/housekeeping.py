@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 
 from broker.announcements import EVERY_S, Announcement, ServedVersion, announce
+from broker.budget import keep_budget
 from broker.connection import Clock
 from broker.janitor import keep_house
 from broker.manifest import Pointer
@@ -17,6 +18,7 @@ from worker.models import Loaded
 from worker.trouble import Trouble
 
 HOUSE_S = 2
+BUDGET_S = 1  # what comes meanwhile must fit between the budget and where the gateway refuses
 
 
 @dataclass
@@ -72,6 +74,15 @@ async def keep_house_often(redis: Redis, settings: BrokerSettings, tag: Tag, wor
         await asyncio.sleep(HOUSE_S)
         with trouble.waited_out():
             await keep_house(redis, settings, tag, worker)
+
+
+async def keep_budget_often(redis: Redis, settings: BrokerSettings, worker: str) -> None:
+    """Keep the servers within their budget, over and over; only one worker at a time really does it."""
+    trouble = Trouble("keeping the budget", settings.model)
+    while True:
+        await asyncio.sleep(BUDGET_S)
+        with trouble.waited_out():
+            await keep_budget(redis, settings, worker)
 
 
 def _described(loaded: Loaded) -> ServedVersion:

@@ -21,7 +21,7 @@ from worker.claiming import Claimer
 from worker.discovering import Discovery
 from worker.following import Follower
 from worker.handler import Handler
-from worker.housekeeping import Announcer, keep_house_often
+from worker.housekeeping import Announcer, keep_budget_often, keep_house_often
 from worker.loading import Loading
 from worker.models import Served
 from worker.reading import Reader
@@ -93,6 +93,7 @@ class Worker:
         await self._clock.sync(self._redis)
         for name in self._followers:
             self._begin(name)
+        self._cancel_later(keep_budget_often(self._redis, self._settings, self.name))
         if self._discovery:
             self._cancel_later(self._discovery.run())
 

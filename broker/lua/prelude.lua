@@ -31,6 +31,19 @@ local function older(a, b)
   return tonumber(a_seq) < tonumber(b_seq)
 end
 
+-- Return the first id that may come after *id*; a sequence may be larger than Lua can count.
+local function after(id)
+  local ms, sequence = string.match(id, '^(%d+)-(%d+)$')
+  if sequence == '18446744073709551615' then return string.format('%.0f-0', tonumber(ms) + 1) end
+  local head, nines = string.match('0' .. sequence, '^(.-)(9*)$')
+  return ms .. '-' .. string.sub(head, 1, -2) .. tonumber(string.sub(head, -1)) + 1 .. string.rep('0', #nines)
+end
+
+-- Tell Redis how many entries of a stream lie at or before a group's place, from which it knows the group's lag.
+local function set_read(stream, group, count)
+  redis.call('XGROUP', 'SETID', stream, group['name'], group['last-delivered-id'], 'ENTRIESREAD', string.format('%d', count))
+end
+
 -- Append values to the list that *lists* has under *name*.
 local function push(lists, name, ...)
   local list = lists[name] or {}

@@ -7,7 +7,7 @@
 --   dead = fields or absent}
 -- Returns per settlement 1 where this call published it, 0 where it was settled before.
 -- XACK is the first write: whoever acknowledges first publishes, and a full server still lets the answers out.
-local REPLIES_LENGTH, REPLIES_SECONDS = 10000, 120
+local REPLIES_LENGTH, REPLIES_SECONDS, TRIMMED = 10000, 120, 10000
 local group, settlements = ARGV[1], cjson.decode(ARGV[2])
 local answer_ttl, join_ttl, keeps_text = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] ~= 'none'
 
@@ -77,26 +77,27 @@ local function bury(settled)
   redis.call('XADD', KEYS[4], '*', unpack(fields))
 end
 
+-- What was kept until now, under another setting, is more than one call should take off: the janitor does the rest.
+local function trim(id)
+  if redis.call('XTRIM', KEYS[1], 'MINID', '~', id, 'LIMIT', TRIMMED) <= TRIMMED / 2 then
+    redis.call('XTRIM', KEYS[1], 'MINID', '=', id)
+  end
+end
+
 -- Only what is older than the last delivered entry may be deleted singly: at or past it, Redis no longer knows the lag.
 -- That entry itself goes by trimming, once nothing older is pending.
 local function take_off()
   local last
   for _, info in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
-    local of = {}
-    for position = 1, #info, 2 do of[info[position]] = info[position + 1] end
+    local of = described(info)
     if of['name'] == group then last = of['last-delivered-id'] end
   end
   if not last then return end
   local pending = redis.call('XPENDING', KEYS[1], group, '-', '+', 1)[1]
-  if pending then
-    redis.call('XTRIM', KEYS[1], 'MINID', '=', pending[1])
-    for _, settled in ipairs(settlements) do
-      if settled.entry ~= last then redis.call('XDEL', KEYS[1], settled.entry) end
-    end
-  else
-    local ms, sequence = string.match(last, '^(%d+)-(%d+)$')
-    local behind = #sequence < 16 and string.format('%s-%d', ms, tonumber(sequence) + 1) or last
-    redis.call('XTRIM', KEYS[1], 'MINID', '=', behind)
+  trim(pending and pending[1] or after(last))
+  if not pending then return end
+  for _, settled in ipairs(settlements) do
+    if settled.entry ~= last then redis.call('XDEL', KEYS[1], settled.entry) end
   end
 end
 
