@@ -81,7 +81,8 @@ class Replies:
                 await backoff.wait()
 
     async def _read(self, tag: Tag) -> None:
-        key, last, backoff, line = tag.replies(self._gateway_id), b"0-0", Backoff(most_s=AGAIN_S), Line(self._redis)
+        key, last, backoff = tag.replies(self._gateway_id), b"0-0", Backoff(most_s=AGAIN_S)
+        line = Line(self._redis, blocks=True)
         while True:
             try:
                 found = await line("XREAD", "COUNT", MOST_REPLIES, "BLOCK", BLOCK_MS, "STREAMS", key, last)

@@ -22,7 +22,7 @@ class Reader:
         self.serving = serving
         self.last_read_at: float | None = None  # time.monotonic() of the last answer, empty ones included
         self._redis = redis
-        self._line = Line(redis)
+        self._line = Line(redis, blocks=True)
         self._stopping = stopping
         self._trouble = Trouble("reading", serving.tag.model)
         self._began = False
