@@ -3,6 +3,7 @@
 Who takes less than its share of the budget keeps what it has: the log of a quiet model does not pay for a busy one.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -86,6 +87,12 @@ def _freed(held: Held, keep_from_ms: int, now_ms: int) -> float:
 def most_memory(memory: Mapping[str, Any]) -> int:
     """Return what a server may use, bytes: its maxmemory, and without one its machine's; 0: it does not say."""
     return int(memory.get("maxmemory") or memory.get("total_system_memory", 0))
+
+
+def waiting_bytes(memories: Sequence[Mapping[str, Any]], logs: int) -> float:
+    """Return how many bytes of requests may wait in each of so many *logs*, spread over servers of these *memories*."""
+    least = min(map(most_memory, memories)) or math.inf
+    return WAITING * least / max(1, math.ceil(logs / len(memories)))
 
 
 async def _tags_by_server(redis: Redis, settings: BrokerSettings) -> list[tuple[Redis, list[Tag]]]:

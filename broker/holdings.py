@@ -6,12 +6,14 @@ Not among it is what takes little: alerts, the monitor's state, announcements; a
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar, Final
 
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
 from broker import join_rows
+from broker.kept import give_up_before, given_up_before_ms
 from broker.log import IDEMPOTENCY_S, LATE_S
 from broker.settings import BrokerSettings
 from broker.streams import IDEM_SLOTS, Tag, entry_time_ms
@@ -117,8 +119,7 @@ class Answers(Holding):
         """Give up whole minutes that are older, and say so: an answer that is asked for later is gone, not unknown."""
         minute = keep_from_ms // MINUTE_MS
         await self._redis.unlink(*(self._tag.answers(one) for one in self._minutes(keep_from_ms) if one < minute))
-        with suppress(OutOfMemoryError):  # until there is room again
-            await self._redis.hset(self._tag.kept, "answers_from", str(minute * MINUTE_MS))
+        await give_up_before(self._redis, self._tag, self.kind, minute * MINUTE_MS)
 
     def _minutes(self, now_ms: int) -> list[int]:
         longest_s = self._settings.answer_retention_s + LATE_S + self._settings.async_deadline_ms / 1000
@@ -136,7 +137,7 @@ class Joins(Holding):
         if not rows:
             return None
         a_row = await join_rows.bytes_of_a_row(self._redis, self._tag, max(rows))
-        oldest_ms = max(min(rows) * join_rows.HOUR_MS, await join_rows.kept_from_ms(self._redis, self._tag))
+        oldest_ms = max(min(rows) * join_rows.HOUR_MS, await given_up_before_ms(self._redis, self._tag, self.kind))
         return Held(sum(rows.values()) * a_row, oldest_ms, now_ms - FRESH_MS)
 
     async def cut(self, keep_from_ms: int) -> None:
@@ -176,9 +177,7 @@ class Keys(Holding):
         """Give up slots of which all is older."""
         _, began = await self._ring()
         in_order = sorted(began, key=lambda slot: began[slot])
-        old = [
-            slot for slot, following in zip(in_order, in_order[1:], strict=False) if began[following] <= keep_from_ms
-        ]
+        old = [slot for slot, following in pairwise(in_order) if began[following] <= keep_from_ms]
         if old:
             await self._redis.unlink(*map(self._tag.idem, old))
 

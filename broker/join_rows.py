@@ -7,6 +7,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
+from broker.kept import give_up_before, given_up_before_ms
 from broker.streams import Tag
 
 ROW_BYTES: Final = 160  # where no row can be measured: one alone in its second; just bench-joins
@@ -40,11 +41,6 @@ async def forget_expired(redis: Redis, tag: Tag, now_ms: int, retention_h: float
         await redis.hdel(tag.joined, *expired)
 
 
-async def kept_from_ms(redis: Redis, tag: Tag) -> int:
-    """Return the time before which no rows are left, Unix ms; 0 where none were dropped within their hour."""
-    return int(await redis.hget(tag.kept, "joins_from") or 0)
-
-
 async def drop_hours(redis: Redis, tag: Tag, hours: Iterable[int]) -> None:
     """Drop all rows of *hours*."""
     for hour in hours:
@@ -57,17 +53,17 @@ async def drop_before(redis: Redis, tag: Tag, keep_from_ms: int) -> None:
     hour, rest_ms = divmod(keep_from_ms, HOUR_MS)
     rows = await rows_by_hour(redis, tag)
     await drop_hours(redis, tag, sorted(one for one in rows if one < hour))
-    seconds = range(max(hour * HOUR_S, await kept_from_ms(redis, tag) // 1000), hour * HOUR_S + rest_ms // 1000)
-    if not seconds or hour not in rows:
-        return
+    from_ms = max(hour * HOUR_MS, await given_up_before_ms(redis, tag, "joins"))
+    seconds = range(from_ms // 1000, hour * HOUR_S + rest_ms // 1000)
     pipeline = redis.pipeline(transaction=False)
-    for second in seconds:
+    for second in seconds if hour in rows else ():
         pipeline.hlen(tag.joins(second))
         pipeline.unlink(tag.joins(second))
     rows_gone = sum((await pipeline.execute())[::2])
-    with suppress(OutOfMemoryError):  # until there is room again
-        await redis.hincrby(tag.joined, str(hour), -rows_gone)
-        await redis.hset(tag.kept, "joins_from", str(seconds.stop * 1000))
+    if rows_gone:
+        with suppress(OutOfMemoryError):  # until there is room again
+            await redis.hincrby(tag.joined, str(hour), -rows_gone)
+    await give_up_before(redis, tag, "joins", keep_from_ms // 1000 * 1000)
 
 
 async def cap(redis: Redis, tag: Tag, most_bytes: float) -> None:

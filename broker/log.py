@@ -75,7 +75,7 @@ class Log:
     ) -> list[Acceptance]:
         """Put *units* on the log of *tag*, one outcome each, in order.
 
-        No more entries wait than *backlog_limit*, nor more bytes of them than *bytes_limit* and OBSERVA_REQUESTS_MAX_MB.
+        No more entries wait than *backlog_limit*, nor more bytes than *bytes_limit* and OBSERVA_REQUESTS_MAX_MB.
         Repeating a call is safe: an id that is already there is not added again.
 
         Raises:

@@ -101,7 +101,7 @@ class Tag(NamedTuple):  # made and looked up several times a request: a dataclas
 
     @property
     def kept(self) -> str:
-        """Hash: kind to the seconds it is kept at the present rate, and ``answers_from`` to a time, Unix ms."""
+        """Hash: how long each kind is kept at the present rate, and what was given up for want of memory."""
         return self.key("kept")
 
     @property

@@ -1,14 +1,17 @@
 """What a person may change about the gateway, and its defaults."""
 
 from ipaddress import ip_address
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from broker.settings import BrokerSettings
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 INTERNAL_PORT = 9000  # where the gateway is exposed
+ROOM_RATIO: Final = (
+    0.05  # of Redis' maxmemory, for what comes between two rounds of who keeps the log within its budget
+)
 
 
 class GatewaySettings(BrokerSettings):
@@ -40,6 +43,16 @@ class GatewaySettings(BrokerSettings):
     gateway_internal_host: str = "127.0.0.1"
     # Metrics, admin and details; unset: the same port on loopback, 9000 elsewhere. Of several processes the next ports.
     gateway_internal_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+
+    @model_validator(mode="after")
+    def _leaves_room(self) -> Self:
+        if self.gateway_memory_ratio < self.log_memory_ratio + ROOM_RATIO:
+            raise ValueError(
+                f"OBSERVA_GATEWAY_MEMORY_RATIO ({self.gateway_memory_ratio}) must be {ROOM_RATIO} above "
+                f"OBSERVA_LOG_MEMORY_RATIO ({self.log_memory_ratio}): up to the second the log fills what it may, and "
+                "past the first every caller is refused"
+            )
+        return self
 
     @property
     def exposed(self) -> bool:

@@ -2,11 +2,8 @@
 
 import pytest
 
-from broker.budget import cuts_for
-from broker.holdings import Held
-from broker.settings import BrokerSettings
-from broker.streams import Tag
 from broker.connection import connect
+from broker.settings import BrokerSettings
 from tests.broker.traffic import Model, World, turn_the_clock
 
 MB = 1 << 20
@@ -19,7 +16,7 @@ TRAFFIC = {
             Model("quiet", 0.3, labelled=1.0),
         ],
         21 * 24,
-        4 * 3600,
+        6 * 3600,
     ),
     "ten minutes at 20 a second, all labelled and keyed": (
         [Model("fast", 72_000, labelled=1.0, keyed=1.0)],
@@ -27,7 +24,7 @@ TRAFFIC = {
         10,
     ),
     "a day of long texts": ([Model("long", 60, words=100)], 24, 900),
-    "two days of six models": ([Model(f"m{n}", 20 * (n % 3 + 1), labelled=0.2 * n) for n in range(6)], 48, 3600),
+    "two days of six models": ([Model(f"m{n}", 20 * (n % 3 + 1), labelled=0.2 * n) for n in range(6)], 48, 7200),
 }
 
 
