@@ -4,7 +4,7 @@ Who takes less than its share of the budget keeps what it has: the log of a quie
 """
 
 import math
-from collections import defaultdict
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -12,44 +12,87 @@ from redis.asyncio import Redis
 
 from broker.announcements import served_models
 from broker.cluster import primary_of
-from broker.holdings import KINDS, Held, Keys
+from broker.holdings import KINDS, Held, Holding, Keys
+from broker.kept import note_kept
 from broker.leases import keep_or_take
 from broker.settings import BrokerSettings
 from broker.streams import Tag
 
 LEASE_MS: Final = 10_000
 WAITING: Final = 0.25  # of maxmemory that requests may take before they are answered, all models together
+SAY_S: Final = 30.0
 KEY_SLOTS: Final = 32  # slots of Idempotency-Keys that would fill the budget
 
 
-async def keep_budget(redis: Redis, settings: BrokerSettings, owner: str) -> None:
-    """Bring each server back within its budget if the lease is ours or free; may be repeated or interrupted."""
-    if not await keep_or_take(redis, Tag(settings.model).lease("budget"), owner, LEASE_MS):
-        return
-    seconds, _ = await redis.time()
-    for server, tags in await _tags_by_server(redis, settings):
-        memory: Any = await server.info("memory")
-        await _keep_within(redis, settings, tags, memory, int(seconds) * 1000)
+class Budget:
+    """Who keeps the servers within it; of all processes that try, one does."""
 
+    def __init__(self, redis: Redis, settings: BrokerSettings, owner: str) -> None:
+        self.kept_s: dict[str, dict[str, float]] = {}  # model to kind to how long it is kept, if it is we who know
+        self._redis = redis
+        self._settings = settings
+        self._owner = owner
+        self._said_s = -math.inf  # time.monotonic() when that was last worked out
 
-async def _keep_within(
-    redis: Redis, settings: BrokerSettings, tags: Sequence[Tag], memory: Mapping[str, Any], now_ms: int
-) -> None:
-    budget = settings.log_memory_ratio * most_memory(memory)
-    if not budget:
-        return
-    for tag in tags:
-        await Keys(redis, settings, tag).turn(now_ms, budget / KEY_SLOTS)
-    # What is being freed in the background is not free yet: give up nothing more for it.
-    excess = memory["used_memory"] - budget
-    if excess <= 0 or memory.get("lazyfree_pending_objects"):
-        return
-    holdings = [kind(redis, settings, tag) for tag in tags for kind in KINDS]
-    found = [(holding, held) for holding in holdings if (held := await holding.look(now_ms))]
-    cuts = cuts_for([held for _, held in found], excess, budget, now_ms)
-    for (holding, held), keep_from_ms in zip(found, cuts, strict=True):
-        if keep_from_ms > held.oldest_ms:
-            await holding.cut(keep_from_ms)
+    async def keep(self) -> None:
+        """Bring each server back within its budget if the lease is ours or free; may be repeated or interrupted."""
+        lease = Tag(self._settings.model).lease("budget")
+        if not await keep_or_take(self._redis, lease, self._owner, LEASE_MS):
+            self.kept_s = {}
+            return
+        seconds, _ = await self._redis.time()
+        for server, tags in await self._tags_by_server():
+            memory: Any = await server.info("memory")
+            await self._keep_within(tags, memory, int(seconds) * 1000)
+        if time.monotonic() - self._said_s > SAY_S:
+            self._said_s = time.monotonic()
+            await self._say(int(seconds) * 1000)
+
+    async def _keep_within(self, tags: Sequence[Tag], memory: Mapping[str, Any], now_ms: int) -> None:
+        budget = self._settings.log_memory_ratio * most_memory(memory)
+        if not budget:
+            return
+        for tag in tags:
+            await Keys(self._redis, self._settings, tag).turn(now_ms, budget / KEY_SLOTS)
+        # What is being freed in the background is not free yet: give up nothing more for it.
+        excess = memory["used_memory"] - budget
+        if excess <= 0 or memory.get("lazyfree_pending_objects"):
+            return
+        found = await self._look(tags, now_ms)
+        cuts = cuts_for([held for _, _, held in found], excess, budget, now_ms)
+        for (_, holding, held), keep_from_ms in zip(found, cuts, strict=True):
+            if keep_from_ms > held.oldest_ms:
+                await holding.cut(keep_from_ms)
+
+    async def _say(self, now_ms: int) -> None:
+        """Work out how long each kind is kept at the present rate."""
+        kept: dict[str, dict[str, float]] = {}
+        for server, tags in await self._tags_by_server():
+            memory: Any = await server.info("memory")
+            found = await self._look(tags, now_ms)
+            held = sum(one.size for _, _, one in found)
+            room = (self._settings.log_memory_ratio * most_memory(memory) or math.inf) - (memory["used_memory"] - held)
+            most_s = lasts_s([(one.rate, holding.retention_s) for _, holding, one in found], room)
+            for tag, holding, _ in found:
+                lasting = min(most_s, holding.retention_s)
+                of_model = kept.setdefault(tag.model, {})
+                of_model[holding.kind] = min(lasting, of_model.get(holding.kind, lasting))
+        for model, seconds in kept.items():
+            await note_kept(self._redis, Tag(model), seconds)
+        self.kept_s = kept
+
+    async def _look(self, tags: Sequence[Tag], now_ms: int) -> list[tuple[Tag, Holding, Held]]:
+        holdings = [(tag, kind(self._redis, self._settings, tag)) for tag in tags for kind in KINDS]
+        return [(tag, holding, held) for tag, holding in holdings if (held := await holding.look(now_ms))]
+
+    async def _tags_by_server(self) -> list[tuple[Redis, list[Tag]]]:
+        servers: dict[int, tuple[Redis, list[Tag]]] = {}
+        for model in await served_models(self._redis) or [self._settings.model]:
+            for shard in range(self._settings.shards):
+                tag = Tag(model, shard)
+                server = await primary_of(self._redis, tag.born)
+                servers.setdefault(id(server), (server, []))[1].append(tag)
+        return list(servers.values())
 
 
 def cuts_for(held: Sequence[Held], excess: float, budget: float, now_ms: int) -> list[int]:
@@ -95,13 +138,17 @@ def waiting_bytes(memories: Sequence[Mapping[str, Any]], logs: int) -> float:
     return WAITING * least / max(1, math.ceil(logs / len(memories)))
 
 
-async def _tags_by_server(redis: Redis, settings: BrokerSettings) -> list[tuple[Redis, list[Tag]]]:
-    servers: dict[int, Redis] = {}
-    tags: defaultdict[int, list[Tag]] = defaultdict(list)
-    for model in await served_models(redis) or [settings.model]:
-        for shard in range(settings.shards):
-            tag = Tag(model, shard)
-            server = await primary_of(redis, tag.born)
-            servers[id(server)] = server
-            tags[id(server)].append(tag)
-    return [(server, tags[of]) for of, server in servers.items()]
+def lasts_s(rates: Sequence[tuple[float, float]], room: float) -> float:
+    """Return how long all may be kept in *room* bytes, seconds.
+
+    *rates*: bytes a second that come of each kind, and the seconds after which it goes by itself.
+    """
+    low, high = 0.0, max((retention_s for _, retention_s in rates), default=0.0)
+    while high - low > 1:
+        middle = (low + high) / 2
+        low, high = (
+            (middle, high)
+            if sum(rate * min(middle, retention_s) for rate, retention_s in rates) <= room
+            else (low, middle)
+        )
+    return high

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
 from broker import join_rows
+from broker.inspection import latest_entries
 from broker.kept import give_up_before, given_up_before_ms
 from broker.log import IDEMPOTENCY_S, LATE_S
 from broker.settings import BrokerSettings
@@ -21,6 +22,7 @@ from broker.trimming import trim, unfinished_since_ms
 
 FRESH_MS: Final = 10_000  # what is younger is in use, and stays
 MINUTE_MS: Final = 60_000
+LATEST: Final = 20  # entries by whose times the present rate is known
 SLOT_MS: Final = (
     IDEMPOTENCY_S * 1000 // (IDEM_SLOTS - 2)
 )  # so that the ring holds a day, the slot that is written apart
@@ -33,17 +35,24 @@ class Held:
     size: float  # bytes
     oldest_ms: int
     limit_ms: int  # what is younger stays
+    rate: float  # bytes a second that come at present
 
 
 class Holding(ABC):
     """One kind of one model and shard."""
 
     kind: ClassVar[str]
+    retention_s: float  # after which it goes, however much room there is
 
     def __init__(self, redis: Redis, settings: BrokerSettings, tag: Tag) -> None:
         self._redis = redis
         self._settings = settings
         self._tag = tag
+        self.retention_s = self._retention_s(settings)
+
+    @staticmethod
+    @abstractmethod
+    def _retention_s(settings: BrokerSettings) -> float: ...
 
     @abstractmethod
     async def look(self, now_ms: int) -> Held | None:
@@ -57,6 +66,10 @@ class Holding(ABC):
 class Entries(Holding):
     """A stream."""
 
+    @staticmethod
+    def _retention_s(settings: BrokerSettings) -> float:
+        return settings.results_retention_h * 3600
+
     async def look(self, now_ms: int) -> Held | None:
         """Return what is held; of requests, what the workers have not finished stays."""
         key = self._tag.key(self.kind)
@@ -66,7 +79,12 @@ class Entries(Holding):
         limit_ms = now_ms - FRESH_MS
         if self.kind == "requests":
             limit_ms = min(limit_ms, await unfinished_since_ms(self._redis, self._tag) or limit_ms)
-        return Held(size, entry_time_ms(first[0][0].decode()), limit_ms)
+        length, latest = await latest_entries(self._redis, key, LATEST)
+        if not latest:
+            return None
+        seconds = max(1, (now_ms - latest[-1].at_ms) / 1000)
+        rate = size / length * len(latest) / seconds
+        return Held(size, entry_time_ms(first[0][0].decode()), limit_ms, rate)
 
     async def cut(self, keep_from_ms: int) -> None:
         """Give up what is older."""
@@ -77,6 +95,10 @@ class Requests(Entries):
     """Texts that were answered."""
 
     kind = "requests"
+
+    @staticmethod
+    def _retention_s(settings: BrokerSettings) -> float:
+        return settings.text_retention_h * 3600
 
 
 class Results(Entries):
@@ -96,11 +118,19 @@ class Dead(Entries):
 
     kind = "dead"
 
+    @staticmethod
+    def _retention_s(settings: BrokerSettings) -> float:
+        return settings.text_retention_h * 3600
+
 
 class Answers(Holding):
     """Answers that can be fetched, by the minute of their ids. What is pending stays."""
 
     kind = "answers"
+
+    @staticmethod
+    def _retention_s(settings: BrokerSettings) -> float:
+        return settings.answer_retention_s
 
     async def look(self, now_ms: int) -> Held | None:
         """Return what is held."""
@@ -113,7 +143,10 @@ class Answers(Holding):
             return None
         unfinished_ms = await unfinished_since_ms(self._redis, self._tag)
         limit_ms = (now_ms if unfinished_ms is None else unfinished_ms) - FRESH_MS
-        return Held(sum(found.values()), min(found) * MINUTE_MS, limit_ms // MINUTE_MS * MINUTE_MS)
+        minute, since_ms = divmod(now_ms, MINUTE_MS)
+        lately = found.get(minute, 0) + found.get(minute - 1, 0)
+        rate = lately / (60 + since_ms / 1000)
+        return Held(sum(found.values()), min(found) * MINUTE_MS, limit_ms // MINUTE_MS * MINUTE_MS, rate)
 
     async def cut(self, keep_from_ms: int) -> None:
         """Give up whole minutes that are older, and say so: an answer that is asked for later is gone, not unknown."""
@@ -131,6 +164,10 @@ class Joins(Holding):
 
     kind = "joins"
 
+    @staticmethod
+    def _retention_s(settings: BrokerSettings) -> float:
+        return settings.join_retention_h * 3600
+
     async def look(self, now_ms: int) -> Held | None:
         """Return what is held."""
         rows = await join_rows.rows_by_hour(self._redis, self._tag)
@@ -138,7 +175,10 @@ class Joins(Holding):
             return None
         a_row = await join_rows.bytes_of_a_row(self._redis, self._tag, max(rows))
         oldest_ms = max(min(rows) * join_rows.HOUR_MS, await given_up_before_ms(self._redis, self._tag, self.kind))
-        return Held(sum(rows.values()) * a_row, oldest_ms, now_ms - FRESH_MS)
+        hour, since_ms = divmod(now_ms, join_rows.HOUR_MS)
+        lately = rows.get(hour, 0) + rows.get(hour - 1, 0)
+        rate = lately * a_row * 1000 / max(MINUTE_MS, min(join_rows.HOUR_MS + since_ms, now_ms - oldest_ms))
+        return Held(sum(rows.values()) * a_row, oldest_ms, now_ms - FRESH_MS, rate)
 
     async def cut(self, keep_from_ms: int) -> None:
         """Give up what is older."""
@@ -149,6 +189,10 @@ class Keys(Holding):
     """Idempotency-Keys: a ring of hashes, of which the head is written."""
 
     kind = "idem"
+
+    @staticmethod
+    def _retention_s(_settings: BrokerSettings) -> float:
+        return IDEMPOTENCY_S
 
     async def turn(self, now_ms: int, most_bytes: float) -> None:
         """Begin the next slot where the head is old enough, or takes more than *most_bytes*."""
@@ -171,7 +215,8 @@ class Keys(Holding):
         found = {slot: size for slot, size in zip(began, await pipeline.execute(), strict=True) if size}
         if not found:
             return None
-        return Held(sum(found.values()), min(began[slot] for slot in found), began.get(head, now_ms))
+        rate = found.get(head, 0) * 1000 / max(MINUTE_MS, now_ms - began.get(head, now_ms))
+        return Held(sum(found.values()), min(began[slot] for slot in found), began.get(head, now_ms), rate)
 
     async def cut(self, keep_from_ms: int) -> None:
         """Give up slots of which all is older."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 
 from broker.announcements import EVERY_S, Announcement, ServedVersion, announce
-from broker.budget import keep_budget
+from broker.budget import Budget
 from broker.connection import Clock
 from broker.janitor import keep_house
 from broker.manifest import Pointer
@@ -14,6 +14,7 @@ from broker.settings import BrokerSettings
 from broker.streams import Tag
 from broker.versions import mirror, wanted
 from worker.following import Follower
+from worker.metrics import KEPT
 from worker.models import Loaded
 from worker.trouble import Trouble
 
@@ -79,10 +80,15 @@ async def keep_house_often(redis: Redis, settings: BrokerSettings, tag: Tag, wor
 async def keep_budget_often(redis: Redis, settings: BrokerSettings, worker: str) -> None:
     """Keep the servers within their budget, over and over; only one worker at a time really does it."""
     trouble = Trouble("keeping the budget", settings.model)
+    budget = Budget(redis, settings, worker)
     while True:
         await asyncio.sleep(BUDGET_S)
         with trouble.waited_out():
-            await keep_budget(redis, settings, worker)
+            await budget.keep()
+        KEPT.clear()
+        for model, kinds in budget.kept_s.items():
+            for kind, seconds in kinds.items():
+                KEPT.labels(model, kind).set(seconds)
 
 
 def _described(loaded: Loaded) -> ServedVersion:

@@ -78,3 +78,9 @@ SHADOW_RUNNING = Gauge(
     ["model", "version"],
     registry=REGISTRY,
 )
+KEPT = Gauge(
+    "observa_log_kept_seconds",
+    "How long the log keeps what comes at the present rate, by kind; shown by the one worker that keeps the budget.",
+    ["model", "kind"],
+    registry=REGISTRY,
+)

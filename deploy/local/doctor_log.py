@@ -10,7 +10,9 @@ from broker.announcements import Announcement, announcements, served_models
 from broker.cluster import primaries
 from broker.connection import check_server, connect
 from broker.errors import ObservaError
+from broker.holdings import KINDS
 from broker.inspection import GroupState, group_states
+from broker.kept import kept_s
 from broker.streams import ARCHIVE, MONITOR, SHADOW, Tag
 from deploy.local.doctor_keys import examine_files, losses, wrong_keys
 from deploy.local.findings import Finding, Level
@@ -18,6 +20,7 @@ from deploy.local.settings import StackSettings
 
 _MEMORY_WARN, _MEMORY_BAD = 0.6, 0.7  # past the second the gateway refuses requests
 _SLOW_MS = 30_000
+_ALMOST = 0.95  # of what is set: the present rate is never the same twice
 _ARCHIVE_SLOW_MS = 300_000  # it writes what it read every so often: OBSERVA_ARCHIVE_FLUSH_S, half a minute by default
 _LOOK = {MONITOR: "just logs monitor", ARCHIVE: "just logs archive"}
 
@@ -35,6 +38,7 @@ async def examine_log(settings: StackSettings) -> list[Finding]:
         for model in await served_models(redis) or [settings.model]:
             for shard in range(settings.shards):
                 findings += await _tag(redis, Tag(model, shard))
+            findings += await _kept(redis, settings, Tag(model))
             findings += await _more_shards(redis, Tag(model, settings.shards))
     except ObservaError as error:
         return [Finding("bad", f"server: {error}")]
@@ -97,6 +101,27 @@ async def _tag(redis: Redis, tag: Tag) -> list[Finding]:
     dead = await redis.xlen(tag.dead)
     findings.append(Finding("warn" if dead else "ok", f"dead letters {tag}: {dead}", "just dead" if dead else ""))
     return findings
+
+
+async def _kept(redis: Redis, settings: StackSettings, tag: Tag) -> list[Finding]:
+    """Say how long the log keeps what comes at the present rate, where the memory is what decides it."""
+    expected = await kept_s(redis, tag)
+    wanted = {kind.kind: kind(redis, settings, tag).retention_s for kind in KINDS}
+    short = {kind: seconds for kind, seconds in expected.items() if seconds < _ALMOST * wanted.get(kind, 0)}
+    if not short:
+        return [Finding("ok", f"kept {tag}: everything for as long as it is set")] if expected else []
+    what = ", ".join(f"{kind} {_period(seconds)} instead of {_period(wanted[kind])}" for kind, seconds in short.items())
+    return [
+        Finding(
+            "warn",
+            f"kept {tag}: at the present rate the memory holds {what}; the oldest goes",
+            "just redis CONFIG SET maxmemory 2gb, and OBSERVA_REDIS_MAXMEMORY",
+        )
+    ]
+
+
+def _period(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
 
 
 async def _more_shards(redis: Redis, beyond: Tag) -> list[Finding]:

@@ -21,9 +21,7 @@ async def log(redis, settings):
 
 async def accept(log, count, text="fine", **limits):
     requests = [Request(id=str(PredictionId.new(TAG)), text=text, deadline_ms=900_000) for _ in range(count)]
-    outcomes = await log.accept(
-        TAG, [Unit((request,)) for request in requests], **{"backlog_limit": 10_000, **limits}
-    )
+    outcomes = await log.accept(TAG, [Unit((request,)) for request in requests], **{"backlog_limit": 10_000, **limits})
     return [outcome.status for outcome in outcomes]
 
 
@@ -68,7 +66,7 @@ async def test_what_may_wait_is_known_in_bytes(redis, settings):
     assert (await accept(log, 200, "x" * 5000)).count("accepted") in range(95, 106), "half of the room, half the size"
 
 
-async def test_many_small_texts_may_wait_where_few_large_ones_may(redis, log):
+async def test_many_small_texts_may_wait_where_few_large_ones_may(log):
     assert set(await accept(log, 1000, bytes_limit=1_000_000)) == {"accepted"}
 
 

@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from broker import scripts
-from broker.budget import keep_budget
+from broker.budget import Budget
 from broker.events import Request, Result
 from broker.groups import ensure_groups
 from broker.holdings import MINUTE_MS
@@ -57,6 +57,7 @@ class World:
 
     def __post_init__(self) -> None:
         self._log = Log(self.redis, self.settings)
+        self._budget = Budget(self.redis, self.settings, "janitor")
 
         async def its_time() -> tuple[int, int]:
             return self.now_ms // 1000, 0
@@ -126,7 +127,7 @@ class World:
         """Do what the workers do beside serving, and what Redis does when the time of a key is over."""
         for tag in self.tags:
             await keep_house(self.redis, self.settings, tag, "janitor")
-        await keep_budget(self.redis, self.settings, "janitor")
+        await self._budget.keep()
         for tag, minutes in self._minutes.items():
             for minute in [one for one in minutes if one * MINUTE_MS < self.now_ms - 1020_000]:
                 await self.redis.unlink(tag.answers(minute))
