@@ -20,6 +20,7 @@ from deploy.local.settings import StackSettings
 
 _MEMORY_WARN, _MEMORY_BAD = 0.6, 0.7  # past the second the gateway refuses requests
 _SLOW_MS = 30_000
+_HOUR_S = 3600
 _ALMOST = 0.95  # of what is set: the present rate is never the same twice
 _ARCHIVE_SLOW_MS = 300_000  # it writes what it read every so often: OBSERVA_ARCHIVE_FLUSH_S, half a minute by default
 _LOOK = {MONITOR: "just logs monitor", ARCHIVE: "just logs archive"}
@@ -121,7 +122,7 @@ async def _kept(redis: Redis, settings: StackSettings, tag: Tag) -> list[Finding
 
 
 def _period(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
+    return f"{seconds / _HOUR_S:.1f} h" if seconds >= _HOUR_S else f"{seconds / 60:.0f} min"
 
 
 async def _more_shards(redis: Redis, beyond: Tag) -> list[Finding]:
