@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
@@ -73,7 +73,7 @@ class Entries(Holding):
     async def look(self, now_ms: int) -> Held | None:
         """Return what is held; of requests, what the workers have not finished stays."""
         key = self._tag.key(self.kind)
-        size, first = await self._redis.memory_usage(key), await self._redis.xrange(key, count=1)
+        size, first = await self._redis.memory_usage(key), cast("Any", await self._redis.xrange(key, count=1))
         if not size or not first:
             return None
         limit_ms = now_ms - FRESH_MS

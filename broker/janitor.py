@@ -70,8 +70,9 @@ async def _trim(  # noqa: PLR0913 by position as the table above has them
     size = await redis.memory_usage(key)
     if not size or size <= most_mb * MB:
         return
-    entries: Any = [*await redis.xrange(key, count=1), *await redis.xrevrange(key, count=1)]
-    first, last = (entry_time_ms(entry_id.decode()) for entry_id, _ in entries)
+    oldest_one: Any = await redis.xrange(key, count=1)
+    newest_one: Any = await redis.xrevrange(key, count=1)
+    first, last = (entry_time_ms(entry_id.decode()) for entry_id, _ in (*oldest_one, *newest_one))
     await trim(redis, tag, stream, f"{last - int((last - first) * most_mb * MB / size * 0.9)}-0")
 
 
