@@ -8,23 +8,11 @@ from redis.asyncio import Redis
 from broker.errors import MalformedEntryError, ModelRefusedError, NewerSchemaError
 from broker.events import Request
 from broker.groups import groups_of
+from broker.keys import TABLE
 from broker.manifest import live_version, models_in, read_verified
 from broker.streams import WORKERS, Tag
 from deploy.local.findings import Finding
 from deploy.local.settings import StackSettings
-
-_TYPES = {
-    "requests": "stream",
-    "results": "stream",
-    "feedback": "stream",
-    "dead": "stream",
-    "alerts": "stream",
-    "monitor": "hash",
-    "joined": "hash",
-    "gaps": "hash",
-    "backlog": "string",
-    "born": "string",
-}
 
 
 def examine_models(settings: StackSettings) -> Iterator[Finding]:
@@ -59,11 +47,11 @@ def examine_files(info: dict[str, Any]) -> Iterator[Finding]:
 async def wrong_keys(redis: Redis, tag: Tag) -> list[Finding]:
     """Return the keys of *tag* that hold what Observa did not write; nothing else of the tag can be read then."""
     found = []
-    for name, wanted in _TYPES.items():
-        key = tag.key(name)
+    for row in (row for row in TABLE if row.scope == "TAG" and row.is_one):
+        key = tag.key(row.name)
         said: Any = await redis.type(key)
         kind = said.decode()
-        if kind not in {wanted, "none"}:
+        if kind not in {row.kind, "none"}:
             found.append(
                 Finding(
                     "bad", f"{key} holds a {kind} that Observa did not write", f"just redis DEL '{key}', after a look"
