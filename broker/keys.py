@@ -13,8 +13,8 @@ from broker.manifest import NAME_PATTERN
 from broker.streams import Tag
 
 PAGE: Final = 1000
-# There may be a key of join rows for each second: to leave them out makes a scan quick, and none of them is alone.
-_BUT_JOINS_AND_ANSWERS: Final = "observa:{*}:[^ja]*"
+# What comes after the braces but for join rows and answers: there may be a key of those for each second and minute.
+_BUT_JOINS_AND_ANSWERS: Final = "[^ja]*"
 
 Kind = Literal["stream", "hash", "string", "set", "zset"]
 Scope = Literal["TAG", "MODEL", "server"]
@@ -103,9 +103,9 @@ def find_key(key: str) -> tuple[Key, Tag | None] | None:
     return None
 
 
-async def keys_of_models(redis: Redis) -> AsyncIterator[tuple[str, Key, Tag]]:
-    """Give every key of every model and shard on the server, but for those of join rows and answers."""
-    async for found in redis.scan_iter(match=_BUT_JOINS_AND_ANSWERS, count=PAGE):
+async def keys_of_models(redis: Redis, of: Tag | None = None) -> AsyncIterator[tuple[str, Key, Tag]]:
+    """Give the keys of every model and shard on the server, or *of* one, but for those of join rows and answers."""
+    async for found in redis.scan_iter(match=f"observa:{of or '{*}'}:{_BUT_JOINS_AND_ANSWERS}", count=PAGE):
         key = found.decode(errors="replace")
         if (known := find_key(key)) and known[1]:
             yield key, known[0], known[1]
