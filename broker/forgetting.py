@@ -148,8 +148,9 @@ class _OneTag:
         for one in self._ids:
             pipeline.hdel(one.answers_key, str(one))
             pipeline.hdel(one.joins_key, one.uuid)
+            pipeline.hdel(self._tag.waiting, one.uuid)
             pipeline.delete(self._tag.explained(str(one)))
-            keys += [one.answers_key, one.joins_key, self._tag.explained(str(one))]
+            keys += [one.answers_key, one.joins_key, self._tag.waiting, self._tag.explained(str(one))]
         for key, erased in zip(keys, await pipeline.execute(), strict=True):
             self._count(key, erased)
 
@@ -164,8 +165,9 @@ class _OneTag:
                     self._count(key, await self._redis.delete(key))
 
     def _count(self, key: str, erased: int) -> None:
-        kind = key.removeprefix(self._tag.key("")).partition(":")[0]
-        self._forgotten.erased[SAID.get(kind, kind)] += erased
+        if erased:
+            kind = key.removeprefix(self._tag.key("")).partition(":")[0]
+            self._forgotten.erased[SAID.get(kind, kind)] += erased
 
 
 def _id_of(tag: Tag, entry_id: str, fields: Mapping[bytes, bytes]) -> str:

@@ -25,10 +25,10 @@ HOUR_S = 3600
 GUARDS = {"requests": (WORKERS, ARCHIVE), "results": (MONITOR, ARCHIVE), "feedback": (MONITOR, ARCHIVE)}
 
 
-async def keep_house(redis: Redis, settings: BrokerSettings, tag: Tag, owner: str) -> None:
-    """Do one round for *tag* if the lease is ours or free; every step may be repeated or interrupted."""
+async def keep_house(redis: Redis, settings: BrokerSettings, tag: Tag, owner: str) -> bool:
+    """Do one round for *tag* if the lease is ours or free; say whether. Each step may be repeated or interrupted."""
     if not await _holds_lease(redis, tag.lease("janitor"), owner):
-        return
+        return False
     seconds, _ = await redis.time()
     now_ms = int(seconds) * 1000
     for stream, hours, most_mb in (
@@ -47,6 +47,7 @@ async def keep_house(redis: Redis, settings: BrokerSettings, tag: Tag, owner: st
     await _reconcile_backlog(redis, tag)
     await _reap(redis, tag)
     await _forget_workers(redis, tag, now_ms)
+    return True
 
 
 async def _holds_lease(redis: Redis, key: str, owner: str) -> bool:

@@ -78,6 +78,8 @@ TABLE: Final = (
     Key("idem:DIGEST", "string", "an Idempotency-Key's ids, 24 hours", "ids, digests", Erased.NAMED),
     Key("born", "string", "random; another value is another log"),
     Key("backlog", "string", "how many requests wait"),
+    Key("waiting", "hash", "accepted and not answered: uuid to deadline and entry", "ids", Erased.FIELD),
+    Key("unanswered", "hash", "how many were answered for want of a reader, and when the last was"),
     Key("joined", "hash", "how many join rows each hour has"),
     Key("gaps", "hash", "how many entries were trimmed before a group had read them"),
     Key("lease:DUTY", "string", "who performs a duty now; expires"),

@@ -1,6 +1,5 @@
 """What may happen to a request: accepted, settled, judged. Each is one script, so each happens whole or not at all."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -16,7 +15,8 @@ from broker.script_keys import ScriptKeys, flat
 from broker.scripts import Scripts
 from broker.settings import BrokerSettings
 from broker.settlement import Settlement, row_of
-from broker.streams import WORKERS, PredictionId, Tag, time_ms_of
+from broker.stored import first_call, has_prediction
+from broker.streams import UUID_LENGTH, WORKERS, PredictionId, Tag, time_ms_of
 
 IDEMPOTENCY_S = 24 * 3600
 ANSWERS_AT = 6  # position of the first answer among the arguments of the script that settles
@@ -84,7 +84,7 @@ class Log:
         return [known or next(outcomes) for known in earlier]
 
     async def _accept(self, tag: Tag, units: Sequence[Unit], backlog_limit: int) -> list[Acceptance]:
-        keys = ScriptKeys(tag, [tag.requests, tag.backlog])
+        keys = ScriptKeys(tag, [tag.requests, tag.backlog, tag.waiting])
         rows = [
             {
                 "idem": keys.position(tag.idem(unit.idempotency.key)) if unit.idempotency else 0,
@@ -109,10 +109,9 @@ class Log:
         for _, _, key in keys:
             pipeline.get(key)
         for (place, body, _), stored in zip(keys, await pipeline.execute(), strict=True):
-            if stored is not None:
-                known = orjson.loads(stored)
-                status: Literal["replayed", "conflict"] = "replayed" if known["body"] == body else "conflict"
-                found[place] = Acceptance(status, tuple(known["ids"]))
+            if known := first_call(stored):
+                status: Literal["replayed", "conflict"] = "replayed" if known[0] == body else "conflict"
+                found[place] = Acceptance(status, known[1])
         return found
 
     async def settle(self, tag: Tag, settlements: Sequence[Settlement]) -> list[bool]:
@@ -125,7 +124,8 @@ class Log:
             WrongKeyTypeError: a key of ours holds something else; nothing was written, all stays pending.
 
         """
-        keys = ScriptKeys(tag, [tag.requests, tag.results, tag.feedback, tag.dead, tag.backlog, tag.joined])
+        first = [tag.requests, tag.results, tag.feedback, tag.dead, tag.backlog, tag.joined]
+        keys = ScriptKeys(tag, [*first, tag.waiting, tag.unanswered])
         answers = [settlement.answer for settlement in settlements if settlement.answer]
         position = count(ANSWERS_AT)
         rows = [row_of(tag, settlement, keys, position) for settlement in settlements]
@@ -150,7 +150,7 @@ class Log:
         return {
             str(prediction_id)
             for prediction_id, answer, row in zip(ids, found[::2], found[1::2], strict=True)
-            if (answer or PENDING) != PENDING or (row and orjson.loads(row)[0])
+            if (answer or PENDING) != PENDING or has_prediction(row)
         }
 
     async def feedback(self, prediction_id: PredictionId, label: str) -> FeedbackOutcome:
@@ -182,10 +182,12 @@ class Log:
         found: Any = await self._redis.xrange(tag.dead, dead_id, dead_id)
         if not found:
             return None
-        keys, prediction = [tag.dead, tag.requests, tag.backlog], found[0][1].get(b"id", b"").decode()
+        keys, prediction = [tag.dead, tag.requests, tag.backlog, tag.waiting], found[0][1].get(b"id", b"").decode()
         if prediction:
             keys.append(PredictionId.parse(prediction).answers_key)
-        added, _ = await self._run("redrive", tag, keys, [dead_id, prediction, self._answer_s])
+        deadline_ms = Request.model_fields["deadline_ms"].default
+        arguments = [dead_id, prediction, prediction[-UUID_LENGTH:], self._answer_s, deadline_ms]
+        added, _ = await self._run("redrive", tag, keys, arguments)
         return added.decode() if added else None
 
     async def _insist(self, name: str, tag: Tag, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
@@ -205,7 +207,8 @@ def _entry(request: Request, keys: ScriptKeys) -> dict[str, Any]:
     return {
         "id": request.id,
         "answers": keys.answers(time_ms_of(request.id)),
-        "deadline_s": math.ceil(request.deadline_ms / 1000),
+        "uuid": request.id[-UUID_LENGTH:],
+        "deadline_ms": request.deadline_ms,
         "fields": flat(request.to_fields()),
     }
 

@@ -94,6 +94,16 @@ class Tag(NamedTuple):  # made and looked up several times a request: a dataclas
         return self.key("backlog")
 
     @property
+    def waiting(self) -> str:
+        """Hash: uuid of each accepted request without an answer to the time its deadline passes, and its entry."""
+        return self.key("waiting")
+
+    @property
+    def unanswered(self) -> str:
+        """Hash: how many requests no reader had any more when their deadline had passed, and when the last one was."""
+        return self.key("unanswered")
+
+    @property
     def gaps(self) -> str:
         """Hash: ``stream/group`` to the number of entries that were trimmed before that group had read them."""
         return self.key("gaps")

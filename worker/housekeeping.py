@@ -9,11 +9,11 @@ from broker.announcements import EVERY_S, Announcement, ServedVersion, announce
 from broker.connection import Clock
 from broker.janitor import keep_house
 from broker.manifest import Pointer
-from broker.settings import BrokerSettings
-from broker.streams import Tag
 from broker.versions import mirror, wanted
 from worker.following import Follower
 from worker.models import Loaded
+from worker.overdue import Overdue
+from worker.serving import Serving
 from worker.trouble import Trouble
 
 HOUSE_S = 2
@@ -65,13 +65,15 @@ class Announcer:
             await mirror(self.redis, model, pointer, over=known is None)
 
 
-async def keep_house_often(redis: Redis, settings: BrokerSettings, tag: Tag, worker: str) -> None:
-    """Do the janitor's round of *tag*, over and over; only one worker at a time really does it."""
-    trouble = Trouble("housekeeping", tag.model)
+async def keep_house_often(redis: Redis, serving: Serving) -> None:
+    """Do the janitor's round of one tag, over and over; only one worker at a time really does it."""
+    means, overdue = serving.means, Overdue(redis, serving)
+    trouble = Trouble("housekeeping", serving.tag.model)
     while True:
         await asyncio.sleep(HOUSE_S)
         with trouble.waited_out():
-            await keep_house(redis, settings, tag, worker)
+            if await keep_house(redis, means.settings, serving.tag, means.worker):
+                await overdue.look()
 
 
 def _described(loaded: Loaded) -> ServedVersion:

@@ -1,6 +1,6 @@
 -- Put requests on the log, each unit (one HTTP call) whole or not at all.
--- KEYS  1 requests  2 backlog  3.. answer hashes and idempotency keys, named by position in ARGV[1]
--- ARGV  1 JSON: units of {idem = position or 0, body, entries = {{id, answers = position, deadline_s, fields}}}
+-- KEYS  1 requests  2 backlog  3 waiting  4.. answer hashes and idempotency keys, named by position in ARGV[1]
+-- ARGV  1 JSON: units of {idem = position or 0, body, entries = {{id, uuid, answers = position, deadline_ms, fields}}}
 --       2 most entries that may wait  3 seconds an answer is kept after its deadline  4 seconds an idempotency key is kept
 -- Returns per unit {status, id, ...}: accepted, replayed, conflict or overloaded.
 -- Everything is decoded and every key's type checked before the first write: Lua does not roll back.
@@ -8,7 +8,7 @@
 local units = cjson.decode(ARGV[1])
 local limit, answer_ttl, idem_ttl = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 
-local wanted = {stream = {[KEYS[1]] = true}, string = {[KEYS[2]] = true}, hash = {}}
+local wanted = {stream = {[KEYS[1]] = true}, string = {[KEYS[2]] = true}, hash = {[KEYS[3]] = true}}
 local ids_of = {}
 for _, unit in ipairs(units) do
   if unit.idem > 0 then wanted.string[KEYS[unit.idem]] = true end
@@ -35,22 +35,30 @@ local function count_new(entries)
 end
 
 local backlog = tonumber(redis.call('GET', KEYS[2]) or '0')
-local added, pending, deadlines = 0, {}, {}
+local added, pending, deadlines, waiting = 0, {}, {}, {}
 local function add(entry)
   known[entry.id] = true
-  redis.call('XADD', KEYS[1], '*', unpack(entry.fields))
+  local added_as = redis.call('XADD', KEYS[1], '*', unpack(entry.fields))
   added = added + 1
   push(pending, entry.answers, entry.id, 'pending')
-  deadlines[entry.answers] = math.max(deadlines[entry.answers] or 0, entry.deadline_s)
+  push(waiting, KEYS[3], entry.uuid, waiting_until(added_as, entry.deadline_ms))
+  deadlines[entry.answers] = math.max(deadlines[entry.answers] or 0, math.ceil(entry.deadline_ms / 1000))
+end
+
+-- Return what an idempotency key stood for: {body, ids}; nil where it is new.
+local function used_before(key)
+  local stored = redis.call('GET', key)
+  local found = stored and decoded(stored)
+  local ids = found and found.ids
+  if type(ids) ~= 'table' or type(found.body) ~= 'string' then return end
+  if are_strings(ids, math.max(1, #ids)) then return found end
 end
 
 local outcomes = {}
 for position, unit in ipairs(units) do
-  local earlier = unit.idem > 0 and redis.call('GET', KEYS[unit.idem])
+  local earlier = unit.idem > 0 and used_before(KEYS[unit.idem])
   if earlier then
-    local stored = cjson.decode(earlier)
-    outcomes[position] = stored.ids
-    table.insert(outcomes[position], 1, stored.body == unit.body and 'replayed' or 'conflict')
+    outcomes[position] = {earlier.body == unit.body and 'replayed' or 'conflict', unpack(earlier.ids)}
   elseif backlog + added + count_new(unit.entries) > limit then
     outcomes[position] = {'overloaded'}
   else
@@ -69,5 +77,8 @@ for answers, fields in pairs(pending) do
   set_fields(KEYS[answers], fields)
   keep(KEYS[answers], answer_ttl + deadlines[answers])
 end
-if added > 0 then redis.call('INCRBY', KEYS[2], added) end
+if added > 0 then
+  set_fields(KEYS[3], waiting[KEYS[3]])
+  redis.call('INCRBY', KEYS[2], added)
+end
 return outcomes
