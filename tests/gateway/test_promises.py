@@ -74,7 +74,7 @@ async def test_who_does_not_wait_asks_later(client, worker):
     assert worker.seen[0].deadline_ms == 900_000
 
 
-async def test_what_is_past_its_deadline_is_not_called_pending_though_no_worker_is_there(gateway_settings):
+async def test_what_is_past_its_deadline_is_not_called_pending_while_no_worker_is_there(gateway_settings):
     async with running_gateway(gateway_settings(claim_ms=200)) as gateway:
         late = await gateway.client.post("/predict", json={"text": "a"}, headers=ASYNC | {"x-deadline-ms": "1"})
         early = await gateway.client.post("/predict", json={"text": "a"}, headers=ASYNC)
