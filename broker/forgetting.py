@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -19,6 +19,14 @@ AGAIN_S: Final = 0.2
 FLUSH_S: Final = 10
 ERASED: Final = b"erased"  # the only field but the schema's of the mark that stands where the last entry was erased
 SAID: Final = {"idem": "idempotency keys", "explain": "explanations", "explained": "explanations"}
+
+# Where a key of the table that has a place for each prediction holds one: the key, and the field if it is a hash.
+PLACES: Final[dict[str, Callable[[PredictionId], tuple[str, str | None]]]] = {
+    "answers:MINUTE": lambda one: (one.answers_key, str(one)),
+    "joins:SECOND": lambda one: (one.joins_key, one.uuid),
+    "waiting": lambda one: (one.tag.waiting, one.uuid),
+    "explained:ID": lambda one: (one.tag.explained(str(one)), None),
+}
 
 
 @dataclass(slots=True)
@@ -144,14 +152,11 @@ class _OneTag:
         return outcomes.count(b"waiting")
 
     async def _erase_fields(self) -> None:
-        pipeline, keys = self._redis.pipeline(transaction=False), list[str]()
-        for one in self._ids:
-            pipeline.hdel(one.answers_key, str(one))
-            pipeline.hdel(one.joins_key, one.uuid)
-            pipeline.hdel(self._tag.waiting, one.uuid)
-            pipeline.delete(self._tag.explained(str(one)))
-            keys += [one.answers_key, one.joins_key, self._tag.waiting, self._tag.explained(str(one))]
-        for key, erased in zip(keys, await pipeline.execute(), strict=True):
+        pipeline = self._redis.pipeline(transaction=False)
+        places = [place(one) for one in self._ids for place in PLACES.values()]
+        for key, name in places:
+            pipeline.hdel(key, name) if name else pipeline.delete(key)
+        for (key, _), erased in zip(places, await pipeline.execute(), strict=True):
             self._count(key, erased)
 
     async def _erase_idempotency_keys(self) -> None:
@@ -184,7 +189,7 @@ def _as_sent(letter: Mapping[bytes, bytes]) -> dict[str, str]:
     try:
         flat = orjson.loads(letter.get(b"entry", b"[]"))
         return dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, KeyError):
         return {}
 
 

@@ -10,7 +10,7 @@ from broker.settings import BrokerSettings
 from broker.streams import PredictionId, Tag
 
 AT_ONCE: Final = 500  # of a page; Redis looks at about as many
-_STORED: Final = re.compile(rb"(?P<due>\d{1,16}) (?P<entry>\d{1,15}-\d{1,20})")
+_STORED: Final = re.compile(rb"(?P<due>\d{1,16}) (?P<entry>\d{1,15}-\d{1,19})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.forgetting import PLACES
 from broker.keys import TABLE, Erased, Key, find_key
 from broker.streams import PredictionId, Tag, versions_key, workers_key
 
@@ -82,6 +83,12 @@ def test_what_observa_does_not_write_is_not_found(key):
 
 def test_what_can_hold_something_of_a_person_is_erased_or_said_to_stay():
     assert all((key.personal == "-") == (key.erased == Erased.NOTHING) for key in TABLE)
+
+
+def test_what_forgets_knows_where_each_key_holds_one_prediction():
+    assert {key.name for key in TABLE if key.erased in {Erased.FIELD, Erased.KEY}} == PLACES.keys()
+    assert {key.kind for key in TABLE if key.erased in {Erased.ENTRIES, Erased.ENTRIES_NOW}} == {"stream"}
+    assert {key.kind for key in TABLE if key.erased == Erased.NAMED} == {"string"}
 
 
 def test_a_key_is_listed_once():

@@ -199,6 +199,9 @@ RARE = [  # what the flow above does not come by
     ("archive", "CLUSTER", "SLOTS"),
     ("worker", "UNLINK", TAG.joins(1), TAG.joins(2)),
     ("worker", "HDEL", TAG.joined, "1"),
+    ("worker", "HSCAN", TAG.waiting, "0"),
+    ("worker", "HINCRBY", TAG.unanswered, "requests", "1"),
+    ("gateway", "HGET", TAG.waiting, "x"),
     ("worker", "XDEL", TAG.requests, "1-1"),  # where texts are not stored
     ("worker", "XTRIM", TAG.requests, "MINID", "=", "1-1"),
     ("worker", "XGROUP", "DELCONSUMER", TAG.requests, WORKERS, "gone"),
