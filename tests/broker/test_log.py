@@ -13,6 +13,7 @@ from broker.log import Acceptance, Idempotency, Log, Unit
 from broker.settings import BrokerSettings
 from broker.settlement import DeadNote, Settlement
 from broker.streams import WORKERS, PredictionId, Tag
+from broker.waiting import find_waiting
 
 TAG = Tag("sentiment")
 
@@ -129,7 +130,9 @@ async def test_an_idempotency_key_gives_the_first_ids_again_and_refuses_another_
 async def test_what_is_settled_is_published_everywhere_at_once(log, redis):
     req = request(reply_to="gw", tags={"country": "de"})
     await accept(log, req)
+    assert await find_waiting(redis, PredictionId.parse(req.id))
     assert await serve(log, redis) == [True]
+    assert await redis.hlen(TAG.waiting) == 0
     assert await log.answers([PredictionId.parse(req.id)]) == [answer(req)]
     [(_, fields)] = await redis.xrange(TAG.results)
     assert Result.from_fields(fields) == result(req)

@@ -105,6 +105,7 @@ async def test_what_a_reader_has_not_finished_is_told_and_erased_only_on_demand(
         await read(redis, 1)
     forgotten = await forget(redis, [TAG], {mine.id}, wait_s=0)
     assert forgotten.waiting == {TAG.requests: 1}
+    assert not forgotten.erased  # its caller gets an answer
     assert mine.id in await everything(redis)
     forgotten = await forget(redis, [TAG], {mine.id}, wait_s=0, now=True)
     assert not forgotten.waiting

@@ -10,7 +10,7 @@ from broker.connection import Clock
 from broker.events import Request
 from broker.groups import ensure_groups
 from broker.log import Log, Unit
-from broker.streams import WORKERS, PredictionId
+from broker.streams import WORKERS, PredictionId, entry_time_ms
 from broker.waiting import find_waiting
 from tests.servers import eventually
 from tests.worker.builders import TAG, pending, results, served, working
@@ -150,6 +150,24 @@ async def test_a_redriven_request_waits_anew(log, redis, overdue):
     now = await find_waiting(redis, PredictionId.parse(one.id))
     assert now.due_ms > before.due_ms
     assert now.entry_id == (await redis.xrevrange(TAG.requests, count=1))[0][0].decode()
+
+
+async def test_a_worker_that_began_in_time_has_a_claim_time_to_end(log, redis, settings):
+    [one] = await accept(log, deadline_ms=1000)
+    waiting = await find_waiting(redis, PredictionId.parse(one.id))
+    assert waiting.due_ms == entry_time_ms(waiting.entry_id) + 1000
+    assert not waiting.is_overdue(waiting.due_ms + settings.claim_ms, settings)
+    assert waiting.is_overdue(waiting.due_ms + settings.claim_ms + 1, settings)
+
+
+async def test_what_is_overdue_is_found_among_many_that_are_not(log, redis, overdue):
+    await accept(log, 3000, deadline_ms=600_000)
+    late = await accept(log, 20)
+    await pass_over(redis)
+    await past(overdue, redis, late[-1])
+    for _ in range(20):
+        await overdue.look()
+    assert sorted(each["id"] for each in await results(redis)) == sorted(one.id for one in late)
 
 
 async def test_a_round_looks_at_one_page_however_many_wait(log, redis, overdue):
