@@ -10,18 +10,19 @@ import pytest
 from tests.faults.conftest import trial  # noqa: F401 fixture
 from tests.ha.topologies import TOPOLOGIES, Cluster, Topology
 from tests.live.services import Process, Services, make_model
+from tests.servers import PROGRAMS
 
 MODEL = "strange"
 LONG = os.environ.get("FAULTS_LONG") == "1"
-SHORT = (("cluster", "valkey"), ("sentinel", "redis"))
-ALL = tuple((kind, engine) for kind in TOPOLOGIES for engine in ("valkey", "redis"))
+SHORT = (("cluster", "valkey"), ("sentinel", "redis" if "redis" in PROGRAMS else "valkey"))
+ALL = tuple((kind, engine) for kind in TOPOLOGIES for engine in PROGRAMS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.live)
-            item.add_marker(pytest.mark.timeout(900 if LONG else 180))
+            item.add_marker(pytest.mark.timeout(900 if LONG else 300))
 
 
 @pytest.fixture(params=ALL if LONG else SHORT, ids="-".join)
