@@ -41,7 +41,11 @@ class Explanations:
     async def find(self, explanation: PredictionId) -> dict[str, Any] | None:
         """Return what is known of an explanation: its ``status`` and, once it is done, the whole of it."""
         stored: Any = await self._redis.get(explanation.tag.explained(str(explanation)))
-        return None if stored is None else cast("dict[str, Any]", orjson.loads(stored))
+        try:
+            found = orjson.loads(stored or b"null")
+        except ValueError:  # what somebody else wrote counts as absent
+            return None
+        return found if isinstance(found, dict) else None
 
     async def tell_progress(self, tag: Tag, explanation: str, progress: float) -> None:
         """Say how far it is, from 0 to 1; nothing of one that was forgotten."""

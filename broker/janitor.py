@@ -25,10 +25,10 @@ HOUR_S = 3600
 GUARDS = {"requests": (WORKERS, ARCHIVE), "results": (MONITOR, ARCHIVE), "feedback": (MONITOR, ARCHIVE)}
 
 
-async def keep_house(redis: Redis, settings: BrokerSettings, tag: Tag, owner: str) -> None:
-    """Do one round for *tag* if the lease is ours or free; every step may be repeated or interrupted."""
+async def keep_house(redis: Redis, settings: BrokerSettings, tag: Tag, owner: str) -> bool:
+    """Do one round for *tag* if the lease is ours or free; say whether. Each step may be repeated or interrupted."""
     if not await keep_or_take(redis, tag.lease("janitor"), owner, LEASE_MS):
-        return
+        return False
     seconds, _ = await redis.time()
     now_ms = int(seconds) * 1000
     for stream, hours, most_mb in (
@@ -50,6 +50,7 @@ async def keep_house(redis: Redis, settings: BrokerSettings, tag: Tag, owner: st
         await account(redis, tag, stream)
     await _reap(redis, tag)
     await _forget_workers(redis, tag, now_ms)
+    return True
 
 
 async def _trim(  # noqa: PLR0913 by position as the table above has them

@@ -16,6 +16,7 @@ from broker.script_keys import ScriptKeys, flat
 from broker.scripts import Scripts
 from broker.settings import BrokerSettings
 from broker.settlement import Settlement, row_of
+from broker.stored import first_call, has_prediction
 from broker.streams import IDEM_SLOTS, UUID_LENGTH, WORKERS, PredictionId, Tag, time_ms_of
 
 IDEMPOTENCY_S = 24 * 3600
@@ -92,7 +93,7 @@ class Log:
     async def _accept(
         self, tag: Tag, units: Sequence[Unit], backlog_limit: int, bytes_limit: float
     ) -> list[Acceptance]:
-        keys = ScriptKeys(tag, [tag.requests, tag.backlog, tag.entry_bytes])
+        keys = ScriptKeys(tag, [tag.requests, tag.backlog, tag.waiting, tag.entry_bytes])
         rows = [_unit(tag, unit, keys) for unit in units]
         limits = [backlog_limit, bytes_limit, self._answer_s, IDEMPOTENCY_S]
         ring = keys.ring() if any(unit.idempotency for unit in units) else 0
@@ -118,9 +119,8 @@ class Log:
         stored = next((one.decode() for one in slots if one is not None), None)
         if stored is not None:
             body, *uuids = stored.split("|")
-        elif before is not None:
-            known = orjson.loads(before)
-            body, uuids = known["body"][:BODY_LENGTH], [one[-UUID_LENGTH:] for one in known["ids"]]
+        elif known := first_call(before):
+            body, uuids = known[0][:BODY_LENGTH], [one[-UUID_LENGTH:] for one in known[1]]
         else:
             return None
         status: Literal["replayed", "conflict"] = "replayed" if body == used.body[:BODY_LENGTH] else "conflict"
@@ -136,7 +136,8 @@ class Log:
             WrongKeyTypeError: a key of ours holds something else; nothing was written, all stays pending.
 
         """
-        keys = ScriptKeys(tag, [tag.requests, tag.results, tag.feedback, tag.dead, tag.backlog, tag.joined])
+        first = [tag.requests, tag.results, tag.feedback, tag.dead, tag.backlog, tag.joined]
+        keys = ScriptKeys(tag, [*first, tag.waiting, tag.unanswered])
         answers = [settlement.answer for settlement in settlements if settlement.answer]
         position = count(ANSWERS_AT)
         rows = [row_of(tag, settlement, keys, position) for settlement in settlements]
@@ -161,7 +162,7 @@ class Log:
         return {
             str(prediction_id)
             for prediction_id, answer, row in zip(ids, found[::2], found[1::2], strict=True)
-            if (answer or PENDING) != PENDING or (row and orjson.loads(row)[0])
+            if (answer or PENDING) != PENDING or has_prediction(row)
         }
 
     async def feedback(self, prediction_id: PredictionId, label: str) -> FeedbackOutcome:
@@ -193,10 +194,12 @@ class Log:
         found: Any = await self._redis.xrange(tag.dead, dead_id, dead_id)
         if not found:
             return None
-        keys, prediction = [tag.dead, tag.requests, tag.backlog], found[0][1].get(b"id", b"").decode()
+        keys, prediction = [tag.dead, tag.requests, tag.backlog, tag.waiting], found[0][1].get(b"id", b"").decode()
         if prediction:
             keys.append(PredictionId.parse(prediction).answers_key)
-        added, _ = await self._run("redrive", tag, keys, [dead_id, prediction, self._answer_s])
+        deadline_ms = Request.model_fields["deadline_ms"].default
+        arguments = [dead_id, prediction, prediction[-UUID_LENGTH:], self._answer_s, deadline_ms]
+        added, _ = await self._run("redrive", tag, keys, arguments)
         return added.decode() if added else None
 
     async def _insist(self, name: str, tag: Tag, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
@@ -224,7 +227,8 @@ def _entry(request: Request, keys: ScriptKeys) -> dict[str, Any]:
     return {
         "id": request.id,
         "answers": keys.answers(time_ms_of(request.id)),
-        "deadline_s": math.ceil(request.deadline_ms / 1000),
+        "uuid": request.id[-UUID_LENGTH:],
+        "deadline_ms": request.deadline_ms,
         "fields": flat(request.to_fields()),
     }
 

@@ -97,12 +97,22 @@ class Tag(NamedTuple):  # made and looked up several times a request: a dataclas
     @property
     def entry_bytes(self) -> str:
         """Integer: bytes of an average entry of those that are accepted and not yet acknowledged."""
-        return self.key("entry_bytes")
+        return self.key("entry-bytes")
 
     @property
     def kept(self) -> str:
         """Hash: how long each kind is kept at the present rate, and what was given up for want of memory."""
         return self.key("kept")
+
+    @property
+    def waiting(self) -> str:
+        """Hash: uuid of each accepted request without an answer to the time its deadline passes, and its entry."""
+        return self.key("waiting")
+
+    @property
+    def unanswered(self) -> str:
+        """Hash: how many requests no reader had any more when their deadline had passed, and when the last one was."""
+        return self.key("unanswered")
 
     @property
     def gaps(self) -> str:

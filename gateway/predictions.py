@@ -8,6 +8,7 @@ from starlette.responses import Response
 from broker.answers import PENDING
 from broker.kept import given_up_before_ms
 from broker.streams import PredictionId
+from broker.waiting import find_waiting
 from gateway import documentation, strict_json
 from gateway.gateway import Gateway, gateway_of
 from gateway.intake import read
@@ -29,6 +30,9 @@ async def prediction(request: Request, prediction_id: str) -> Response:
     if answer is None:
         raise await _missing(gateway, wanted, "answers", gateway.settings.answer_retention_s)
     if answer == PENDING:
+        waiting = await find_waiting(gateway.redis, wanted)
+        if waiting and waiting.is_overdue(gateway.clock.now_ms(), gateway.settings):
+            raise Problem.of_prediction(str(wanted), "deadline_exceeded")  # as a worker will say, once there is one
         return Response(orjson.dumps({"id": str(wanted), "status": "pending"}), 202, {"Retry-After": "1"}, JSON)
     return Response(answer_of(str(wanted), answer, gateway.serving), media_type=JSON)
 

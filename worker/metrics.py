@@ -48,6 +48,12 @@ DEAD_LETTERS = Counter(
     ["model", "reason"],
     registry=REGISTRY,
 )
+UNANSWERED = Counter(
+    "observa_requests_unanswered_total",
+    "Accepted requests that no reader had any more when their deadline had passed; answered deadline_exceeded.",
+    ["model"],
+    registry=REGISTRY,
+)
 READ_FAILURES = Counter(
     "observa_worker_read_failures_total",
     "Reads or acknowledgements that failed and were tried again after a pause.",

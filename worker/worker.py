@@ -151,7 +151,7 @@ class Worker:
                 self._finish_later(reader.run())
                 self._finish_later(Claimer(self._redis, serving, self._stopping).run())
                 self._cancel_later(serving.keep_held())
-                self._cancel_later(keep_house_often(self._redis, self._settings, serving.tag, self.name))
+                self._cancel_later(keep_house_often(self._redis, serving))
         self._cancel_later(self._announcers[name].run())
         self._cancel_later(self._followers[name].run())
         self._cancel_later(self._shadowings[name].run())

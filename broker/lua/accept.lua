@@ -1,7 +1,7 @@
 -- Put requests on the log, each unit (one HTTP call) whole or not at all.
--- KEYS  1 requests  2 backlog  3 entry_bytes  4.. answer hashes and idempotency keys, named by position in ARGV[1]
+-- KEYS  1 requests  2 backlog  3 waiting  4 entry-bytes  5.. answer hashes and idempotency keys, named by position in ARGV[1]
 -- ARGV  1 JSON: units of {idem = Idempotency-Key or "", before = position of the string in which an older Observa kept it,
---         body, entries = {{id, answers = position, deadline_s, fields}}}
+--         body, entries = {{id, uuid, answers = position, deadline_ms, fields}}}
 --       2 most entries that may wait  3 most bytes of them  4 seconds an answer is kept after its deadline
 --       5 seconds an idempotency key is kept  6 position of the ring of such keys, whose slots follow, or 0  7 its slots
 -- Returns per unit {status, id, ...}: accepted, replayed, conflict or overloaded.
@@ -12,7 +12,7 @@ local limit, bytes_limit, answer_ttl, idem_ttl = tonumber(ARGV[2]), tonumber(ARG
 local ring, slots = tonumber(ARGV[6]), tonumber(ARGV[7])
 local UUID = 36  -- characters at the end of an id
 
-local wanted = {stream = {[KEYS[1]] = true}, string = {[KEYS[2]] = true, [KEYS[3]] = true}, hash = {}}
+local wanted = {stream = {[KEYS[1]] = true}, string = {[KEYS[2]] = true, [KEYS[4]] = true}, hash = {[KEYS[3]] = true}}
 local ids_of, asked = {}, {}
 for _, unit in ipairs(units) do
   if unit.idem ~= '' then
@@ -41,10 +41,18 @@ for slot = 1, ring > 0 and slots or 0 do
     for part in string.gmatch(stored, '[^|]+') do table.insert(used[key], part) end
   end
 end
+-- Return what an older Observa kept of an idempotency key: {body, ids}; nil where it is new.
+local function kept_before(key)
+  local stored = redis.call('GET', key)
+  local found = stored and decoded(stored)
+  local ids = found and found.ids
+  if type(ids) ~= 'table' or type(found.body) ~= 'string' then return end
+  if are_strings(ids, math.max(1, #ids)) then return found end
+end
+
 for _, unit in ipairs(units) do
-  local before = unit.idem ~= '' and not used[unit.idem] and redis.call('GET', KEYS[unit.before])
+  local before = unit.idem ~= '' and not used[unit.idem] and kept_before(KEYS[unit.before])
   if before then
-    before = cjson.decode(before)
     used[unit.idem] = {string.sub(before.body, 1, #unit.body)}
     for _, id in ipairs(before.ids) do table.insert(used[unit.idem], string.sub(id, -UUID)) end
   end
@@ -60,8 +68,8 @@ local function earlier(unit)
 end
 
 local backlog = tonumber(redis.call('GET', KEYS[2]) or '0')
-local bytes = math.max(backlog, 0) * tonumber(redis.call('GET', KEYS[3]) or '0')  -- of all that waits
-local added, pending, deadlines = 0, {}, {}
+local bytes = math.max(backlog, 0) * tonumber(redis.call('GET', KEYS[4]) or '0')  -- of all that waits
+local added, pending, deadlines, waiting = 0, {}, {}, {}
 
 -- Return how many entries of the unit are new, and their bytes.
 local function size(entries)
@@ -77,10 +85,11 @@ end
 
 local function add(entry)
   known[entry.id] = true
-  redis.call('XADD', KEYS[1], '*', unpack(entry.fields))
+  local added_as = redis.call('XADD', KEYS[1], '*', unpack(entry.fields))
   added = added + 1
   push(pending, entry.answers, entry.id, 'pending')
-  deadlines[entry.answers] = math.max(deadlines[entry.answers] or 0, entry.deadline_s)
+  push(waiting, KEYS[3], entry.uuid, waiting_until(added_as, entry.deadline_ms))
+  deadlines[entry.answers] = math.max(deadlines[entry.answers] or 0, math.ceil(entry.deadline_ms / 1000))
 end
 
 local function accept(unit)
@@ -89,7 +98,7 @@ local function accept(unit)
   bytes = bytes + new_bytes
   local ids, uuids = {}, {}
   for position, entry in ipairs(unit.entries) do
-    ids[position], uuids[position] = entry.id, string.sub(entry.id, -UUID)
+    ids[position], uuids[position] = entry.id, entry.uuid
     if not known[entry.id] then add(entry) end
   end
   if unit.idem ~= '' then
@@ -111,7 +120,7 @@ if keyed[ring] then
   keep(slot, idem_ttl)
 end
 if added > 0 then
-  local waiting = redis.call('INCRBY', KEYS[2], added)
-  redis.call('SET', KEYS[3], string.format('%.0f', bytes / math.max(waiting, added)))
+  set_fields(KEYS[3], waiting[KEYS[3]])
+  redis.call('SET', KEYS[4], string.format('%.0f', bytes / math.max(redis.call('INCRBY', KEYS[2], added), added)))
 end
 return outcomes

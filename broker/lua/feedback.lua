@@ -9,8 +9,7 @@ local wrong = wrong_type({
 if wrong then return wrong end
 local id, uuid, label, ttl, hour = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 
-local stored = redis.call('HGET', KEYS[1], uuid)
-local row = stored and cjson.decode(stored)
+local row = join_row(redis.call('HGET', KEYS[1], uuid))
 if row and row[4] == label then return 'same' end
 
 if row and row[1] ~= '' then

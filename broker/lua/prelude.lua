@@ -23,6 +23,31 @@ local function described(flat)
   return of
 end
 
+-- Return the table that *text* says in JSON, or nil: what somebody else wrote counts as absent, and must stop nothing.
+local function decoded(text)
+  local fine, value = pcall(cjson.decode, text)
+  if fine and type(value) == 'table' then return value end
+end
+
+-- Return whether the first *count* values of a list are strings.
+local function are_strings(list, count)
+  for position = 1, count do
+    if type(list[position]) ~= 'string' then return false end
+  end
+  return true
+end
+
+-- Return the join row {predicted, confidence, version, label, tags or nil} that *text* is, or nil.
+local function join_row(text)
+  local row = text and decoded(text)
+  if row and are_strings(row, row[5] == nil and 4 or 5) then return row end
+end
+
+-- Return what is kept of a request that waits for its answer: when its deadline passes, Redis time in ms, and its entry.
+local function waiting_until(entry, deadline_ms)
+  return string.format('%.0f %s', tonumber(string.match(entry, '^%d+')) + deadline_ms, entry)
+end
+
 -- Return whether entry id *a* came before *b*.
 local function older(a, b)
   local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)$')

@@ -14,7 +14,7 @@ from broker.holdings import KINDS
 from broker.inspection import GroupState, group_states
 from broker.kept import kept_s
 from broker.streams import ARCHIVE, MONITOR, SHADOW, Tag
-from deploy.local.doctor_keys import examine_files, losses, wrong_keys
+from deploy.local.doctor_keys import examine_files, losses, overdue, wrong_keys
 from deploy.local.findings import Finding, Level
 from deploy.local.settings import StackSettings
 
@@ -38,7 +38,7 @@ async def examine_log(settings: StackSettings) -> list[Finding]:
         findings += await _workers(redis, settings)
         for model in await served_models(redis) or [settings.model]:
             for shard in range(settings.shards):
-                findings += await _tag(redis, Tag(model, shard))
+                findings += await _tag(redis, Tag(model, shard), settings)
             findings += await _kept(redis, settings, Tag(model))
             findings += await _more_shards(redis, Tag(model, settings.shards))
     except ObservaError as error:
@@ -94,11 +94,12 @@ def _refused(model: str, live: list[Announcement]) -> Iterator[Finding]:
         yield Finding("bad", what, f"just models {model}")
 
 
-async def _tag(redis: Redis, tag: Tag) -> list[Finding]:
+async def _tag(redis: Redis, tag: Tag, settings: StackSettings) -> list[Finding]:
     if wrong := await wrong_keys(redis, tag):
         return wrong
     findings = [_group(tag, state) for state in await group_states(redis, tag)]
     findings += await losses(redis, tag)
+    findings += await overdue(redis, tag, settings)
     dead = await redis.xlen(tag.dead)
     findings.append(Finding("warn" if dead else "ok", f"dead letters {tag}: {dead}", "just dead" if dead else ""))
     return findings

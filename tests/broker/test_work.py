@@ -44,18 +44,19 @@ end
 """
 STREAMS = (TAG.requests, TAG.results, TAG.feedback, TAG.dead, TAG.alerts, TAG.explain, TAG.explanations)
 ID = "toy.0.019ead29-f1a6-7893-a0ab-4a99c1ad3311"
-ROW = {"entry": "5-1", "id": ID, "uuid": ID[-36:], "hour": "1", "answers": 7, "joins": 8, "replies": 9}
+ROW = {"entry": "5-1", "id": ID, "uuid": ID[-36:], "hour": "1", "answers": 9, "joins": 10, "replies": 11}
 SETTLED = ROW | {"result": ["id", ID], "answer": 6, "row": ["a", "0.9", "1", ""], "label": "a", "dead": ["id", ID]}
-REQUEST = {"id": ID, "answers": 4, "deadline_s": 30, "fields": ["id", ID, "text", "x"]}
-UNIT = {"idem": "k", "before": 5, "body": "b", "entries": [REQUEST]}
+REQUEST = {"id": ID, "uuid": ID[-36:], "answers": 5, "deadline_ms": 30_000, "fields": ["id", ID, "text", "x"]}
+UNIT = {"idem": "k", "before": 6, "body": "b", "entries": [REQUEST]}
 RING = [TAG.idem_ring, *map(TAG.idem, range(IDEM_SLOTS))]
+SETTLING = (TAG.answers(2), TAG.joins(2), TAG.replies("g"))
 NOTHING, MONITOR = "of-the-test:nothing", TAG.key("monitor")
 
 # keys and arguments of a call of each script, at work in the middle of the log
 CALLS = {
     "accept": (
-        [TAG.requests, TAG.backlog, TAG.entry_bytes, TAG.answers(1), TAG.idem("k"), *RING],
-        [json.dumps([UNIT]), 1e9, 1e12, 60, 60, 6, IDEM_SLOTS],
+        [TAG.requests, TAG.backlog, TAG.waiting, TAG.entry_bytes, TAG.answers(1), TAG.idem("k"), *RING],
+        [json.dumps([UNIT]), 1e9, 1e12, 60, 60, 7, IDEM_SLOTS],
     ),
     "account": ([TAG.requests, TAG.gaps, TAG.backlog], ["requests/", WORKERS]),
     "archived": ([TAG.lease("files"), TAG.born, TAG.results], ["me", "b", "archive", "11-1", "500-1", 489]),
@@ -66,12 +67,24 @@ CALLS = {
     "feedback": ([TAG.joins(1), TAG.answers(1), TAG.feedback, TAG.joined], [ID, ID[-36:], "b", 60, 1]),
     "mirror": ([NOTHING], [5, "over", "live", "1"]),
     "reap": ([TAG.requests], [WORKERS, "idle"]),
-    "redrive": ([TAG.dead, TAG.requests, TAG.backlog, TAG.answers(1)], ["5-1", ID, 60]),
+    "redrive": (
+        [TAG.dead, TAG.requests, TAG.backlog, TAG.waiting, TAG.answers(1)],
+        ["5-1", ID, ID[-36:], 60, 30_000],
+    ),
     "refresh": ([TAG.requests], [WORKERS, "w", "5-1", "6-1"]),
     "release": ([TAG.lease("files")], ["me"]),
     "replayed": ([TAG.key("replay:x")], [json.dumps([["id", "x"]]), 100, 60]),
     "settle": (
-        [*STREAMS[:4], TAG.backlog, TAG.joined, TAG.answers(2), TAG.joins(2), TAG.replies("g")],
+        [
+            *STREAMS[:4],
+            TAG.backlog,
+            TAG.joined,
+            TAG.waiting,
+            TAG.unanswered,
+            TAG.answers(2),
+            TAG.joins(2),
+            TAG.replies("g"),
+        ],
         [WORKERS, json.dumps([SETTLED]), 60, 60, "none", "{}"],
     ),
     "shadow": ([TAG.requests, TAG.results], ["shadow.2", json.dumps([{"entry": "5-1", "result": ["id", "x"]}])]),
