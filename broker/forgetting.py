@@ -165,10 +165,12 @@ class _OneTag:
             if key.erased != Erased.NAMED:
                 continue
             if await self._redis.type(name) == b"string":  # of an older Observa
-                stored = (await self._redis.get(name) or b"").decode(errors="replace")
-                if not self._names.isdisjoint(stored.split('"')):
+                before: Any = await self._redis.get(name) or b""
+                if not self._names.isdisjoint(before.decode(errors="replace").split('"')):
                     self._count(name, await self._redis.delete(name))
                 continue
+            used: Any
+            stored: Any
             async for used, stored in self._redis.hscan_iter(name, count=PAGE):
                 if not uuids.isdisjoint(stored.decode(errors="replace").split("|")):
                     self._count(name, await self._redis.hdel(name, used))
