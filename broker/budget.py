@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from broker.announcements import served_models
 from broker.cluster import primary_of
+from broker.forgetting import tags_on
 from broker.holdings import KINDS, Held, Holding, Keys
 from broker.kept import note_kept
 from broker.leases import keep_or_take
@@ -21,6 +22,7 @@ from broker.streams import Tag
 LEASE_MS: Final = 10_000
 WAITING: Final = 0.25  # of maxmemory that requests may take before they are answered, all models together
 SAY_S: Final = 30.0
+SEEK_S: Final = 600.0
 KEY_SLOTS: Final = 32  # slots of Idempotency-Keys that would fill the budget
 
 
@@ -33,6 +35,8 @@ class Budget:
         self._settings = settings
         self._owner = owner
         self._said_s = -math.inf  # time.monotonic() when that was last worked out
+        self._found: set[Tag] = set()  # what the server holds, of models that nobody serves any more, too
+        self._sought_s = -math.inf  # time.monotonic() when that was last looked for
 
     async def keep(self) -> None:
         """Bring each server back within its budget if the lease is ours or free; may be repeated or interrupted."""
@@ -86,12 +90,14 @@ class Budget:
         return [(tag, holding, held) for tag, holding in holdings if (held := await holding.look(now_ms))]
 
     async def _tags_by_server(self) -> list[tuple[Redis, list[Tag]]]:
+        if time.monotonic() - self._sought_s > SEEK_S:
+            self._found, self._sought_s = await tags_on(self._redis), time.monotonic()
+        models = await served_models(self._redis) or [self._settings.model]
+        served = {Tag(model, shard) for model in models for shard in range(self._settings.shards)}
         servers: dict[int, tuple[Redis, list[Tag]]] = {}
-        for model in await served_models(self._redis) or [self._settings.model]:
-            for shard in range(self._settings.shards):
-                tag = Tag(model, shard)
-                server = await primary_of(self._redis, tag.born)
-                servers.setdefault(id(server), (server, []))[1].append(tag)
+        for tag in sorted(served | self._found):
+            server = await primary_of(self._redis, tag.born)
+            servers.setdefault(id(server), (server, []))[1].append(tag)
         return list(servers.values())
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from broker.budget import cuts_for, lasts_s, waiting_bytes
+from broker.budget import Budget, cuts_for, lasts_s, waiting_bytes
 from broker.connection import connect
 from broker.errors import SettingsError
 from broker.events import Request
@@ -160,3 +160,23 @@ async def test_a_key_of_before_the_ring_is_honoured_while_it_lives(redis, settin
         assert outcome == Acceptance("replayed", (first.id,))
     [outcome] = await log.accept(tag, [Unit((again,), Idempotency(key, "another"))], backlog_limit=9)
     assert outcome.status == "conflict"
+
+
+async def test_a_model_that_nobody_serves_any_more_is_within_the_budget(own_server):
+    settings = BrokerSettings(redis_url=own_server.url, redis_password_file=None, model="served")
+    client, gone = connect(settings, "test"), Tag("gone")
+    now_ms = (await client.time())[0] * 1000
+    pipeline = client.pipeline(transaction=False)
+    for number in range(4000):
+        pipeline.xadd(gone.results, {"id": "x" * 1000}, id=f"{now_ms - 4_000_000 + number * 1000}-0")
+    await pipeline.execute()
+    await client.config_set("maxmemory", 8 * MB)
+    budget = Budget(client, settings, "me")
+    for _ in range(5):
+        await budget.keep()
+    memory = await client.info("memory")
+    assert memory["used_memory"] < 0.58 * 8 * MB
+    assert 0 < await client.xlen(gone.results) < 4000
+    assert 0 < budget.kept_s["gone"]["results"] < 7 * 24 * 3600
+    await client.aclose()
+    await client.connection_pool.disconnect()

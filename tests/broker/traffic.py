@@ -73,7 +73,7 @@ class World:
             await ensure_groups(self.redis, tag)
             for stream in (tag.results, tag.feedback) if self.monitored else ():
                 await self.redis.xgroup_create(stream, MONITOR, id="0", mkstream=True)
-            await self.redis.zadd(SERVED, {tag.model: 1})
+            await self.redis.zadd(SERVED, {tag.model: 1e15})
 
     async def play(self, hours: float, step_s: float) -> None:
         """Let that time go by; between two rounds of the janitor lie *step_s* seconds of it."""
