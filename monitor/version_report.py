@@ -28,6 +28,7 @@ def version_report(
     found = {
         "target_accuracy": judgements[0].target if judgements else profile.target if profile else None,
         "reference": profile.digest or None if profile else None,
+        "unwatched": profile.unwatched if profile else None,
         "labels": list(profile.labels) if profile else [],
         "newest_answer_ms": max((track.last_ms for track in tracks), default=None),
         "newest_label_ms": max((judgement.last_ms for judgement in judgements), default=None),
