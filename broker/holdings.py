@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Final, cast
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
-from broker import join_rows
 from broker.inspection import latest_entries
+from broker.join_rows import HOUR_MS, bytes_of_a_row, drop_before, rows_by_hour
 from broker.kept import give_up_before, given_up_before_ms
 from broker.log import IDEMPOTENCY_S, LATE_S
 from broker.settings import BrokerSettings
@@ -170,19 +170,19 @@ class Joins(Holding):
 
     async def look(self, now_ms: int) -> Held | None:
         """Return what is held."""
-        rows = await join_rows.rows_by_hour(self._redis, self._tag)
+        rows = await rows_by_hour(self._redis, self._tag)
         if not rows:
             return None
-        a_row = await join_rows.bytes_of_a_row(self._redis, self._tag, max(rows))
-        oldest_ms = max(min(rows) * join_rows.HOUR_MS, await given_up_before_ms(self._redis, self._tag, self.kind))
-        hour, since_ms = divmod(now_ms, join_rows.HOUR_MS)
+        a_row = await bytes_of_a_row(self._redis, self._tag, max(rows))
+        oldest_ms = max(min(rows) * HOUR_MS, await given_up_before_ms(self._redis, self._tag, self.kind))
+        hour, since_ms = divmod(now_ms, HOUR_MS)
         lately = rows.get(hour, 0) + rows.get(hour - 1, 0)
-        rate = lately * a_row * 1000 / max(MINUTE_MS, min(join_rows.HOUR_MS + since_ms, now_ms - oldest_ms))
+        rate = lately * a_row * 1000 / max(MINUTE_MS, min(HOUR_MS + since_ms, now_ms - oldest_ms))
         return Held(sum(rows.values()) * a_row, oldest_ms, now_ms - FRESH_MS, rate)
 
     async def cut(self, keep_from_ms: int) -> None:
         """Give up what is older."""
-        await join_rows.drop_before(self._redis, self._tag, keep_from_ms)
+        await drop_before(self._redis, self._tag, keep_from_ms)
 
 
 class Keys(Holding):

@@ -4,9 +4,9 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from broker import join_rows
 from broker.announcements import announcements
 from broker.groups import groups_of
+from broker.join_rows import cap_rows, forget_expired
 from broker.leases import keep_or_take
 from broker.scripts import Scripts
 from broker.settings import BrokerSettings
@@ -43,9 +43,9 @@ async def keep_house(redis: Redis, settings: BrokerSettings, tag: Tag, owner: st
     if settings.store_text == "none":
         await _take_texts_off(redis, tag)
     await remove_abandoned(redis, tag, now_ms)
-    await join_rows.forget_expired(redis, tag, now_ms, settings.join_retention_h)
+    await forget_expired(redis, tag, now_ms, settings.join_retention_h)
     if settings.joins_max_mb is not None:
-        await join_rows.cap(redis, tag, settings.joins_max_mb * MB)
+        await cap_rows(redis, tag, settings.joins_max_mb * MB)
     for stream in GUARDS:
         await account(redis, tag, stream)
     await _reap(redis, tag)

@@ -66,7 +66,7 @@ async def drop_before(redis: Redis, tag: Tag, keep_from_ms: int) -> None:
     await give_up_before(redis, tag, "joins", keep_from_ms // 1000 * 1000)
 
 
-async def cap(redis: Redis, tag: Tag, most_bytes: float) -> None:
+async def cap_rows(redis: Redis, tag: Tag, most_bytes: float) -> None:
     """Drop the oldest hours while all rows take more than *most_bytes*, the newest hour excepted."""
     rows = await rows_by_hour(redis, tag)
     if not rows:
