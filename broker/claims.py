@@ -64,7 +64,7 @@ async def claim(  # noqa: PLR0913 - an entry, and who takes it for whom
     """
     keys = [tag.requests, tag.gaps]
     if group == WORKERS:
-        keys.append(tag.suspects(entry_id))
+        keys += [tag.suspects(entry_id), tag.backlog]
     arguments = [group, consumer, settings.claim_ms, entry_id, f"requests/{group}", SUSPECTED_S]
     taken = await Scripts(redis)("claim", keys, arguments)
     if not taken:

@@ -160,6 +160,10 @@ class ClusterRedis(Redis):
         """Return a client of each primary."""
         return [self._at(address) for address in await self.connection_pool.primaries()]
 
+    async def primary_of(self, key: str) -> Redis:
+        """Return a client of the primary that owns the slot of *key*."""
+        return self._at(await self.connection_pool.owner(slot_of(("GET", key)) or 0))
+
     async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: ARG002, FBT001
         """Close every connection."""
         await self.connection_pool.disconnect()
@@ -253,3 +257,8 @@ class ClusterPipeline(Pipeline):
 async def primaries(redis: Redis) -> list[Redis]:
     """Return a client of each server that takes writes: of the one, or of all in a cluster."""
     return await redis.primaries() if isinstance(redis, ClusterRedis) else [redis]
+
+
+async def primary_of(redis: Redis, key: str) -> Redis:
+    """Return a client of the server that has *key*: of the one, or of its primary in a cluster."""
+    return await redis.primary_of(key) if isinstance(redis, ClusterRedis) else redis

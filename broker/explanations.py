@@ -49,10 +49,12 @@ class Explanations:
         The explanation is its ``status`` and, once it is done, the whole of it.
         """
         stored: Any = await self._redis.get(explanation.tag.explained(str(explanation)))
-        if stored is None:
+        document, key = split_owner(stored or b"null")
+        try:
+            found = orjson.loads(document)
+        except ValueError:  # what somebody else wrote counts as absent
             return None
-        document, key = split_owner(stored)
-        return cast("dict[str, Any]", orjson.loads(document)), key
+        return (found, key) if isinstance(found, dict) else None
 
     async def tell_progress(self, tag: Tag, explanation: str, progress: float) -> None:
         """Say how far it is, from 0 to 1; nothing of one that was forgotten."""

@@ -1,14 +1,16 @@
 """Erasing what the log holds of one prediction, or of everything one subject sent."""
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 from redis.asyncio import Redis
 
+from broker.keys import TABLE, Erased, Key, keys_of_models
 from broker.scripts import Scripts
 from broker.streams import WORKERS, PredictionId, Tag
 
@@ -16,8 +18,15 @@ PAGE: Final = 500
 AGAIN_S: Final = 0.2
 FLUSH_S: Final = 10
 ERASED: Final = b"erased"  # the only field but the schema's of the mark that stands where the last entry was erased
+SAID: Final = {"idem": "idempotency keys", "explain": "explanations", "explained": "explanations"}
 
-Found = dict[str, list[str]]  # stream to entry ids
+# Where a key of the table that has a place for each prediction holds one: the key, and the field if it is a hash.
+PLACES: Final[dict[str, Callable[[PredictionId], tuple[str, str | None]]]] = {
+    "answers:MINUTE": lambda one: (one.answers_key, str(one)),
+    "joins:SECOND": lambda one: (one.joins_key, one.uuid),
+    "waiting": lambda one: (one.tag.waiting, one.uuid),
+    "explained:ID": lambda one: (one.tag.explained(str(one)), None),
+}
 
 
 @dataclass(slots=True)
@@ -26,6 +35,11 @@ class Forgotten:
 
     erased: Counter[str] = field(default_factory=Counter)
     waiting: Counter[str] = field(default_factory=Counter)  # stream to entries
+
+
+async def tags_on(redis: Redis) -> set[Tag]:
+    """Return every model and shard of which the server holds something, served or not."""
+    return {tag async for _, key, tag in keys_of_models(redis) if key.scope == "TAG"}
 
 
 async def ids_of_subject(redis: Redis, tags: Iterable[Tag], subject: str) -> set[str]:
@@ -43,71 +57,128 @@ async def ids_of_subject(redis: Redis, tags: Iterable[Tag], subject: str) -> set
 
 
 async def forget(redis: Redis, tags: Iterable[Tag], ids: set[str], *, wait_s: float, now: bool = False) -> Forgotten:
-    """Erase all there is of *ids*: requests, results, labels, dead letters, answers, explanations, join rows, keys.
+    """Erase what the log holds of *ids*, as the table of keys says.
 
     Entries that a group has not finished are waited for, up to *wait_s* seconds altogether; with *now* they are erased
     all the same, and Redis does not know that group's lag until it has read on.
     """
     forgotten, scripts = Forgotten(), Scripts(redis)
-    end = asyncio.get_running_loop().time() + wait_s
+    end_s = time.monotonic() + wait_s
     for tag in tags:
-        mine = {prediction_id for prediction_id in ids if PredictionId.parse(prediction_id).tag == tag}
-        # Requests first: once they are settled and gone, nothing more can be written of them.
-        for stream in (tag.requests, tag.results, tag.feedback, tag.dead):
-            left = await _find(redis, tag, stream, mine)
-            while left:
-                left, erased = await _erase(scripts, stream, left, now=now)
-                forgotten.erased[stream.rpartition(":")[2]] += erased
-                if left and asyncio.get_running_loop().time() > end:
-                    forgotten.waiting[stream] += len(left)
-                    break
-                if left:
-                    await redis.set(tag.flush, 1, ex=FLUSH_S)  # an archiver that reads them need not wait for more
-                await asyncio.sleep(AGAIN_S if left else 0)
-            if forgotten.waiting[tag.requests]:
-                break
-        await _forget_keys(redis, tag, mine, forgotten)
-        await _forget_explanations(redis, tag, mine, forgotten)
-    forgotten.waiting += Counter()  # without zeros
+        if mine := {one for one in map(PredictionId.parse, ids) if one.tag == tag}:
+            await _OneTag(redis, scripts, tag, mine, forgotten, now=now).forget(end_s)
     return forgotten
 
 
-async def _erase(scripts: Scripts, stream: str, entries: Sequence[str], *, now: bool) -> tuple[list[str], int]:
-    outcomes = []
-    for start in range(0, len(entries), PAGE):
-        page = entries[start : start + PAGE]
-        outcomes += await scripts("erase", [stream], [WORKERS, "now" if now else "", *page])
-    left = [entry for entry, outcome in zip(entries, outcomes, strict=True) if outcome == b"waiting"]
-    return left, outcomes.count(b"erased")
+class _OneTag:
+    """What is to be forgotten of one model's one shard.
 
+    Requests and dead letters go last: they alone say whose a prediction was, so until all the rest is gone a second run
+    finds it by them.
+    """
 
-async def _find(redis: Redis, tag: Tag, stream: str, ids: set[str]) -> list[str]:
-    found = []
-    async for entry_id, fields in _entries(redis, stream):
-        identity = _id_of_letter(tag, fields) if stream == tag.dead else _id_of(tag, entry_id, fields)
-        if identity in ids:
-            found.append(entry_id)
-    return found
+    def __init__(  # noqa: PLR0913 - what is forgotten, and where that is counted
+        self, redis: Redis, scripts: Scripts, tag: Tag, ids: set[PredictionId], forgotten: Forgotten, *, now: bool
+    ) -> None:
+        self._redis = redis
+        self._scripts = scripts
+        self._tag = tag
+        self._ids = ids
+        self._names = {str(one) for one in ids}
+        self._forgotten = forgotten
+        self._now = now
+        self._read: dict[str, str] = {}  # stream to the last entry that was looked at
+        self._found: dict[str, list[str]] = {}  # stream to entries that are to go
 
+    async def forget(self, end_s: float) -> None:
+        """Erase until nothing is found any more, or only what is still read at *end_s*."""
+        while True:
+            began_s = time.monotonic()
+            streams = await self._streams()
+            found = [await self._look(stream) for stream in streams]
+            waiting = await self._erase(streams)
+            if not any(found) and not waiting:
+                break  # and nothing has come while the last of it was erased
+            if waiting and time.monotonic() > end_s:
+                self._forgotten.waiting.update(waiting)
+                break
+            if waiting:
+                await self._redis.set(self._tag.flush, 1, ex=FLUSH_S)  # who archives them need not wait for more
+                await asyncio.sleep(max(AGAIN_S, time.monotonic() - began_s))
+        if not waiting:
+            await self._erase_idempotency_keys()
 
-async def _forget_keys(redis: Redis, tag: Tag, ids: set[str], forgotten: Forgotten) -> None:
-    for prediction_id in map(PredictionId.parse, ids):
-        forgotten.erased["answers"] += int(await redis.hdel(prediction_id.answers_key, str(prediction_id)))
-        forgotten.erased["joins"] += int(await redis.hdel(prediction_id.joins_key, prediction_id.uuid))
-    async for key in redis.scan_iter(match=tag.idem("*").replace("[", r"\["), count=PAGE):
-        stored = await redis.get(key)
-        if stored and ids.intersection(orjson.loads(stored)["ids"]):
-            forgotten.erased["idempotency keys"] += int(await redis.delete(key))
+    async def _streams(self) -> dict[str, Key]:
+        """Return the streams that may hold something of a prediction, those that may be many included."""
+        wanted = {key for key in TABLE if key.erased in {Erased.ENTRIES, Erased.ENTRIES_NOW}}
+        found = {self._tag.key(key.name): key for key in wanted if key.is_one}
+        return found | {name: key async for name, key, tag in keys_of_models(self._redis, self._tag) if key in wanted}
 
+    async def _look(self, stream: str) -> bool:
+        """Find what came to *stream* since the last look; return whether something was there."""
+        before = len(self._found.setdefault(stream, []))
+        async for entry_id, fields in _entries(self._redis, stream, after=self._read.get(stream)):
+            is_letter = stream == self._tag.dead
+            identity = _id_of_letter(self._tag, fields) if is_letter else _id_of(self._tag, entry_id, fields)
+            if identity in self._names:
+                self._found[stream].append(entry_id)
+            self._read[stream] = entry_id
+        return len(self._found[stream]) > before
 
-async def _forget_explanations(redis: Redis, tag: Tag, ids: set[str], forgotten: Forgotten) -> None:
-    """Delete explanations, waiting for nobody: of one that is worked on, nothing is written once its key is gone."""
-    for prediction_id in ids:
-        forgotten.erased["explanations"] += int(await redis.delete(tag.explained(prediction_id)))
-    for stream in (tag.explain, tag.explanations):
-        found = await _find(redis, tag, stream, ids)
-        if found:
-            forgotten.erased["explanations"] += int(await redis.xdel(stream, *found))
+    async def _erase(self, streams: dict[str, Key]) -> dict[str, int]:
+        """Erase what may be erased; return how many entries of which streams may not, yet."""
+        last = (self._tag.requests, self._tag.dead)
+        if not self._now and (unfinished := await self._erase_from(self._tag.requests, "look")):
+            return {self._tag.requests: unfinished}  # more would be written of them
+        await self._erase_fields()  # so that no label and no explanation can come any more
+        waiting = {}
+        for stream, key in streams.items():
+            if stream not in last:
+                how = "now" if self._now or key.erased == Erased.ENTRIES_NOW else ""
+                waiting[stream] = await self._erase_from(stream, how)
+        if not any(waiting.values()):
+            waiting = {stream: await self._erase_from(stream, "now" if self._now else "") for stream in last}
+        return {stream: count for stream, count in waiting.items() if count}
+
+    async def _erase_from(self, stream: str, how: str) -> int:
+        """Erase what was found in *stream*, or only "look"; return how many entries are still read."""
+        outcomes, entries = list[bytes](), self._found[stream]
+        for start in range(0, len(entries), PAGE):
+            page = entries[start : start + PAGE]
+            outcomes += await self._scripts("erase", [stream], [WORKERS, how, *page])
+        if how != "look":
+            self._found[stream] = [one for one, outcome in zip(entries, outcomes, strict=True) if outcome == b"waiting"]
+            self._count(stream, outcomes.count(b"erased"))
+        return outcomes.count(b"waiting")
+
+    async def _erase_fields(self) -> None:
+        pipeline = self._redis.pipeline(transaction=False)
+        places = [place(one) for one in self._ids for place in PLACES.values()]
+        for key, name in places:
+            pipeline.hdel(key, name) if name else pipeline.delete(key)
+        for (key, _), erased in zip(places, await pipeline.execute(), strict=True):
+            self._count(key, erased)
+
+    async def _erase_idempotency_keys(self) -> None:
+        uuids = {one.uuid for one in self._ids}
+        async for name, key, _ in keys_of_models(self._redis, self._tag):
+            if key.erased != Erased.NAMED:
+                continue
+            if await self._redis.type(name) == b"string":  # of an older Observa
+                before: Any = await self._redis.get(name) or b""
+                if not self._names.isdisjoint(before.decode(errors="replace").split('"')):
+                    self._count(name, await self._redis.delete(name))
+                continue
+            used: Any
+            stored: Any
+            async for used, stored in self._redis.hscan_iter(name, count=PAGE):
+                if not uuids.isdisjoint(stored.decode(errors="replace").split("|")):
+                    self._count(name, await self._redis.hdel(name, used))
+
+    def _count(self, key: str, erased: int) -> None:
+        if erased:
+            kind = key.removeprefix(self._tag.key("")).partition(":")[0]
+            self._forgotten.erased[SAID.get(kind, kind)] += erased
 
 
 def _id_of(tag: Tag, entry_id: str, fields: Mapping[bytes, bytes]) -> str:
@@ -124,14 +195,16 @@ def _as_sent(letter: Mapping[bytes, bytes]) -> dict[str, str]:
     try:
         flat = orjson.loads(letter.get(b"entry", b"[]"))
         return dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, KeyError):
         return {}
 
 
-async def _entries(redis: Redis, stream: str) -> AsyncIterator[tuple[str, dict[bytes, bytes]]]:
-    """Walk *stream* from its beginning to where it ends now."""
+async def _entries(
+    redis: Redis, stream: str, *, after: str | None = None
+) -> AsyncIterator[tuple[str, dict[bytes, bytes]]]:
+    """Walk *stream* from its beginning, or from *after* an entry, to where it ends now."""
     newest: Any = await redis.xrevrange(stream, count=1)
-    first = "-"
+    first = f"({after}" if after else "-"
     while newest:
         page: Any = await redis.xrange(stream, first, newest[0][0], PAGE)
         for entry_id, fields in page:

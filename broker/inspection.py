@@ -1,5 +1,6 @@
 """How far each reader of a log has come, and what came last."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,10 +60,14 @@ async def entries_added(redis: Redis, stream: str) -> int:
     return int(found["entries-added"])
 
 
-async def memory_ratio(redis: Redis) -> float:
-    """Return how full the fullest primary is, of its maxmemory; 0 where there is no limit."""
-    memories = [await server.info("memory") for server in await primaries(redis)]
-    return max(one["used_memory"] / one["maxmemory"] if one.get("maxmemory") else 0.0 for one in memories)
+async def memories(redis: Redis) -> list[dict[str, Any]]:
+    """Return what INFO says of the memory of each primary."""
+    return [await server.info("memory") for server in await primaries(redis)]
+
+
+def memory_ratio(found: Sequence[Mapping[str, Any]]) -> float:
+    """Return how full the fullest of `memories` is, of its maxmemory; 0 where there is no limit."""
+    return max(one["used_memory"] / one["maxmemory"] if one.get("maxmemory") else 0.0 for one in found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,16 @@ class Lease:
         return self.holds()
 
 
+async def keep_or_take(redis: Redis, key: str, owner: str, lease_ms: int) -> bool:
+    """Take the lease *key* for *owner*, or keep it, for *lease_ms*; false where it is another's."""
+    if await redis.set(key, owner, nx=True, px=lease_ms):
+        return True
+    if await redis.get(key) != owner.encode():
+        return False
+    await redis.pexpire(key, lease_ms)
+    return True
+
+
 @asynccontextmanager
 async def held(redis: Redis, key: str, *, wait_s: float = 0) -> AsyncIterator[Lease]:
     """Hold the lease *key*, waiting for it at most *wait_s* seconds.

@@ -16,9 +16,11 @@ from broker.script_keys import ScriptKeys, flat
 from broker.scripts import Scripts
 from broker.settings import BrokerSettings
 from broker.settlement import Settlement, row_of
-from broker.streams import WORKERS, PredictionId, Tag, entry_time_ms, time_ms_of
+from broker.stored import first_call, has_prediction
+from broker.streams import IDEM_SLOTS, UUID_LENGTH, WORKERS, PredictionId, Tag, entry_time_ms, time_ms_of
 
 IDEMPOTENCY_S = 24 * 3600
+KEY_LENGTH, BODY_LENGTH = 32, 16  # characters kept of the digests: by the first, two callers must never be confused
 ANSWERS_AT = 6  # position of the first answer among the arguments of the script that settles
 CLOCK_STEP_MS = 3_600_000
 PAGE = 500  # dead letters read at once
@@ -68,11 +70,15 @@ class Log:
         self._answer_s = settings.answer_retention_s + LATE_S
         self._join_s = int(settings.join_retention_h * 3600)
         self._store_text = settings.store_text
+        self._requests_bytes = settings.requests_bytes
         self._durability = settings.durability
 
-    async def accept(self, tag: Tag, units: Sequence[Unit], *, backlog_limit: int) -> list[Acceptance]:
+    async def accept(
+        self, tag: Tag, units: Sequence[Unit], *, backlog_limit: int, bytes_limit: float = math.inf
+    ) -> list[Acceptance]:
         """Put *units* on the log of *tag*, one outcome each, in order.
 
+        No more entries wait than *backlog_limit*, nor more bytes than *bytes_limit* and OBSERVA_REQUESTS_MAX_MB.
         Repeating a call is safe: an id that is already there is not added again.
 
         Raises:
@@ -82,40 +88,45 @@ class Log:
         """
         earlier = await self._used_elsewhere(units)
         fresh = [unit for unit, known in zip(units, earlier, strict=True) if known is None]
-        outcomes = iter(await self._accept(tag, fresh, backlog_limit) if fresh else ())
+        bytes_limit = min(bytes_limit, self._requests_bytes)
+        outcomes = iter(await self._accept(tag, fresh, backlog_limit, bytes_limit) if fresh else ())
         return [known or next(outcomes) for known in earlier]
 
-    async def _accept(self, tag: Tag, units: Sequence[Unit], backlog_limit: int) -> list[Acceptance]:
-        keys = ScriptKeys(tag, [tag.requests, tag.backlog])
-        rows = [
-            {
-                "idem": keys.position(tag.idem(unit.idempotency.key)) if unit.idempotency else 0,
-                "body": unit.idempotency.body if unit.idempotency else "",
-                "entries": [_entry(request, keys) for request in unit.requests],
-            }
-            for unit in units
-        ]
-        outcomes = await self._insist(
-            "accept", tag, keys.names, [orjson.dumps(rows), backlog_limit, self._answer_s, IDEMPOTENCY_S]
-        )
+    async def _accept(
+        self, tag: Tag, units: Sequence[Unit], backlog_limit: int, bytes_limit: float
+    ) -> list[Acceptance]:
+        keys = ScriptKeys(tag, [tag.requests, tag.backlog, tag.waiting, tag.entry_bytes])
+        rows = [_unit(tag, unit, keys) for unit in units]
+        limits = [backlog_limit, bytes_limit, self._answer_s, IDEMPOTENCY_S]
+        ring = keys.ring() if any(unit.idempotency for unit in units) else 0
+        outcomes = await self._insist("accept", tag, keys.names, [orjson.dumps(rows), *limits, ring, IDEM_SLOTS])
         return [Acceptance(status.decode(), tuple(item.decode() for item in ids)) for status, *ids in outcomes]
 
     async def _used_elsewhere(self, units: Sequence[Unit]) -> list[Acceptance | None]:
         """Return per unit what became of an earlier call with its key on another shard, or None."""
         found: list[Acceptance | None] = [None] * len(units)
         asked = [(place, unit.idempotency) for place, unit in enumerate(units) if unit.idempotency]
-        keys = [(place, used.body, tag.idem(used.key)) for place, used in asked for tag in used.elsewhere]
-        if not keys:
-            return found
-        pipeline = self._redis.pipeline(transaction=False)
-        for _, _, key in keys:
-            pipeline.get(key)
-        for (place, body, _), stored in zip(keys, await pipeline.execute(), strict=True):
-            if stored is not None:
-                known = orjson.loads(stored)
-                status: Literal["replayed", "conflict"] = "replayed" if known["body"] == body else "conflict"
-                found[place] = Acceptance(status, tuple(known["ids"]))
+        for place, used in asked:
+            for tag in used.elsewhere:
+                found[place] = found[place] or await self._used_at(tag, used)
         return found
+
+    async def _used_at(self, tag: Tag, used: Idempotency) -> Acceptance | None:
+        """Return what became of an earlier call with a key on *tag*."""
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.get(tag.idem(used.key))
+        for slot in range(IDEM_SLOTS):
+            pipeline.hget(tag.idem(slot), used.key[:KEY_LENGTH])
+        before, *slots = await pipeline.execute()
+        stored = next((one.decode() for one in slots if one is not None), None)
+        if stored is not None:
+            body, *uuids = stored.split("|")
+        elif known := first_call(before):
+            body, uuids = known[0][:BODY_LENGTH], [one[-UUID_LENGTH:] for one in known[1]]
+        else:
+            return None
+        status: Literal["replayed", "conflict"] = "replayed" if body == used.body[:BODY_LENGTH] else "conflict"
+        return Acceptance(status, tuple(str(PredictionId(tag, uuid)) for uuid in uuids))
 
     async def settle(self, tag: Tag, settlements: Sequence[Settlement]) -> list[bool]:
         """Acknowledge entries of *tag* and publish what came of them; true where nobody had published before.
@@ -127,7 +138,8 @@ class Log:
             WrongKeyTypeError: a key of ours holds something else; nothing was written, all stays pending.
 
         """
-        keys = ScriptKeys(tag, [tag.requests, tag.results, tag.feedback, tag.dead, tag.backlog, tag.joined])
+        first = [tag.requests, tag.results, tag.feedback, tag.dead, tag.backlog, tag.joined]
+        keys = ScriptKeys(tag, [*first, tag.waiting, tag.unanswered])
         answers = [settlement.answer for settlement in settlements if settlement.answer]
         position = count(ANSWERS_AT)
         rows = [row_of(tag, settlement, keys, position) for settlement in settlements]
@@ -156,7 +168,7 @@ class Log:
         return {
             str(prediction_id)
             for prediction_id, answer, row in zip(ids, found[::2], found[1::2], strict=True)
-            if split_owner(answer or PENDING)[0] != PENDING or (row and orjson.loads(row)[0])
+            if split_owner(answer or PENDING)[0] != PENDING or has_prediction(row)
         }
 
     async def buried(self, tag: Tag, entry_ids: Collection[str]) -> set[str]:
@@ -213,10 +225,12 @@ class Log:
         found: Any = await self._redis.xrange(tag.dead, dead_id, dead_id)
         if not found:
             return None
-        keys, prediction = [tag.dead, tag.requests, tag.backlog], found[0][1].get(b"id", b"").decode()
+        keys, prediction = [tag.dead, tag.requests, tag.backlog, tag.waiting], found[0][1].get(b"id", b"").decode()
         if prediction:
             keys.append(PredictionId.parse(prediction).answers_key)
-        added, _ = await self._run("redrive", tag, keys, [dead_id, prediction, self._answer_s])
+        deadline_ms = Request.model_fields["deadline_ms"].default
+        arguments = [dead_id, prediction, prediction[-UUID_LENGTH:], self._answer_s, deadline_ms]
+        added, _ = await self._run("redrive", tag, keys, arguments)
         return added.decode() if added else None
 
     async def _insist(self, name: str, tag: Tag, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
@@ -232,12 +246,21 @@ class Log:
         return await self._scripts.named(name).replicated(keys, arguments, tag.backlog)
 
 
+def _unit(tag: Tag, unit: Unit, keys: ScriptKeys) -> dict[str, Any]:
+    row: dict[str, Any] = {"idem": "", "entries": [_entry(request, keys) for request in unit.requests]}
+    if used := unit.idempotency:
+        before = keys.position(tag.idem(used.key))
+        row |= {"idem": used.key[:KEY_LENGTH], "body": used.body[:BODY_LENGTH], "before": before}
+    return row
+
+
 def _entry(request: Request, keys: ScriptKeys) -> dict[str, Any]:
     return {
         "id": request.id,
         "answers": keys.answers(time_ms_of(request.id)),
         "pending": PENDING.decode() + owner_suffix(request.key),
-        "deadline_s": math.ceil(request.deadline_ms / 1000),
+        "uuid": request.id[-UUID_LENGTH:],
+        "deadline_ms": request.deadline_ms,
         "fields": flat(request.to_fields()),
     }
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from itertools import chain
 
-from broker.streams import Tag
+from broker.streams import IDEM_SLOTS, Tag
 
 
 class ScriptKeys:
@@ -30,6 +30,12 @@ class ScriptKeys:
     def joins(self, time_ms: int) -> int:
         """Return the position of the hash of join rows for ids made then."""
         return self._of_time(Tag.joins, time_ms // 1000)
+
+    def ring(self) -> int:
+        """Add the ring of Idempotency-Keys, whose slots come after it, and return its position."""
+        ring, *slots = [self._tag.idem_ring, *map(self._tag.idem, range(IDEM_SLOTS))]
+        self.names += [ring, *slots]
+        return len(self.names) - len(slots)
 
     def _of_time(self, name: Callable[[Tag, int], str], period: int) -> int:
         """Most ids of a call are of one minute and second: their keys are named once."""

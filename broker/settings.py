@@ -1,5 +1,6 @@
 """How to reach the log, the same for every room; each room adds a class of its own."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
@@ -80,9 +81,11 @@ class BrokerSettings(ObservaSettings):
     )
     results_retention_h: Hours = 7 * 24
     join_retention_h: Hours = 7 * 24
-    requests_max_mb: Annotated[int, Field(ge=1)] = 256  # past this the log wins over a reader that lags: a counted gap
-    results_max_mb: Annotated[int, Field(ge=1)] = 256
-    joins_max_mb: Annotated[int, Field(ge=1)] = 128
+    log_memory_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.55  # of Redis' maxmemory: past it the oldest goes
+    # Of each model and shard, within that: past it the oldest goes, though a reader lags; unread requests never do.
+    requests_max_mb: Annotated[int, Field(ge=1)] | None = None
+    results_max_mb: Annotated[int, Field(ge=1)] | None = None
+    joins_max_mb: Annotated[int, Field(ge=1)] | None = None
 
     claim_ms: Annotated[int, Field(ge=200, le=600_000)] = 5000  # idle time after which an entry is taken over
     max_deliveries: Annotated[int, Field(ge=1, le=100)] = 3
@@ -103,6 +106,11 @@ class BrokerSettings(ObservaSettings):
     def names(self, host: str) -> Names:
         """Return what a server that listens on *host* answers to."""
         return names_of(host, self.allowed_hosts, "OBSERVA_ALLOWED_HOSTS")
+
+    @property
+    def requests_bytes(self) -> float:
+        """Bytes that the requests of one model and shard may take."""
+        return math.inf if self.requests_max_mb is None else self.requests_max_mb << 20
 
     @property
     def server_url(self) -> str:

@@ -27,7 +27,7 @@ class Settlement:
     """What came of one entry: a result with its answer, a dead letter, or both.
 
     An entry that cannot be read has neither request nor result, only a dead note. An entry that was answered before
-    needs nothing but its id: it is acknowledged.
+    needs nothing but its id: it is acknowledged. One that is overdue is nobody's: its group passed it over.
     """
 
     entry_id: str
@@ -35,6 +35,7 @@ class Settlement:
     result: Result | None = None
     answer: bytes | None = None
     dead: DeadNote | None = None
+    overdue: bytes | None = None  # what `Tag.waiting` says of it
 
 
 def row_of(tag: Tag, settlement: Settlement, keys: ScriptKeys, answer: Iterator[int]) -> dict[str, Any]:
@@ -62,6 +63,8 @@ def row_of(tag: Tag, settlement: Settlement, keys: ScriptKeys, answer: Iterator[
             row["ms"] = time_ms
             if request.true_label is not None:
                 row["label"] = request.true_label
+    if settlement.overdue:
+        row["overdue"] = settlement.overdue.decode()
     if settlement.dead:
         row["dead"] = flat(_dead_fields(settlement, settlement.dead))
     return row

@@ -20,6 +20,7 @@ KEYS = "observa:keys"  # hash: id of an API key to what is kept of it
 CHANGES = "observa:models"  # stream: says only that the wanted versions of a model changed
 
 UUID_LENGTH = 36
+IDEM_SLOTS = 16  # of the ring of Idempotency-Keys: all are asked for a key, one is written, the oldest goes first
 _ID = re.compile(
     rf"(?P<model>{NAME_PATTERN})\.(?P<shard>0|[1-9][0-9]{{0,3}})"
     r"\.(?P<uuid>[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})"
@@ -94,6 +95,26 @@ class Tag(NamedTuple):  # made and looked up several times a request: a dataclas
         return self.key("backlog")
 
     @property
+    def entry_bytes(self) -> str:
+        """Integer: bytes of an average entry of those that are accepted and not yet acknowledged."""
+        return self.key("entry-bytes")
+
+    @property
+    def kept(self) -> str:
+        """Hash: how long each kind is kept at the present rate, and what was given up for want of memory."""
+        return self.key("kept")
+
+    @property
+    def waiting(self) -> str:
+        """Hash: uuid of each accepted request without an answer to the time its deadline passes, and its entry."""
+        return self.key("waiting")
+
+    @property
+    def unanswered(self) -> str:
+        """Hash: how many requests no reader had any more when their deadline had passed, and when the last one was."""
+        return self.key("unanswered")
+
+    @property
     def gaps(self) -> str:
         """Hash: ``stream/group`` to the number of entries that were trimmed before that group had read them."""
         return self.key("gaps")
@@ -124,9 +145,17 @@ class Tag(NamedTuple):  # made and looked up several times a request: a dataclas
         """Hash: uuid to the join row, for ids of one second."""
         return self.key(f"joins:{second}")
 
-    def idem(self, digest: str) -> str:
-        """String: an Idempotency-Key's body digest and ids."""
-        return self.key(f"idem:{digest}")
+    def idem(self, slot: int | str) -> str:
+        """Hash: Idempotency-Key to what it stands for, of one slot of the ring.
+
+        A string of a key's whole digest, as long as an older Observa's keys live.
+        """
+        return self.key(f"idem:{slot}")
+
+    @property
+    def idem_ring(self) -> str:
+        """Hash: ``head`` to the slot that is written, and each slot to the time it began, Unix ms."""
+        return self.key("idem:ring")
 
     def lease(self, duty: str) -> str:
         """String: who performs *duty* for this tag now; expires."""

@@ -18,14 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Archived:
-    """The archive, if one is set, of a few tags."""
+    """The archive, if one is set."""
 
     redis: Redis
     archive: "ArchiveWriter | None"
-    tags: Sequence[Tag]
 
     @classmethod
-    def of(cls, settings: BrokerSettings, redis: Redis, tags: Sequence[Tag]) -> Self:
+    def of(cls, settings: BrokerSettings, redis: Redis) -> Self:
         """Open the archive that the settings name.
 
         Raises:
@@ -33,28 +32,32 @@ class Archived:
 
         """
         if settings.archive is None:
-            return cls(redis, None, tags)
+            return cls(redis, None)
         from broker.archiving import ArchiveWriter  # noqa: PLC0415 - a large library that only an archive needs
 
-        return cls(redis, ArchiveWriter(settings.archive, settings.store_timeout_s), tags)
+        return cls(redis, ArchiveWriter(settings.archive, settings.store_timeout_s))
 
-    async def ids_of(self, subject: str) -> set[str]:
-        """Return the ids of all archived requests that *subject* sent."""
+    def models(self) -> list[str]:
+        """Return the names of the archived models."""
+        return [] if self.archive is None else self.archive.models()
+
+    async def ids_of(self, tags: Sequence[Tag], subject: str) -> set[str]:
+        """Return the ids of all archived requests of *tags* that *subject* sent."""
         if self.archive is None:
             return set()
         from broker.archived_forgetting import archived_ids_of  # noqa: PLC0415
 
-        return await asyncio.to_thread(archived_ids_of, self.archive, self.tags, subject)
+        return await asyncio.to_thread(archived_ids_of, self.archive, tags, subject)
 
-    async def wait_written(self, wait_s: float) -> dict[str, int]:
+    async def wait_written(self, tags: Sequence[Tag], wait_s: float) -> dict[str, int]:
         """Wait until what is on the log is in files; return the entries of each stream that are not."""
         if self.archive is None:
             return {}
         from broker.archived_forgetting import wait_written  # noqa: PLC0415
 
-        return await wait_written(self.redis, self.tags, wait_s)
+        return await wait_written(self.redis, tags, wait_s)
 
-    async def forget(self, ids: set[str], forgotten: Forgotten, wait_s: float) -> None:
+    async def forget(self, tags: Sequence[Tag], ids: set[str], forgotten: Forgotten, wait_s: float) -> None:
         """Erase *ids* from the files, and add to *forgotten* what was erased and what is waited for.
 
         Raises:
@@ -65,9 +68,9 @@ class Archived:
             return
         from broker.archived_forgetting import forget_archived  # noqa: PLC0415
 
-        forgotten.waiting.update(await self.wait_written(wait_s))
+        forgotten.waiting.update(await self.wait_written(tags, wait_s))
         try:
-            erased = await forget_archived(self.redis, self.archive, self.tags, ids)
+            erased = await forget_archived(self.redis, self.archive, tags, ids)
         except OSError as error:
             raise ObservaError(
                 f"the archive {self.archive.url} cannot be changed ({error.strerror or error}); "

@@ -14,6 +14,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from broker.backoff import Backoff
 from broker.connection import BLOCK_MS
+from broker.forgetting import ERASED
 from broker.printing import json_text
 from broker.streams import Tag, entry_time_ms
 from cli.arguments import add_model, positive, tags_of
@@ -105,7 +106,7 @@ class Reader:
         last = "+"
         size = min(PAGE, self._count)
         while len(times) < self._count and (page := await newest(self._redis, tag.requests, last, str(since_ms), size)):
-            times += [entry_time_ms(entry_id) for entry_id, _ in page]
+            times += [entry_time_ms(entry_id) for entry_id, fields in page if ERASED not in fields]
             last = f"({page[-1][0]}"
         return times
 

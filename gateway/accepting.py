@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -51,6 +52,7 @@ class Accepting:
         self._metrics = metrics
         self._duties = duties
         self._timeout_s = timeout_s
+        self.bytes_limit = math.inf  # of what may wait in one log
         self._queues: dict[_Key, _Queue] = {}
         self._grouped: set[Tag] = set()
         self._full: dict[Tag, tuple[float, int]] = {}  # until when, and at which limit
@@ -152,7 +154,7 @@ class Accepting:
                     if tag not in self._grouped:
                         await ensure_groups(self._redis, tag)
                         self._grouped.add(tag)
-                    return await self._log.accept(tag, units, backlog_limit=backlog_limit)
+                    return await self._log.accept(tag, units, backlog_limit=backlog_limit, bytes_limit=self.bytes_limit)
             except PASSING:
                 if now() > end:
                     raise

@@ -13,9 +13,10 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from broker.announcements import Announcement, ServedVersion, announcements, served_models
+from broker.budget import waiting_bytes
 from broker.connection import Clock, Weakness, weaknesses
 from broker.duties import Pulse
-from broker.inspection import memory_ratio
+from broker.inspection import memories, memory_ratio
 from broker.manifest import Pointer
 from broker.shares import is_in_share
 from broker.streams import Tag
@@ -72,6 +73,7 @@ class Fleet:
         self.pulse = Pulse()
         self.reachable = False  # whether the last refresh worked
         self.memory_ratio = 0.0  # of maxmemory; 0 where there is none
+        self.bytes_per_log = math.inf  # that the requests of one model and shard may take before they are answered
         self._default = settings.model
         self._examined_at = -math.inf
         self._weaknesses: dict[Weakness, str] = {}
@@ -116,7 +118,9 @@ class Fleet:
         await self._look_at_birth()
         for name in {*self._models, *await served_models(self._redis)}:
             self._models[name] = await self._look(name)
-        self.memory_ratio = await memory_ratio(self._redis)
+        found = await memories(self._redis)
+        self.memory_ratio = memory_ratio(found)
+        self.bytes_per_log = waiting_bytes(found, sum(view.shards for view in self._models.values()))
         self._metrics.broker_memory.set(self.memory_ratio)
         self.reachable = True
         if time.monotonic() - self._examined_at >= EXAMINE_S:

@@ -6,7 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.answers import PENDING
+from broker.kept import given_up_before_ms
 from broker.streams import PredictionId
+from broker.waiting import find_waiting
 from gateway import documentation, strict_json
 from gateway.access import is_within
 from gateway.gateway import Gateway, gateway_of
@@ -27,8 +29,11 @@ async def prediction(request: Request, prediction_id: str) -> Response:
     wanted = _parse(prediction_id)
     answer, key = (await gateway.log.records([wanted]))[0]
     if answer is None or not is_within(gateway.access.reach(request.scope), key):
-        raise _missing(gateway, wanted, gateway.settings.answer_retention_s)
+        raise await _missing(gateway, wanted, "answers", gateway.settings.answer_retention_s)
     if answer == PENDING:
+        waiting = await find_waiting(gateway.redis, wanted)
+        if waiting and waiting.is_overdue(gateway.clock.now_ms(), gateway.settings):
+            raise Problem.of_prediction(str(wanted), "deadline_exceeded")  # as a worker will say, once there is one
         return Response(orjson.dumps({"id": str(wanted), "status": "pending"}), 202, {"Retry-After": "1"}, JSON)
     return Response(answer_of(str(wanted), answer, gateway.serving), media_type=JSON)
 
@@ -45,7 +50,7 @@ async def feedback(request: Request) -> Response:
     outcome = await gateway.log.feedback(wanted, body.label, gateway.access.reach(request.scope))
     gateway.metrics.feedback.labels(wanted.tag.model if view else OTHER, outcome).inc()
     if outcome == "unknown":
-        raise _missing(gateway, wanted, gateway.settings.join_retention_h * 3600)
+        raise await _missing(gateway, wanted, "joins", gateway.settings.join_retention_h * 3600)
     status = 200 if outcome == "same" else 202
     return Response(orjson.dumps({"id": str(wanted), "status": outcome}), status, media_type=JSON)
 
@@ -57,6 +62,9 @@ def _parse(text: str) -> PredictionId:
         raise Problem("not_found") from None
 
 
-def _missing(gateway: Gateway, wanted: PredictionId, kept_s: float) -> Problem:
+async def _missing(gateway: Gateway, wanted: PredictionId, what: str, kept_s: float) -> Problem:
+    """Say whether it was never known, or is gone: after its time, or before it where memory ran short."""
     old = gateway.clock.now_ms() - wanted.time_ms > kept_s * 1000
+    if not old:
+        old = wanted.time_ms < await given_up_before_ms(gateway.redis, wanted.tag, what)
     return Problem("expired" if old else "not_found", id=str(wanted))

@@ -212,6 +212,7 @@ class Serving:
             limit = self._queue_limit(view, most_ms) + len(unit.requests) - 1  # by what is before its first
         else:
             limit = max(LEAST_BACKLOG, int(self._shard_rate(view) * most_ms / 1000))
+        self._accepting.bytes_limit = self._fleet.bytes_per_log
         acceptance = await self._accepting.accept(tag, unit, limit)
         match acceptance.status:
             case "conflict":

@@ -1,6 +1,6 @@
 """What a person may change about the gateway, and its defaults."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -8,6 +8,9 @@ from broker.addresses import LAST_PORT, LOOPBACK, Host, HostNames, Port, check_p
 from broker.settings import BrokerSettings
 
 INTERNAL_PORT = 9000  # where the gateway is exposed
+ROOM_RATIO: Final = (
+    0.05  # of Redis' maxmemory, for what comes between two rounds of who keeps the log within its budget
+)
 
 
 class GatewaySettings(BrokerSettings):
@@ -48,6 +51,16 @@ class GatewaySettings(BrokerSettings):
             first = self.internal_port - self.gateway_slot
             internal = ("OBSERVA_GATEWAY_INTERNAL_PORT", first, max(self.gateways, self.gateway_slot + 1))
             check_ports(("OBSERVA_GATEWAY_PORT", self.gateway_port, 1), internal)
+        return self
+
+    @model_validator(mode="after")
+    def _leaves_room(self) -> Self:
+        if self.gateway_memory_ratio < self.log_memory_ratio + ROOM_RATIO:
+            raise ValueError(
+                f"OBSERVA_GATEWAY_MEMORY_RATIO ({self.gateway_memory_ratio}) must be {ROOM_RATIO} above "
+                f"OBSERVA_LOG_MEMORY_RATIO ({self.log_memory_ratio}): up to the second the log fills what it may, and "
+                "past the first every caller is refused"
+            )
         return self
 
     @property

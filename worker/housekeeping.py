@@ -6,16 +6,20 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 
 from broker.announcements import EVERY_S, Announcement, ServedVersion, announce
+from broker.budget import Budget
 from broker.connection import Clock
 from broker.janitor import keep_house
 from broker.settings import BrokerSettings
-from broker.streams import Tag
 from broker.versions import mirror_newer
 from worker.following import Follower
+from worker.metrics import KEPT
 from worker.models import Loaded
+from worker.overdue import Overdue
+from worker.serving import Serving
 from worker.trouble import Trouble
 
 HOUSE_S = 2
+BUDGET_S = 1  # what comes meanwhile must fit between the budget and where the gateway refuses
 
 
 @dataclass
@@ -59,13 +63,29 @@ class Announcer:
         await announce(self.redis, served.name, announcement)
 
 
-async def keep_house_often(redis: Redis, settings: BrokerSettings, tag: Tag, worker: str) -> None:
-    """Do the janitor's round of *tag*, over and over; only one worker at a time really does it."""
-    trouble = Trouble("housekeeping", tag.model)
+async def keep_house_often(redis: Redis, serving: Serving) -> None:
+    """Do the janitor's round of one tag, over and over; only one worker at a time really does it."""
+    means, overdue = serving.means, Overdue(redis, serving)
+    trouble = Trouble("housekeeping", serving.tag.model)
     while True:
         await asyncio.sleep(HOUSE_S)
         with trouble.waited_out():
-            await keep_house(redis, settings, tag, worker)
+            if await keep_house(redis, means.settings, serving.tag, means.worker):
+                await overdue.look()
+
+
+async def keep_budget_often(redis: Redis, settings: BrokerSettings, worker: str) -> None:
+    """Keep the servers within their budget, over and over; only one worker at a time really does it."""
+    trouble = Trouble("keeping the budget", settings.model)
+    budget = Budget(redis, settings, worker)
+    while True:
+        await asyncio.sleep(BUDGET_S)
+        with trouble.waited_out():
+            await budget.keep()
+        KEPT.clear()
+        for model, kinds in budget.kept_s.items():
+            for kind, seconds in kinds.items():
+                KEPT.labels(model, kind).set(seconds)
 
 
 def _described(loaded: Loaded) -> ServedVersion:

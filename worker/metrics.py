@@ -48,6 +48,12 @@ DEAD_LETTERS = Counter(
     ["model", "reason"],
     registry=REGISTRY,
 )
+UNANSWERED = Counter(
+    "observa_requests_unanswered_total",
+    "Accepted requests that no reader had any more when their deadline had passed; answered deadline_exceeded.",
+    ["model"],
+    registry=REGISTRY,
+)
 READ_FAILURES = Counter(
     "observa_worker_read_failures_total",
     "Reads or acknowledgements that failed and were tried again after a pause.",
@@ -76,5 +82,11 @@ SHADOW_RUNNING = Gauge(
     "observa_shadow_running",
     "1: the version is wanted as a shadow and this worker reads for it; 0: it is wanted and this worker does not.",
     ["model", "version"],
+    registry=REGISTRY,
+)
+KEPT = Gauge(
+    "observa_log_kept_seconds",
+    "How long the log keeps what comes at the present rate, by kind; shown by the one worker that keeps the budget.",
+    ["model", "kind"],
     registry=REGISTRY,
 )

@@ -21,7 +21,7 @@ from worker.claiming import Claimer
 from worker.discovering import Discovery
 from worker.following import Follower
 from worker.handler import Handler
-from worker.housekeeping import Announcer, keep_house_often
+from worker.housekeeping import Announcer, keep_budget_often, keep_house_often
 from worker.loading import Loading
 from worker.models import Served
 from worker.reading import Reader
@@ -92,6 +92,7 @@ class Worker:
         await patiently(partial(self._clock.sync, self._redis), self._settings)
         for name in self._followers:
             self._begin(name)
+        self.duties.begin(keep_budget_often(self._redis, self._settings, self.name))
         if self._discovery:
             self.duties.begin(self._discovery.run())
 
@@ -151,7 +152,7 @@ class Worker:
                 claimer = Claimer(self._redis, serving, self._stopping)
                 self._to_finish += [begin(reader.run(), serving.pulse), begin(claimer.run())]
                 begin(serving.keep_held())
-                begin(keep_house_often(self._redis, self._settings, serving.tag, self.name))
+                begin(keep_house_often(self._redis, serving))
         begin(self._announcers[name].run())
         begin(self._followers[name].run())
         begin(self._shadowings[name].run())

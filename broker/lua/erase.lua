@@ -1,7 +1,9 @@
 -- Take entries out of a stream without making any group's lag unknown, which happens to a group whose position is at or
 -- before a deleted entry.
--- KEYS  1 stream   ARGV  1 group whose position may be moved past a mark of ours  2 now: erase at any price  3.. entry ids
--- Returns per entry erased, gone, or waiting: a group has not finished it, or stands on it.
+-- KEYS  1 stream   ARGV  1 group whose position may be moved past a mark of ours
+--       2 now: erase at any price; look: erase nothing  3.. entry ids
+-- Returns per entry erased, gone, or waiting: a group has not finished it, or stands on it. With look, finished
+-- in place of erased, whether or not a group stands on it.
 -- An entry that is the stream's last gets a mark behind it, so that the groups may move on: {erased = 1}, nothing else.
 local wrong = wrong_type({stream = {[KEYS[1]] = true}})
 if wrong then return wrong end
@@ -43,11 +45,13 @@ for position = 3, #ARGV do
     outcome = 'gone'
   else
     local unfinished, stands = needed(entry)
-    if not unfinished and stands then
+    if not unfinished and stands and ARGV[2] ~= 'look' then
       mark(entry)
       unfinished, stands = needed(entry)
     end
-    if ARGV[2] == 'now' or not (unfinished or stands) then
+    if ARGV[2] == 'look' then
+      if not unfinished then outcome = 'finished' end
+    elseif ARGV[2] == 'now' or not (unfinished or stands) then
       redis.call('XDEL', KEYS[1], entry)
       outcome = 'erased'
     end

@@ -10,8 +10,7 @@ local wrong = wrong_type({
 if wrong then return wrong end
 local id, uuid, label, ttl, hour = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 
-local stored = redis.call('HGET', KEYS[1], uuid)
-local row = stored and cjson.decode(stored)
+local row = join_row(redis.call('HGET', KEYS[1], uuid))
 local answer = redis.call('HGET', KEYS[2], id) or ''
 local owner = row and row[7] or string.sub(owner_in(answer), 2)
 local may = ARGV[7] == 'any' or owner == ''

@@ -30,12 +30,53 @@ local function described(flat)
   return of
 end
 
+-- Return the table that *text* says in JSON, or nil: what somebody else wrote counts as absent, and must stop nothing.
+local function decoded(text)
+  local fine, value = pcall(cjson.decode, text)
+  if fine and type(value) == 'table' then return value end
+end
+
+-- Return whether the first *count* values of a list are strings.
+local function are_strings(list, count)
+  for position = 1, count do
+    if type(list[position]) ~= 'string' then return false end
+  end
+  return true
+end
+
+-- Return the join row {predicted, confidence, version, label, tags, ms, key} that *text* is, the last three of them or
+-- nil; or nil.
+local function join_row(text)
+  local row = text and decoded(text)
+  if not row or not are_strings(row, row[5] == nil and 4 or 5) then return end
+  if row[6] ~= nil and type(row[6]) ~= 'number' or row[7] ~= nil and type(row[7]) ~= 'string' then return end
+  return row
+end
+
+-- Return what is kept of a request that waits for its answer: when its deadline passes, Redis time in ms, and its entry.
+local function waiting_until(entry, deadline_ms)
+  return string.format('%.0f %s', tonumber(string.match(entry, '^%d+')) + deadline_ms, entry)
+end
+
 -- Return whether entry id *a* came before *b*.
 local function older(a, b)
   local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)$')
   local b_ms, b_seq = string.match(b, '^(%d+)-(%d+)$')
   if a_ms ~= b_ms then return tonumber(a_ms) < tonumber(b_ms) end
   return tonumber(a_seq) < tonumber(b_seq)
+end
+
+-- Return the first id that may come after *id*; a sequence may be larger than Lua can count.
+local function after(id)
+  local ms, sequence = string.match(id, '^(%d+)-(%d+)$')
+  if sequence == '18446744073709551615' then return string.format('%.0f-0', tonumber(ms) + 1) end
+  local head, nines = string.match('0' .. sequence, '^(.-)(9*)$')
+  return ms .. '-' .. string.sub(head, 1, -2) .. tonumber(string.sub(head, -1)) + 1 .. string.rep('0', #nines)
+end
+
+-- Tell Redis how many entries of a stream lie at or before a group's place, from which it knows the group's lag.
+local function set_read(stream, group, count)
+  redis.call('XGROUP', 'SETID', stream, group['name'], group['last-delivered-id'], 'ENTRIESREAD', string.format('%d', count))
 end
 
 -- Append values to the list that *lists* has under *name*.

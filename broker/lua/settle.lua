@@ -1,22 +1,25 @@
 -- Acknowledge entries, and publish what came of them where nobody has done so before.
--- KEYS  1 requests  2 results  3 feedback  4 dead  5 backlog  6 joined  7.. answer hashes, join hashes, reply streams
+-- KEYS  1 requests  2 results  3 feedback  4 dead  5 backlog  6 joined  7 waiting  8 unanswered
+--       9.. answer hashes, join hashes, reply streams
 -- ARGV  1 group  2 JSON: settlements  3 seconds an answer is kept  4 seconds a join row is kept
 --       5 none: settled entries leave the log in this call, and a dead letter holds no text  6.. answers
 -- A settlement: {entry, id, uuid, hour, answers, joins, replies = positions in KEYS or 0, result = fields,
 --   answer = position in ARGV, owner = what ends the stored answer, row = {predicted, confidence, version, "", tags, 0?,
---   key?} or absent, ms = of the id, label = true label or absent, dead = fields or absent}
+--   key?} or absent, ms = of the id, label = true label or absent, dead = fields or absent,
+--   overdue = what waiting says of a request that nobody seems to have, or absent}
 -- A row that is kept has a sixth value: by how many ms the log took the result later than the id says, which is the
 -- gateway's clock. With that the label knows when the prediction was made; the difference takes a fifth of the room.
 -- Returns per settlement 1 where this call published it, 0 where it was settled before.
--- XACK is the first write: whoever acknowledges first publishes, and a full server still lets the answers out.
-local REPLIES_LENGTH, REPLIES_SECONDS = 10000, 120
+-- XACK is the first write: whoever acknowledges first publishes, and a full server still lets the answers out. One that
+-- is overdue is taken off waiting in its place, if it is still there and the group has not got it.
+local REPLIES_LENGTH, REPLIES_SECONDS, TRIMMED = 10000, 120, 10000
 local group, settlements = ARGV[1], cjson.decode(ARGV[2])
 local answer_ttl, join_ttl, keeps_text = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] ~= 'none'
 
 local wanted = {
   stream = {[KEYS[1]] = true, [KEYS[2]] = true, [KEYS[3]] = true, [KEYS[4]] = true},
   string = {[KEYS[5]] = true},
-  hash = {[KEYS[6]] = true},
+  hash = {[KEYS[6]] = true, [KEYS[7]] = true, [KEYS[8]] = true},
 }
 local ids_of, uuids_of = {}, {}
 for _, settled in ipairs(settlements) do
@@ -39,11 +42,11 @@ for answers, ids in pairs(ids_of) do
 end
 local rows = {}  -- uuid to join row
 for joins, uuids in pairs(uuids_of) do
-  for uuid, row in pairs(values_of(KEYS[joins], uuids)) do rows[uuid] = cjson.decode(row) end
+  for uuid, row in pairs(values_of(KEYS[joins], uuids)) do rows[uuid] = join_row(row) end
 end
 
 -- What is written once for all settlements, after the last of them.
-local new_answers, new_rows, joined, replied = {}, {}, {}, {}
+local new_answers, new_rows, joined, replied, answered_now = {}, {}, {}, {}, {}
 
 local function add_feedback(settled, label, previous, source)
   local row = settled.row
@@ -82,42 +85,64 @@ local function bury(settled)
   redis.call('XADD', KEYS[4], '*', unpack(fields))
 end
 
--- Only what is older than the last delivered entry may be deleted singly: at or past it, Redis no longer knows the lag.
--- That entry itself goes by trimming, once nothing older is pending.
-local function take_off()
-  local last
+-- Return the last entry that the group was given, or nil where there is no group.
+local function last_delivered()
+  if redis.call('TYPE', KEYS[1]).ok == 'none' then return end
   for _, info in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
-    local of = {}
-    for position = 1, #info, 2 do of[info[position]] = info[position + 1] end
-    if of['name'] == group then last = of['last-delivered-id'] end
-  end
-  if not last then return end
-  local pending = redis.call('XPENDING', KEYS[1], group, '-', '+', 1)[1]
-  if pending then
-    redis.call('XTRIM', KEYS[1], 'MINID', '=', pending[1])
-    for _, settled in ipairs(settlements) do
-      if settled.entry ~= last then redis.call('XDEL', KEYS[1], settled.entry) end
-    end
-  else
-    local ms, sequence = string.match(last, '^(%d+)-(%d+)$')
-    local behind = #sequence < 16 and string.format('%s-%d', ms, tonumber(sequence) + 1) or last
-    redis.call('XTRIM', KEYS[1], 'MINID', '=', behind)
+    local found = described(info)
+    if found['name'] == group then return found['last-delivered-id'] end
   end
 end
 
-local published, acknowledged = {}, 0
+-- Return whether the group has an entry, or will get it: then it, or a claimer, brings it to its end.
+local function is_in_group(entry)
+  local last = last_delivered()
+  if last and #redis.call('XPENDING', KEYS[1], group, entry, entry, 1) > 0 then return true end
+  return older(last or '0-0', entry) and #redis.call('XRANGE', KEYS[1], entry, entry) == 1
+end
+
+-- Take an entry for this call to publish; false where another did, or will.
+local function take(settled)
+  if not settled.overdue then return redis.call('XACK', KEYS[1], group, settled.entry) == 1 end
+  return redis.call('HGET', KEYS[7], settled.uuid) == settled.overdue and not is_in_group(settled.entry)
+    and redis.call('HDEL', KEYS[7], settled.uuid) == 1
+end
+
+-- What was kept until now, under another setting, is more than one call should take off: the janitor does the rest.
+local function trim(id)
+  if redis.call('XTRIM', KEYS[1], 'MINID', '~', id, 'LIMIT', TRIMMED) <= TRIMMED / 2 then
+    redis.call('XTRIM', KEYS[1], 'MINID', '=', id)
+  end
+end
+
+-- Only what is older than the last delivered entry may be deleted singly: at or past it, Redis no longer knows the lag.
+-- That entry itself goes by trimming, once nothing older is pending.
+local function take_off()
+  local last = last_delivered()
+  if not last then return end
+  local pending = redis.call('XPENDING', KEYS[1], group, '-', '+', 1)[1]
+  trim(pending and pending[1] or after(last))
+  if not pending then return end
+  for _, settled in ipairs(settlements) do
+    if settled.entry ~= last then redis.call('XDEL', KEYS[1], settled.entry) end
+  end
+end
+
+local published, acknowledged, unanswered = {}, 0, 0
 for position, settled in ipairs(settlements) do
   published[position] = 0
-  if redis.call('XACK', KEYS[1], group, settled.entry) == 1 then
-    acknowledged = acknowledged + 1
+  if take(settled) then
+    if not settled.overdue then acknowledged = acknowledged + 1 end
     local fresh, parked = true, nil
     if settled.answers > 0 then
+      answered_now[#answered_now + 1] = settled.uuid
       local row = rows[settled.uuid]
       if row and row[1] == '' then parked = row[4] end
       fresh = not answered[settled.id] and (not row or row[1] == '')
       if fresh then publish(settled, parked) end
     end
     if fresh and settled.dead then bury(settled) end
+    if fresh and settled.overdue then unanswered = unanswered + 1 end
     published[position] = fresh and 1 or 0
   end
 end
@@ -132,5 +157,10 @@ end
 for hour, count in pairs(joined) do redis.call('HINCRBY', KEYS[6], hour, count) end
 for key in pairs(replied) do redis.call('EXPIRE', key, REPLIES_SECONDS) end
 if acknowledged > 0 then redis.call('DECRBY', KEYS[5], acknowledged) end
+if #answered_now > 0 then redis.call('HDEL', KEYS[7], unpack(answered_now)) end
+if unanswered > 0 then
+  redis.call('HINCRBY', KEYS[8], 'requests', unanswered)
+  redis.call('HSET', KEYS[8], 'last_s', redis.call('TIME')[1])
+end
 if not keeps_text then take_off() end
 return published

@@ -8,23 +8,15 @@ from redis.asyncio import Redis
 from broker.errors import MalformedEntryError, ModelRefusedError, NewerSchemaError
 from broker.events import Request
 from broker.groups import groups_of
+from broker.keys import TABLE
 from broker.manifest import live_version, models_in, read_verified
+from broker.settings import BrokerSettings
 from broker.streams import WORKERS, Tag
+from broker.waiting import waiting_page
 from deploy.local.findings import Finding
 from deploy.local.settings import StackSettings
 
-_TYPES = {
-    "requests": "stream",
-    "results": "stream",
-    "feedback": "stream",
-    "dead": "stream",
-    "alerts": "stream",
-    "monitor": "hash",
-    "joined": "hash",
-    "gaps": "hash",
-    "backlog": "string",
-    "born": "string",
-}
+_DAY_S = 86_400
 
 
 def examine_models(settings: StackSettings) -> Iterator[Finding]:
@@ -59,11 +51,11 @@ def examine_files(info: dict[str, Any]) -> Iterator[Finding]:
 async def wrong_keys(redis: Redis, tag: Tag) -> list[Finding]:
     """Return the keys of *tag* that hold what Observa did not write; nothing else of the tag can be read then."""
     found = []
-    for name, wanted in _TYPES.items():
-        key = tag.key(name)
+    for row in (row for row in TABLE if row.scope == "TAG" and row.is_one):
+        key = tag.key(row.name)
         said: Any = await redis.type(key)
         kind = said.decode()
-        if kind not in {wanted, "none"}:
+        if kind not in {row.kind, "none"}:
             found.append(
                 Finding(
                     "bad", f"{key} holds a {kind} that Observa did not write", f"just redis DEL '{key}', after a look"
@@ -85,6 +77,25 @@ async def losses(redis: Redis, tag: Tag) -> list[Finding]:
     if groups.get(WORKERS, {}).get("pending") and await _is_newer(redis, tag):
         what = f"requests {tag}: the oldest that is pending was written by a newer Observa"
         found.append(Finding("bad", what, "git pull && just down && just up"))
+    return found
+
+
+async def overdue(redis: Redis, tag: Tag, settings: BrokerSettings) -> list[Finding]:
+    """Return how many accepted requests are past their deadline without an answer, and how many nobody had any more."""
+    found = []
+    seconds, _ = await redis.time()
+    _, page = await waiting_page(redis, tag, 0)
+    if late := sum(one.is_overdue(int(seconds) * 1000, settings) for one in page):
+        what = f"requests {tag}: {late} are past their deadline and have no answer"
+        found.append(Finding("bad", what, "just logs worker"))
+    counted: Any = await redis.hgetall(tag.unanswered)
+    ago_s = int(seconds) - int(counted.get(b"last_s", 0))
+    if ago_s < _DAY_S:
+        what = (
+            f"requests {tag}: {int(counted[b'requests'])} were accepted and no reader had them any more; they were "
+            f"answered deadline_exceeded, the last one {ago_s // 60} min ago"
+        )
+        found.append(Finding("warn", what, f"just redis XINFO GROUPS '{tag.requests}'; docs/runbooks/RequestsLost.md"))
     return found
 
 

@@ -10,14 +10,18 @@ from broker.announcements import Announcement, announcements, served_models
 from broker.cluster import primaries
 from broker.connection import check_server, connect
 from broker.errors import ObservaError
+from broker.holdings import KINDS
 from broker.inspection import GroupState, group_states
+from broker.kept import kept_s
 from broker.streams import ARCHIVE, MONITOR, SHADOW, Tag
-from deploy.local.doctor_keys import examine_files, losses, wrong_keys
+from deploy.local.doctor_keys import examine_files, losses, overdue, wrong_keys
 from deploy.local.findings import Finding, Level
 from deploy.local.settings import StackSettings
 
 _MEMORY_WARN, _MEMORY_BAD = 0.6, 0.7  # past the second the gateway refuses requests
 _SLOW_MS = 30_000
+_HOUR_S = 3600
+_ALMOST = 0.95  # of what is set: the present rate is never the same twice
 _ARCHIVE_SLOW_MS = 300_000  # it writes what it read every so often: OBSERVA_ARCHIVE_FLUSH_S, half a minute by default
 _LOOK = {MONITOR: "just logs monitor", ARCHIVE: "just logs archive"}
 
@@ -34,7 +38,8 @@ async def examine_log(settings: StackSettings) -> list[Finding]:
         findings += await _workers(redis, settings)
         for model in await served_models(redis) or [settings.model]:
             for shard in range(settings.shards):
-                findings += await _tag(redis, Tag(model, shard))
+                findings += await _tag(redis, Tag(model, shard), settings)
+            findings += await _kept(redis, settings, Tag(model))
             findings += await _more_shards(redis, Tag(model, settings.shards))
     except ObservaError as error:
         return [Finding("bad", f"server: {error}")]
@@ -107,14 +112,36 @@ def _refused(model: str, live: list[Announcement]) -> Iterator[Finding]:
         yield Finding("bad", what, f"just models {model}")
 
 
-async def _tag(redis: Redis, tag: Tag) -> list[Finding]:
+async def _tag(redis: Redis, tag: Tag, settings: StackSettings) -> list[Finding]:
     if wrong := await wrong_keys(redis, tag):
         return wrong
     findings = [_group(tag, state) for state in await group_states(redis, tag)]
     findings += await losses(redis, tag)
+    findings += await overdue(redis, tag, settings)
     dead = await redis.xlen(tag.dead)
     findings.append(Finding("warn" if dead else "ok", f"dead letters {tag}: {dead}", "just dead" if dead else ""))
     return findings
+
+
+async def _kept(redis: Redis, settings: StackSettings, tag: Tag) -> list[Finding]:
+    """Say how long the log keeps what comes at the present rate, where the memory is what decides it."""
+    expected = await kept_s(redis, tag)
+    wanted = {kind.kind: kind(redis, settings, tag).retention_s for kind in KINDS}
+    short = {kind: seconds for kind, seconds in expected.items() if seconds < _ALMOST * wanted.get(kind, 0)}
+    if not short:
+        return [Finding("ok", f"kept {tag}: everything for as long as it is set")] if expected else []
+    what = ", ".join(f"{kind} {_period(seconds)} instead of {_period(wanted[kind])}" for kind, seconds in short.items())
+    return [
+        Finding(
+            "warn",
+            f"kept {tag}: at the present rate the memory holds {what}; the oldest goes",
+            "just redis CONFIG SET maxmemory 2gb, and OBSERVA_REDIS_MAXMEMORY",
+        )
+    ]
+
+
+def _period(seconds: float) -> str:
+    return f"{seconds / _HOUR_S:.1f} h" if seconds >= _HOUR_S else f"{seconds / 60:.0f} min"
 
 
 async def _more_shards(redis: Redis, beyond: Tag) -> list[Finding]:

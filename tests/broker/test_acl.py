@@ -8,6 +8,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, ResponseErr
 
 from broker.connection import check_server, connect
 from broker.errors import BrokerUnavailableError
+from broker.keys import TABLE, find_key
 from broker.manifest import Pointer
 from broker.settings import BrokerSettings
 from broker.streams import ARCHIVE, KEYS, WORKERS, Tag, shadow_group
@@ -114,10 +115,24 @@ def test_the_whole_flow_needs_nothing_that_its_users_may_not_do(services, secure
         assert main(["forget", first]) == 0
         services.archive(**as_role(secured, "archive"))
         wait_unless_refused(look, lambda: _is_archived(look), "the archive holds the log")
+        _find_every_key_in_the_table(look)
         for process in services.processes:
             if process.alive:
                 process.terminate()
         assert refusals(look) == []
+
+
+def _find_every_key_in_the_table(look) -> None:
+    held = {}
+    for key in look.scan_iter(count=1000):
+        found = find_key(key)
+        assert found is not None, key
+        assert look.type(key) in {found[0].kind, "none"}, key
+        held[found[0].name] = key
+    asked_for = {"explain", "explained:ID", "explainer", "explanations", "replay:RUN", "flush"}
+    passing = {"replies:GATEWAY", "suspects:ENTRY", "waiting"}
+    losses = {"gaps", "unanswered", "alerts"}
+    assert {key.name for key in TABLE} - held.keys() <= asked_for | passing | losses
 
 
 def _is_archived(look) -> bool:
@@ -182,6 +197,9 @@ RARE = [  # what the flow above does not come by
     ("archive", "CLUSTER", "SLOTS"),
     ("worker", "UNLINK", TAG.joins(1), TAG.joins(2)),
     ("worker", "HDEL", TAG.joined, "1"),
+    ("worker", "HSCAN", TAG.waiting, "0"),
+    ("worker", "HINCRBY", TAG.unanswered, "requests", "1"),
+    ("gateway", "HGET", TAG.waiting, "x"),
     ("worker", "XDEL", TAG.requests, "1-1"),  # where texts are not stored
     ("worker", "XTRIM", TAG.requests, "MINID", "=", "1-1"),
     ("worker", "XGROUP", "DELCONSUMER", TAG.requests, WORKERS, "gone"),

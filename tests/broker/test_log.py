@@ -13,6 +13,7 @@ from broker.log import Acceptance, Idempotency, Log, Unit
 from broker.settings import BrokerSettings
 from broker.settlement import DeadNote, Settlement
 from broker.streams import WORKERS, PredictionId, Tag, entry_time_ms
+from broker.waiting import find_waiting
 
 TAG = Tag("sentiment")
 
@@ -136,7 +137,9 @@ async def test_an_idempotency_key_gives_the_first_ids_again_and_refuses_another_
 async def test_what_is_settled_is_published_everywhere_at_once(log, redis):
     req = request(reply_to="gw", tags={"country": "de"})
     await accept(log, req)
+    assert await find_waiting(redis, PredictionId.parse(req.id))
     assert await serve(log, redis) == [True]
+    assert await redis.hlen(TAG.waiting) == 0
     assert await log.answers([PredictionId.parse(req.id)]) == [answer(req)]
     [(_, fields)] = await redis.xrange(TAG.results)
     assert Result.from_fields(fields) == result(req)
@@ -344,3 +347,54 @@ async def test_fifty_callers_with_one_key_get_one_entry(log, redis):
     )
     assert len({outcome.ids for [outcome] in outcomes}) == 1
     assert await redis.xlen(TAG.requests) == 1
+
+
+FOREIGN = ["no JSON", "{", "7", "[]", "{}", "[1,2,3,4]", '["a","b"]', '["","","",""', "null", "[" * 2000]
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+async def test_a_join_row_that_somebody_else_wrote_counts_as_none(log, redis, foreign):
+    req = request()
+    await accept(log, req)
+    wanted = PredictionId.parse(req.id)
+    await redis.hset(wanted.joins_key, wanted.uuid, foreign)
+    assert await log.answered([wanted]) == set()
+    assert await log.feedback(wanted, "negative") == "parked"
+    await redis.hset(wanted.joins_key, wanted.uuid, foreign)
+    assert await serve(log, redis) == [True]
+    assert await log.feedback(wanted, "negative") == "accepted"
+    await redis.hset(wanted.joins_key, wanted.uuid, foreign)
+    assert await log.feedback(wanted, "negative") == "unknown"
+
+
+@pytest.mark.parametrize("foreign", [*FOREIGN, '{"body":"b","ids":7}', '{"body":"b","ids":[7]}', '{"ids":{}}'])
+async def test_an_idempotency_key_that_somebody_else_wrote_counts_as_new(log, redis, foreign):
+    elsewhere = Tag("sentiment", 1)
+    for tag in (TAG, elsewhere):
+        await redis.set(tag.idem("k"), foreign)
+    first, again = request(), request()
+    for one, status in ((first, "accepted"), (again, "replayed")):
+        unit = Unit((one,), Idempotency("k", "b", (elsewhere,)))
+        assert await log.accept(TAG, [unit], backlog_limit=9) == [Acceptance(status, (first.id,))]
+
+
+@pytest.mark.parametrize("foreign", [*FOREIGN[:6], '["text"]', '["text",7]'])
+async def test_a_dead_letter_that_somebody_else_wrote_is_not_sent_again(log, redis, foreign):
+    dead_id = await redis.xadd(TAG.dead, {"reason": "crashed", "entry": foreign})
+    assert await log.redrive(TAG, dead_id.decode()) is None
+    assert await redis.xlen(TAG.requests) == 0
+
+
+async def test_redriving_shortens_no_answer_and_outlives_the_new_deadline(log, redis, settings):
+    dead, other = request(deadline_ms=7_200_000), request(deadline_ms=86_400_000)
+    await accept(log, other)
+    flat = [part for pair in dead.to_fields().items() for part in pair]
+    key = PredictionId.parse(dead.id).answers_key
+    long = await redis.ttl(key)
+    assert long > 86_400
+    for kept, least in ((long, long), (None, 7_200 + settings.answer_retention_s)):
+        if kept is None:
+            await redis.delete(key)
+        dead_id = await redis.xadd(TAG.dead, {"id": dead.id, "reason": "crashed", "entry": orjson.dumps(flat)})
+        assert await log.redrive(TAG, dead_id.decode())
+        assert await redis.ttl(key) >= least - 5

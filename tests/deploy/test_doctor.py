@@ -7,8 +7,8 @@ from redis.asyncio import Redis
 
 from broker.announcements import Announcement, announce
 from broker.groups import ensure_groups
-from broker.streams import WORKERS, Tag
-from deploy.local.doctor_keys import examine_files, examine_models, losses, wrong_keys
+from broker.streams import WORKERS, PredictionId, Tag
+from deploy.local.doctor_keys import examine_files, examine_models, losses, overdue, wrong_keys
 from deploy.local.doctor_log import examine_log
 from deploy.local.settings import ROOT, StackSettings
 
@@ -81,6 +81,25 @@ async def test_a_lost_group_is_seen(redis: Redis):
     await redis.xadd(TAG.requests, {"text": "a"})
     (finding,) = await losses(redis, TAG)
     assert "group workers" in finding.what
+
+
+async def test_what_is_late_without_an_answer_and_what_nobody_had_is_said_with_a_command(redis: Redis, server):
+    settings = StackSettings(redis_url=server.url)
+    assert await overdue(redis, TAG, settings) == []
+    seconds, _ = await redis.time()
+    now_ms = 1000 * int(seconds)
+    for due_ms in (now_ms - 60_000, now_ms + 60_000):
+        await redis.hset(TAG.waiting, PredictionId.new(TAG).uuid, f"{due_ms} 1-0")
+    await redis.hset(TAG.unanswered, mapping={"requests": 19, "last_s": int(seconds) - 130})
+    late, lost = await overdue(redis, TAG, settings)
+    assert (late.level, late.next_command) == ("bad", "just logs worker")
+    assert "1 are past their deadline" in late.what
+    assert "19 were accepted and no reader had them" in lost.what
+    assert "2 min ago" in lost.what
+    assert "XINFO GROUPS" in lost.next_command
+    await redis.delete(TAG.waiting)
+    await redis.hset(TAG.unanswered, "last_s", int(seconds) - 90_000)
+    assert await overdue(redis, TAG, settings) == []
 
 
 @pytest.mark.parametrize(

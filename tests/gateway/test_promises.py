@@ -74,6 +74,20 @@ async def test_who_does_not_wait_asks_later(client, worker):
     assert worker.seen[0].deadline_ms == 900_000
 
 
+async def test_what_is_past_its_deadline_is_not_called_pending_while_no_worker_is_there(gateway_settings):
+    async with running_gateway(gateway_settings(claim_ms=200)) as gateway:
+        late = await gateway.client.post("/predict", json={"text": "a"}, headers=ASYNC | {"x-deadline-ms": "1"})
+        early = await gateway.client.post("/predict", json={"text": "a"}, headers=ASYNC)
+        assert (late.status_code, early.status_code) == (202, 202)
+
+        async def told() -> bool:
+            answer = await gateway.client.get(late.headers["location"])
+            return bool((answer.status_code, answer.json().get("code")) == (504, "deadline_exceeded"))
+
+        await eventually(told, "the deadline is past")
+        assert (await gateway.client.get(early.headers["location"])).status_code == 202
+
+
 async def test_several_that_nobody_waits_for_give_their_ids(client, worker):
     accepted = await client.post("/predict", json={"texts": ["a", "b"]}, headers={"prefer": "wait=1, respond-async"})
     await eventually(lambda: _is(len(worker.seen) == 2), "both are read")

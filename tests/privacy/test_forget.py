@@ -6,14 +6,15 @@ from contextlib import suppress
 import pytest
 from redis.asyncio import Redis
 
-from broker.events import Explained, ExplainRequest
+from broker import forgetting
+from broker.events import Explained, ExplainRequest, Request
 from broker.explanations import Explanations
 from broker.forgetting import forget, ids_of_subject
 from broker.groups import ensure_groups
 from broker.log import Idempotency, Log, Unit
 from broker.settings import BrokerSettings
-from broker.settlement import DeadNote
-from broker.streams import EXPLAINERS, MONITOR, WORKERS, PredictionId
+from broker.settlement import DeadNote, Settlement
+from broker.streams import EXPLAINERS, MONITOR, WORKERS, PredictionId, Tag
 from cli.__main__ import main
 from tests.privacy.log_of_texts import SECRET, TAG, accept, answered, everything, lag, read, request
 from tests.servers import eventually
@@ -43,17 +44,23 @@ async def explain(redis: Redis, settings: BrokerSettings, wanted: str, *, done: 
         assert await explanations.finish(TAG, entry.decode(), event, {"status": "done", "words": [SECRET]})
 
 
+async def replay(redis: Redis, requests: list[Request], tag: Tag = TAG) -> None:
+    for each in requests:
+        await redis.xadd(tag.key("replay:run"), {"schema_version": 1, "id": each.id, "label": "positive"})
+
+
 async def test_nothing_of_a_forgotten_subject_is_left_and_nothing_of_others_is_touched(log, redis, settings):
-    hers = [request(subject="alice") for _ in range(3)]
-    his = [request("of bob", subject="bob") for _ in range(3)]
+    hers = [request(subject="alice", reply_to="gateway") for _ in range(3)]
+    his = [request("of bob", subject="bob", reply_to="gateway") for _ in range(3)]
     for mine, other in zip(hers, his, strict=True):
-        unit = Unit((mine,), Idempotency(f"key of {mine.id}", "digest of the body"))
+        unit = Unit((mine,), Idempotency(mine.id[-32:], "digest of the body"))
         await log.accept(TAG, [unit, Unit((other,))], backlog_limit=100)
     await settle_all(log, redis, GIVEN_UP)
     for each in [*hers, *his]:
         assert await log.feedback(PredictionId.parse(each.id), "negative") == "accepted"
     await explain(redis, settings, hers[0].id, done=True)
     await explain(redis, settings, hers[1].id, done=False)
+    await replay(redis, [*hers, *his])
     assert await ids_of_subject(redis, [TAG], "alice") == {each.id for each in hers}
     forgotten = await forget(redis, [TAG], {each.id for each in hers}, wait_s=5)
     assert not forgotten.waiting
@@ -66,6 +73,8 @@ async def test_nothing_of_a_forgotten_subject_is_left_and_nothing_of_others_is_t
         "joins": 3,
         "idempotency keys": 3,
         "explanations": 4,  # one done and its entry, one waiting and its text
+        "replies": 3,
+        "replay": 3,
     }
     held = await everything(redis)
     assert SECRET not in held
@@ -96,6 +105,7 @@ async def test_what_a_reader_has_not_finished_is_told_and_erased_only_on_demand(
         await read(redis, 1)
     forgotten = await forget(redis, [TAG], {mine.id}, wait_s=0)
     assert forgotten.waiting == {TAG.requests: 1}
+    assert not forgotten.erased  # its caller gets an answer
     assert mine.id in await everything(redis)
     forgotten = await forget(redis, [TAG], {mine.id}, wait_s=0, now=True)
     assert not forgotten.waiting
@@ -147,6 +157,72 @@ async def test_a_label_for_a_forgotten_prediction_finds_nothing(log, redis):
     assert mine.id not in await everything(redis)
 
 
+async def test_a_label_that_comes_while_its_prediction_is_forgotten_goes_too(log, redis, monkeypatch):
+    mine = request()
+    await accept(log, mine)
+    await settle_all(log, redis)
+    erase_fields, came = forgetting._OneTag._erase_fields, []
+
+    async def labelled_first(self):  # after the feedback was looked through, before the join row is gone
+        if not came:
+            came.append(await log.feedback(PredictionId.parse(mine.id), "negative"))
+        await erase_fields(self)
+
+    monkeypatch.setattr(forgetting._OneTag, "_erase_fields", labelled_first)
+    forgotten = await forget(redis, [TAG], {mine.id}, wait_s=5)
+    assert came == ["accepted"]
+    assert forgotten.erased["feedback"] == 1
+    assert mine.id not in await everything(redis)
+
+
+async def test_a_result_that_is_still_read_is_found_by_its_subject_again(log, redis):
+    mine = request(subject="alice")
+    await accept(log, mine)
+    await settle_all(log, redis)
+    await redis.xgroup_create(TAG.results, MONITOR, id="0")
+    forgotten = await forget(redis, [TAG], {mine.id}, wait_s=0)
+    assert forgotten.waiting == {TAG.results: 1}
+    assert await ids_of_subject(redis, [TAG], "alice") == {mine.id}
+    await redis.xgroup_destroy(TAG.results, MONITOR)
+    forgotten = await forget(redis, [TAG], {mine.id}, wait_s=5)
+    assert not forgotten.waiting
+    assert mine.id not in await everything(redis)
+
+
+async def test_a_subject_is_forgotten_in_every_model_and_shard_and_a_second_run_finds_nothing(
+    server, redis, settings, monkeypatch, capsys
+):
+    monkeypatch.setenv("OBSERVA_REDIS_URL", server.url)
+    tags = [TAG, Tag("sentiment", 2), Tag("no-longer-served")]
+    log = Log(redis, settings)
+    for tag in tags:
+        await ensure_groups(redis, tag)
+        for subject in ("alice", "bob"):
+            sent = Request(id=str(PredictionId.new(tag)), text=f"{SECRET} {subject}", subject=subject)
+            await log.accept(tag, [Unit((sent,))], backlog_limit=10)
+        found = await redis.xreadgroup(WORKERS, "w", {tag.requests: ">"})
+        await log.settle(tag, [Settlement(entry.decode()) for _, entries in found for entry, _ in entries])
+    assert await asyncio.to_thread(main, ["forget", "alice", "--model", "sentiment"]) == 0
+    assert "Of 2 predictions:" in capsys.readouterr().out
+    assert await asyncio.to_thread(main, ["forget", "alice"]) == 0
+    assert "Of 1 prediction:" in capsys.readouterr().out
+    held = await everything(redis)
+    assert "alice" not in held
+    assert held.count(f"{SECRET} bob") == 3
+    assert await asyncio.to_thread(main, ["forget", "alice"]) == 2
+    assert "holds nothing that alice sent" in capsys.readouterr().err
+
+
+async def test_the_newest_line_of_the_log_is_the_newest_request_that_is_left(server, log, redis, monkeypatch, capsys):
+    monkeypatch.setenv("OBSERVA_REDIS_URL", server.url)
+    first, last = request("stays"), request("goes")
+    await accept(log, first, last)
+    await settle_all(log, redis)
+    await forget(redis, [TAG], {last.id}, wait_s=5)
+    assert await asyncio.to_thread(main, ["log", "--count", "1"]) == 0
+    assert "stays" in capsys.readouterr().out
+
+
 async def test_the_command_says_what_it_erased_and_rewrites_the_append_only_file(own_server, monkeypatch, capsys):
     monkeypatch.setenv("OBSERVA_REDIS_URL", own_server.url)
     own = Redis(port=own_server.port)
@@ -184,3 +260,4 @@ async def test_who_sent_nothing_is_told_or_has_nothing_erased(server, monkeypatc
     else:
         assert status == 0
         assert "erased from" not in said.out
+        assert "nothing was found" in said.out

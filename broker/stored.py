@@ -1,0 +1,32 @@
+"""What scripts keep as JSON, read back. A value that somebody else wrote counts as absent, and must stop nothing."""
+
+from typing import Any, Final
+
+import orjson
+
+COLUMNS: Final = 4  # of a join row: predicted, confidence, version, label; tags may follow
+
+
+def first_call(stored: bytes | None) -> tuple[str, tuple[str, ...]] | None:
+    """Return the body's digest and the ids of the first call that had an Idempotency-Key."""
+    match _decoded(stored):
+        case {"body": str(body), "ids": [_, *_] as ids} if _are_strings(ids):
+            return body, tuple(ids)
+    return None
+
+
+def has_prediction(join_row: bytes | None) -> bool:
+    """Tell whether a join row holds a prediction; one that holds only a label waits for it."""
+    row = _decoded(join_row)
+    return isinstance(row, list) and len(row) >= COLUMNS and _are_strings(row[:COLUMNS]) and bool(row[0])
+
+
+def _decoded(stored: bytes | None) -> Any:
+    try:
+        return orjson.loads(stored or b"null")
+    except ValueError:
+        return None
+
+
+def _are_strings(values: list[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
