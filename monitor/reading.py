@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from broker.backoff import Backoff
 from broker.connection import Clock
 from broker.groups import ensure_groups
+from broker.history import ASK, telling_history
 from broker.streams import Tag
 from monitor.profiles import Profiles
 from monitor.settings import MonitorSettings
@@ -39,13 +40,14 @@ class Reader:
         self.folded = 0  # entries since the process started
         self._redis = redis
         # Replies as they come: redis-py makes a dict of each entry, which takes longer than all that is done with it.
-        self._raw = type(redis)(connection_pool=redis.connection_pool)
+        self._raw = telling_history(redis)
         self._raw.set_response_callback("XREAD", _as_it_comes)
         self._settings = settings
         self._profiles = profiles
         kept = settings.monitor_checkpoints, settings.monitor_checkpoint_h
         self._snapshots = Snapshots(redis, tag, owner, *kept)
-        self._born: str | None = None
+        self._born: str | None = None  # the mark of the log that the state is of
+        self._history: str | None = None  # the history that it was read under; None: to be found out
         self._alerts: list[Alert] = []  # not yet written
         self._unsaved = 0  # entries folded since the last snapshot
         self._read_s = self._saved_s = self._written_s = time.monotonic()
@@ -62,17 +64,19 @@ class Reader:
         backoff, clock = Backoff(), Clock()
         while not stop.is_set():
             try:
-                if self._born is None:
+                if self._history is None:
                     await self._begin(clock)
                 await self._step(clock)
                 backoff.reset()
             except OtherLogError:
-                await self._other_log(clock, backoff)
+                log.warning("%s has become another server's, or another log: beginning at its snapshot", self.tag)
+                self._history = None
+                await backoff.wait()
             except RedisError as error:
                 self._fail("read", error)
                 await backoff.wait()
         with contextlib.suppress(OtherLogError, RedisError):
-            if self._born is not None:
+            if self._history is not None:
                 await self._save()
 
     @property
@@ -90,23 +94,38 @@ class Reader:
         return None if self._at_end_ms is None else max(0.0, (now_ms - self._at_end_ms) / 1000)
 
     async def _begin(self, clock: Clock) -> None:
-        """Become the only monitor of this tag and go on where the last one stopped."""
+        """Become the only monitor of this tag, or stay it, and go on from the snapshot that lies beside the log.
+
+        Writes are replicated in their order, so on every server a snapshot counts what the log holds up to there. What
+        was read of another server, or before this one lost its end, is dropped, and read again where it is.
+        """
         await asyncio.to_thread(self._profiles.prepare)
         await clock.sync(self._redis)
         born = await ensure_groups(self._redis, self.tag)
         claimed = await self._snapshots.claim()
-        if claimed.state is None:
+        if claimed.state is not None:
+            self._take(claimed.state)
+            if claimed.born != born:
+                self._begin_other_log()
+        elif self._born in {None, born}:
+            self._take(None)
             for fold, start in zip(self.state.folds, claimed.starts, strict=True):
                 fold.entries_read = start  # what was gone before there was a monitor is no gap
-        else:
-            self.state = State(self._settings.rules, self._profiles)
-            self.state.decode(claimed.state)
-            if claimed.born != born:
-                log.warning("%s is another log than before: reading from its start", self.tag)
-                self.state.begin_other_log()
-        self._born = born
+        else:  # the log was emptied, and the snapshot with it: what was seen happened, in whichever log
+            self._begin_other_log()
+        self._born, self._history = born, claimed.history
         await self._save()
         log.info("following %s from %s", self.tag, self.state.results.position)
+
+    def _take(self, snapshot: bytes | None) -> None:
+        state = State(self._settings.rules, self._profiles)
+        if snapshot is not None:
+            state.decode(snapshot)
+        self.state, self._alerts, self._unsaved = state, [], 0
+
+    def _begin_other_log(self) -> None:
+        log.warning("%s is another log than before: reading from its start", self.tag)
+        self.state.begin_other_log()
 
     async def _step(self, clock: Clock) -> None:
         folded = self.folded
@@ -126,16 +145,17 @@ class Reader:
     async def _read(self) -> bool:
         """Read and fold what is there; return whether there may be more.
 
-        The log's mark is read after the entries, in the same round trip: as long as it is the known one, the entries
-        are of the known log, and what another log holds is never folded on top.
+        The log's mark and the server's history are read after the entries, in the same round trip: as long as they are
+        the known ones, the entries are of the known log, and what another log holds is never folded on top.
         """
         results, feedback = self.state.results, self.state.feedback
         pipeline = self._raw.pipeline(transaction=False)
         streams: Any = {self.tag.results: results.position, self.tag.feedback: feedback.position}
         pipeline.xread(streams, count=self._settings.monitor_read_count, block=BLOCK_MS)
         pipeline.get(self.tag.born)
-        found, born = await pipeline.execute()
-        if born is None or born.decode() != self._born:
+        pipeline.execute_command(*ASK)
+        found, born, history = await pipeline.execute()
+        if born is None or born.decode() != self._born or history != self._history:
             raise OtherLogError
         self._read_s = time.monotonic()
         full = False
@@ -161,17 +181,6 @@ class Reader:
         self._saved_s = self._written_s = time.monotonic()
         for alert in alerts:
             log.warning("%s %s of %s: %s", alert.detector, alert.state, alert.version, alert.summary)
-
-    async def _other_log(self, clock: Clock, backoff: Backoff) -> None:
-        """Keep what is known and follow the new log from its start."""
-        log.warning("%s has become another log: reading from its start", self.tag)
-        try:
-            self._born = await ensure_groups(self._redis, self.tag)
-            await clock.sync(self._redis)
-            self.state.begin_other_log()
-        except RedisError as error:
-            self._fail("read", error)
-            await backoff.wait()
 
     def _fail(self, what: str, error: RedisError) -> None:
         self.failures[what] = self.failures.get(what, 0) + 1
