@@ -1,90 +1,30 @@
-"""A replica takes over while the server before it lives on: two servers, one client that is pointed at either."""
+"""A replica takes over while the server before it is read on: the state is that of the log that is there now."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import SentinelManagedConnection
-from redis.backoff import NoBackoff
 
 from broker.inspection import read_alerts
-from broker.sentinel import SentinelPool
 from broker.streams import Tag
 from monitor.profiles import Profiles
 from monitor.reading import Reader
 from monitor.settings import MonitorSettings, Rules
 from tests.monitor.entries import labels_of, on_wire, result
 from tests.servers import RedisServer, eventually
+from tests.takeover import Pair
 
 TAG = Tag("sentiment")
-
-
-class Pair:
-    """A primary and its replica, until it takes over; we are the Sentinel that tells the client under test of one."""
-
-    sentinels = ()
-
-    def __init__(self, old: RedisServer, new: RedisServer) -> None:
-        self.old, self.new = (Redis(port=server.port, protocol=2) for server in (old, new))
-        self._told = old.port
-        options = {"connection_class": SentinelManagedConnection, "protocol": 2, "retry": Retry(NoBackoff(), 0)}
-        self.client = Redis.from_pool(SentinelPool("the log", self, **options))
-
-    async def discover_master(self, _: str) -> tuple[str, int]:
-        return "127.0.0.1", self._told
-
-    async def follow(self) -> None:
-        """Make the new server a replica of the old one, up to date."""
-        port = self.old.connection_pool.connection_kwargs["port"]
-        await self.new.execute_command("REPLICAOF", "127.0.0.1", port)
-        await eventually(self.in_sync, "the replica is up to date")
-
-    async def in_sync(self) -> bool:
-        old, new = await self.old.info("replication"), await self.new.info("replication")
-        return new["master_link_status"] == "up" and new["master_repl_offset"] == old["master_repl_offset"]
-
-    async def take_over(self) -> None:
-        """The replica becomes a primary; the old one does not know of it."""
-        await eventually(self.in_sync, "the replica is up to date")
-        await self.new.execute_command("REPLICAOF", "NO", "ONE")
-
-    async def point_at(self, server: Redis) -> None:
-        """Let the next connections of the client go to *server*, and close those it has."""
-        self._told = server.connection_pool.connection_kwargs["port"]
-        await self.client.connection_pool.disconnect()
-
-
-@pytest.fixture
-def servers(tmp_path: Path) -> Iterator[list[RedisServer]]:
-    made = []
-    for name in ("old", "new"):
-        (tmp_path / name).mkdir()
-        made.append(RedisServer(tmp_path / name))
-        made[-1].start("--repl-diskless-sync-delay", "0")
-    yield made
-    for server in made:
-        server.kill()
 
 
 @pytest.fixture
 def own(servers: list[RedisServer]) -> MonitorSettings:
     return MonitorSettings(redis_url=servers[0].url, redis_password_file=None, monitor_snapshot_s=0.05)
-
-
-@pytest.fixture
-async def pair(servers: list[RedisServer]) -> AsyncIterator[Pair]:
-    pair = Pair(*servers)
-    await pair.follow()
-    yield pair
-    for one in (pair.old, pair.new, pair.client):
-        await one.aclose()
-        await one.connection_pool.disconnect()
 
 
 @pytest.fixture
