@@ -385,6 +385,24 @@ audit: _venv-dev
     done
     {{ dev }}/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file observa.cdx.json requirements/local.txt
 
+# Every long form one after the other, and one table of figures beside the last run's; hours: just nightly [FORM ...]
+[group('develop')]
+[no-exit-message]
+nightly *ARGS: _venv-dev
+    @{{ dev }}/python -m tests.nightly "$@"
+
+# The tests in random orders, then every file alone, so many times each: just orders 10
+[group('develop')]
+[no-exit-message]
+orders TIMES='1': _venv-dev
+    @{{ dev }}/python -m tests.nightly.orders "$1"
+
+# Break the code in one small place at a time, and count how often the tests notice: just mutants [--seconds 1200] [--seed N]
+[group('develop')]
+[no-exit-message]
+mutants *ARGS: _venv-dev
+    @{{ dev }}/python -m tests.mutants "$@"
+
 # Look for requests and entries that do harm: just fuzz MINUTES [SEED]
 [group('develop')]
 fuzz MINUTES='10' SEED='': _venv-dev

@@ -26,9 +26,24 @@ async def mirror(redis: Redis, model: str, pointer: Pointer, *, over: bool = Fal
     )
 
 
+async def mirror_newer(redis: Redis, model: str, pointer: Pointer) -> None:
+    """Write *pointer* to Redis where that knows none, an older one, or one that cannot be read.
+
+    What another process writes meanwhile stays if it is newer: only what was found and cannot be read is written over.
+    """
+    found: Any = await redis.hgetall(versions_key(model))
+    known = _pointer_of(found)
+    if known is None or known.generation < pointer.generation:
+        await mirror(redis, model, pointer, over=bool(found) and known is None)
+
+
 async def wanted(redis: Redis, model: str) -> Pointer | None:
     """Return what Redis says is wanted of *model*, or None while it says nothing that can be read."""
     found: Any = await redis.hgetall(versions_key(model))
+    return _pointer_of(found)
+
+
+def _pointer_of(found: dict[bytes, bytes]) -> Pointer | None:
     try:
         fields = {name.decode(): value.decode() for name, value in found.items()}
         return Pointer(

@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from redis import Redis as SyncRedis
 from redis.asyncio import Redis
@@ -12,6 +13,8 @@ from broker.connection import connect
 from broker.settings import BrokerSettings
 from tests.servers import RedisServer
 
+hypothesis.settings.register_profile("any-machine", deadline=None)  # no example fails by the clock
+hypothesis.settings.load_profile("any-machine")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # tests import ONNX Runtime without the worker's shell
 
 

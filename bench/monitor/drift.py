@@ -147,7 +147,7 @@ def _null_row(name: str) -> str:
     late = NULL - 2 * DAY * len(profiles)
     rates = [f"{(b.total() - b['later']) * 1e5 / NULL:.1f} ({b['later'] * 1e5 / late:.1f})" for b in both]
     row = f"| {name} | {rates[0]} | {rates[1]} | {shown} |"
-    print(row, flush=True)
+    print(f"figure false alarms, {name}: {', '.join(rates)}", flush=True)
     return row
 
 
@@ -159,7 +159,7 @@ def _row(name: str) -> dict[str, Delays]:
         "budget": delays(movies, change, prepared(), multiple=BUDGET),
         "shipped": delays(drawn(found["movies_valid"]), change, [shipped(RULES)]),
     }
-    print(name, {column: _shown(each) for column, each in row.items()}, flush=True)
+    print(f"figure {name}: {', '.join(f'{column} {_shown(each)}' for column, each in row.items())}", flush=True)
     return row
 
 

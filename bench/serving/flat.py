@@ -22,14 +22,17 @@ def main() -> None:
     chosen = parser.parse_args()
     with own_folder() as folder, observa(MODEL, Path(folder)) as running:
         load = plan(running, chosen.per_second)
+        minutes: list[dict[str, float]] = []
         print(f"minute  answers/s  bad  {'  '.join(f'{part} MB' for part in running.parts)}", flush=True)
         for minute in range(chosen.minutes + 1):
             seen = measure(running, load).seen if minute else None
             rate, bad = (len(seen.latencies_ms) / seen.wall_s, sum(seen.bad.values())) if seen else (0.0, 0)
-            held = "  ".join(
-                f"{megabytes:{len(part) + 3}.1f}" for part, megabytes in running.memory_mb_of_parts().items()
-            )
+            megabytes = running.memory_mb_of_parts()
+            held = "  ".join(f"{megabytes[part]:{len(part) + 3}.1f}" for part in megabytes)
             print(f"{minute:6}  {rate:9.1f}  {bad:3}  {held}", flush=True)
+            minutes.append(megabytes)
+    for part, first in minutes[0].items():
+        print(f"figure memory of {part}: MB at first {first:.1f}, in the end {minutes[-1][part]:.1f}")
 
 
 def plan(running: Running, per_second: float) -> Plan:

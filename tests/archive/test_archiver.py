@@ -10,7 +10,7 @@ import pytest
 from tests.archive.streams import KINDS, TAG, add, archived, logged, rows_in_files
 from tests.servers import wait_until
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
 
 def test_what_the_log_held_is_read_back_to_the_letter(archiving):

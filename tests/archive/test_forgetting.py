@@ -6,7 +6,7 @@ from cli.__main__ import main
 from tests.archive.streams import KINDS, TAG, add, archived, rows_in_files
 from tests.servers import wait_until
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

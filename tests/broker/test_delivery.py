@@ -6,7 +6,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from broker.announcements import Announcement, ServedVersion, announce, announcements, served_models
 from broker.backoff import Backoff
-from broker.claims import claim, idle_entries
+from broker.claims import claim, idle_entries, survived
 from broker.connection import Clock, check_server, connect
 from broker.errors import BrokerUnavailableError, SettingsError, UnsafeServerError, WrongKeyTypeError
 from broker.groups import ensure_groups
@@ -60,6 +60,20 @@ async def test_an_idle_entry_is_taken_over_once_with_its_count_of_deliveries(red
     assert (claimed is None) != (late is None)
     assert (claimed or late).deliveries == 1
     assert (claimed or late).fields == {b"text": b"text 0"}
+
+
+async def test_a_taker_that_does_not_come_back_is_a_death_for_the_next_and_one_that_does_is_none(redis, settings):
+    settings = settings.model_copy(update={"claim_ms": 0})
+    await ensure_groups(redis, TAG)
+    [entry] = [found.decode() for found in await add(redis)]
+    await deliver(redis)
+    deaths = []
+    for taker in ("a", "b", "a", "c"):
+        claimed = await claim(redis, TAG, taker, entry, settings)
+        deaths.append(claimed.deaths)
+        if taker == "b":
+            await survived(redis, TAG, taker, entry)
+    assert deaths == [0, 1, 0, 1]
 
 
 async def test_idle_entries_come_in_pages(redis, settings, monkeypatch):

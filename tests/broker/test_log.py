@@ -84,6 +84,13 @@ async def test_an_accepted_request_is_pending_and_on_the_log(log, redis):
     assert Request.from_entry(TAG, entry_id, fields) == req
 
 
+async def test_a_pending_answer_lives_as_long_as_the_longest_deadline_of_its_minute_and_then_its_retention(log, redis):
+    urgent, patient = request(deadline_ms=1000), request(deadline_ms=7_200_000)
+    await accept(log, urgent, patient)
+    await accept(log, request(deadline_ms=1000))
+    assert await redis.ttl(PredictionId.parse(patient.id).answers_key) > 7200 + 900
+
+
 async def test_accepting_twice_adds_one_entry(log, redis):
     req = request()
     assert await accept(log, req) == await accept(log, req)

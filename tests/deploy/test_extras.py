@@ -6,7 +6,7 @@ from broker.errors import ObservaError
 from deploy.local import extras
 from deploy.local.settings import StackSettings
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
 
 def test_a_console_that_cannot_start_is_one_line_and_the_rest_runs(stack):

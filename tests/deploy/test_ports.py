@@ -7,7 +7,7 @@ import pytest
 
 from tests.deploy.conftest import ROOT, Stack
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from tests.servers import free_port, wait_until
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 INSTALL = "apt-get install --no-install-recommends prometheus prometheus-alertmanager"
 needs_both = pytest.mark.skipif(
     not (shutil.which("prometheus") and shutil.which("prometheus-alertmanager")), reason=f"not installed: {INSTALL}"

@@ -12,7 +12,7 @@ LONG = os.environ.get("FAULTS_LONG") == "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    mark_live(items, Path(__file__).parent, timeout_s=3600 if LONG else 120)
+    mark_live(items, Path(__file__).parent, timeout_s=3600 if LONG else 300)
 
 
 @dataclass(frozen=True)

@@ -48,9 +48,9 @@ def main(arguments: list[str]) -> int:
         good, count = one_round(seed + rounds, min(ROUND_S, max(10, end - time.monotonic())))
         rounds, sent = rounds + 1, sent + count
         if not good:
-            say(f"verdict: FAULT with seed {seed + rounds - 1}")
+            say(f"figure soak: FAULT with seed {seed + rounds - 1}, {sent} texts")
             return 1
-    say(f"verdict: no fault in {rounds} rounds, {sent} texts, seeds {seed} to {seed + rounds - 1}")
+    say(f"figure soak: no fault in {rounds} rounds, {sent} texts, seeds {seed} to {seed + rounds - 1}")
     return 0
 
 

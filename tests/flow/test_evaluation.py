@@ -18,7 +18,7 @@ from tests.live.services import ROOT, SHIPPED, Services
 
 FILE = ROOT / "examples" / "test.json"
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

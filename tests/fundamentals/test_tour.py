@@ -9,7 +9,7 @@ from tests.servers import wait_until
 TAG = Tag("sentiment")
 FILM = {"text": "The movie was amazing!"}
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
 
 def test_a_text_gets_an_answer_now(gateway):

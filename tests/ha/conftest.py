@@ -13,11 +13,12 @@ import pytest
 from tests.faults.conftest import trial  # noqa: F401 fixture
 from tests.ha.topologies import TOPOLOGIES, Cluster, Topology
 from tests.live.services import Process, Services, make_model
+from tests.servers import PROGRAMS
 
 MODEL = "strange"
 LONG = os.environ.get("FAULTS_LONG") == "1"
-SHORT = (("cluster", "valkey"), ("sentinel", "redis"))
-ALL = tuple((kind, engine) for kind in TOPOLOGIES for engine in ("valkey", "redis"))
+SHORT = (("cluster", "valkey"), ("sentinel", "redis" if "redis" in PROGRAMS else "valkey"))
+ALL = tuple((kind, engine) for kind in TOPOLOGIES for engine in PROGRAMS)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,7 +34,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.live)
-            item.add_marker(pytest.mark.timeout(300 + 30 * count if count else 900 if LONG else 180))
+            item.add_marker(pytest.mark.timeout(300 + 60 * count if count else 900 if LONG else 300))
     if count:
         items[:] = [item for item in items if "failovers" in getattr(item, "fixturenames", ())]
 

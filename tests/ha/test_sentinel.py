@@ -14,16 +14,16 @@ from broker.log import Log, Unit
 from broker.settings import BrokerSettings
 from broker.streams import PredictionId, Tag
 from deploy.redis.__main__ import make_users
-from tests.ha.topologies import Node, SentinelTrio, program
-from tests.servers import eventually
+from tests.ha.topologies import Node, SentinelTrio
+from tests.servers import PROGRAMS, eventually
 
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[str]:
     """A server and a Sentinel with a password each; the URL of both."""
-    nodes = [Node(program("valkey"), tmp_path / "server", "--requirepass", "of-the-server")]
+    nodes = [Node(PROGRAMS["valkey"], tmp_path / "server", "--requirepass", "of-the-server")]
     watch = (f"sentinel monitor log 127.0.0.1 {nodes[0].port} 1", "sentinel auth-pass log of-the-server")
-    nodes.append(Node(program("valkey"), tmp_path / "sentinel", *watch, "requirepass of-the-sentinel", sentinel=True))
+    nodes.append(Node(PROGRAMS["valkey"], tmp_path / "sentinel", *watch, "requirepass of-the-sentinel", sentinel=True))
     yield f"redis+sentinel://127.0.0.1:1,127.0.0.1:{nodes[1].port}/log"
     for node in nodes:
         node.kill()

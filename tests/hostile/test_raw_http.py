@@ -41,7 +41,7 @@ def test_no_changed_request_makes_the_gateway_fail_or_repeat_what_it_got(running
             assert int(found) < 500 or int(found) in {502, 503, 504}, (number, content, answer)
         assert CANARY.encode() not in answer, (number, content, answer)
         assert running.gateway.alive, (number, content)
-    print(f"{number} requests, {dict(sorted(statuses.items()))}")
+    print(f"\nfigure changed requests: {number}, {dict(sorted(statuses.items()))}")
     assert {200, 400} <= statuses.keys()
     assert running.last_words() == ""
     assert serves(running)
@@ -74,7 +74,7 @@ def test_hundreds_of_silent_and_slow_connections_are_closed_in_time_and_slow_nob
         kinds = ("silent", "headers", "body")
         held = [stack.enter_context(slow(running.gateway.port, kinds[n % 3])) for n in range(SILENT)]
         besieged = p99_ms(running)
-        print(f"p99 {usual:.1f} ms without, {besieged:.1f} ms with {SILENT} idle connections")
+        print(f"\nfigure idle connections: p99 {usual:.1f} ms without, {besieged:.1f} ms with {SILENT}")
         for connection in held:
             connection.settimeout(10)
             try:

@@ -13,7 +13,7 @@ MODEL = "strange"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    mark_live(items, Path(__file__).parent, timeout_s=180)
+    mark_live(items, Path(__file__).parent, timeout_s=300)
 
 
 def mark_live(items: list[pytest.Item], folder: Path, timeout_s: int) -> None:

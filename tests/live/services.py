@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from broker.manifest import ModelManifest, Pointer
-from tests.servers import RedisServer, free_port, wait_until
+from tests.servers import MOST_S, RedisServer, free_port, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "models"
@@ -75,12 +75,12 @@ class Process:
         """SIGKILL, and wait until it is gone; also a stopped process dies of it."""
         with suppress(ProcessLookupError):
             self.popen.kill()
-        self.popen.wait(10)
+        self.popen.wait(MOST_S)
 
     def terminate(self) -> int:
         """SIGTERM; return the exit code."""
         self.popen.terminate()
-        return self.popen.wait(20)
+        return self.popen.wait(MOST_S)
 
     def healthy(self, path: str) -> bool:
         assert self.alive, self.log.read_text()[-3000:]
@@ -89,7 +89,7 @@ class Process:
         return False
 
     def wait(self, path: str) -> "Process":
-        wait_until(lambda: self.healthy(path), f"{self.log.stem} answers {path}", 40)
+        wait_until(lambda: self.healthy(path), f"{self.log.stem} answers {path}")
         return self
 
 

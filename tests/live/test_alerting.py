@@ -14,7 +14,7 @@ from tests.live.prometheus import DEPLOY, Receiver, Watching, needs_prometheus, 
 from tests.live.services import Process, Services, make_model
 from tests.servers import RedisServer, wait_until
 
-pytestmark = [needs_prometheus, pytest.mark.timeout(180)]
+pytestmark = [needs_prometheus, pytest.mark.timeout(300)]
 MODEL = "sentiment-linear"
 METRIC = re.compile(r"(?<![\w:])(?:observa|process)_[a-z0-9_]+\b(?!:)")
 # What no series shows as long as nothing is wrong; tests/deploy/test_grafana.py shows that they work.

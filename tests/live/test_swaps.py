@@ -99,10 +99,10 @@ async def test_no_answer_is_lost_or_of_two_versions_while_versions_change(servic
     assert by_version.keys() == {"1", "2"}
     seen = swapping.result()
     settled, last = lowest(seen[4:9] or seen), lowest(seen[-5:])
-    print(f"{len(seen)} changes, answers {dict(by_version)}, p99 {ledger.wait_s():.3f} s")
+    print(f"\nfigure swaps: {len(seen)} changes, answers {dict(by_version)}, p99 {ledger.wait_s():.3f} s")
     print(
-        f"memory MB at first {[round(mb) for mb in seen[0]]}, settled {[round(mb) for mb in settled]}, "
-        f"in the end {[round(mb) for mb in last]}"
+        f"figure memory of workers: MB at first {[round(mb) for mb in seen[0]]}, "
+        f"settled {[round(mb) for mb in settled]}, in the end {[round(mb) for mb in last]}"
     )
     assert all(now < before * GROWTH + 20 for before, now in zip(settled, last, strict=True))
 

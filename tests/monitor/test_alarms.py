@@ -1,8 +1,19 @@
 import numpy as np
 
+from monitor.detectors import ShiryaevRoberts
 from monitor.panes import MINUTE_MS
 from monitor.settings import Rules
-from tests.monitor.entries import START_MS, draw, entry, feedback, labels_of, prediction_id, results_of, state
+from tests.monitor.entries import (
+    START_MS,
+    draw,
+    entry,
+    feedback,
+    labels_of,
+    prediction_id,
+    profile_of,
+    results_of,
+    state,
+)
 
 
 def test_unchanged_traffic_raises_no_more_alarms_than_promised_and_known_changes_are_found() -> None:
@@ -52,6 +63,25 @@ def test_an_accuracy_alarm_begins_with_evidence_and_ends_under_the_same_id() -> 
     ended = watched.feedback.fold(labels_of([True] * 400, START_MS + 10_000))
     assert {(a.alert_id, a.state) for a in ended} == {(a.alert_id, "resolved") for a in began}
     assert watched.feedback.fold(labels_of([True] * 100, START_MS + 30_000)) == []
+
+
+def test_the_page_begins_with_the_first_label_whose_evidence_reaches_the_wanted_run_length() -> None:
+    rules = Rules(accuracy_run_length=400)
+    watched, alone = state(rules), ShiryaevRoberts(profile_of("1").target)
+    labels = [True, False, True] * 100
+    reached = 0
+    for number, correct in enumerate(labels):
+        alone.update(correct=correct, at_ms=START_MS)
+        if alone.statistic >= rules.accuracy_run_length:
+            reached = number
+            break
+    begins = [
+        number
+        for number, entry in enumerate(labels_of(labels))
+        for alert in watched.feedback.fold([entry])
+        if (alert.detector, alert.state) == ("e-sr", "firing")
+    ]
+    assert begins[:1] == [reached]
 
 
 def test_a_version_that_stopped_answering_holds_no_alarm() -> None:

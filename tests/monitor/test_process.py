@@ -69,7 +69,7 @@ def expect_estimates(models: Path) -> None:
         (folder.with_name(version) / "model.json").write_bytes(orjson.dumps(manifest))
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_killing_the_monitor_again_and_again_changes_nothing(server: RedisServer, models: Path) -> None:
     rng = np.random.default_rng(21)
     draws = [draw(rng, WRITTEN // 2), draw(rng, WRITTEN // 2, longer=0.8)]

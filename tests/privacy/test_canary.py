@@ -19,7 +19,7 @@ CANARY = "c4n4ry-0f-a-caller"
 JSON = {"content-type": "application/json"}
 MAY_HOLD_TEXTS = {TAG.requests, TAG.dead}
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

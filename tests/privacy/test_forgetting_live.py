@@ -12,7 +12,7 @@ from tests.servers import RedisServer, wait_until
 MODEL = "strange"
 TAG = Tag(MODEL)
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
 
 def test_a_subject_is_forgotten_beside_running_readers(

@@ -9,6 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from broker.errors import SettingsError
+from broker.explanations import Explanations
 from broker.groups import ensure_groups
 from broker.janitor import keep_house
 from broker.log import Log
@@ -160,6 +161,11 @@ async def test_an_operators_function_changes_a_text_before_anything_keeps_it(ser
         answer = await gateway.client.post("/predict", json={"text": "call 555-1234"})
         assert answer.status_code == 200
         assert [seen.text for seen in worker.seen] == ["call 000-0000"]
+        await Explanations(worker.redis, settings).announce(TAG, "an explainer")
+        explained = await gateway.client.post("/v1/explanations", json={"text": "call 555-1234"})
+        assert explained.status_code == 202
+        ((_, asked),) = await worker.redis.xrange(TAG.explain)
+        assert asked[b"text"] == b"call 000-0000"
         refused = await gateway.client.post("/predict", json={"text": f"RAISE {SECRET}"})
         assert refused.status_code == 500
         assert SECRET not in refused.text + caplog.text

@@ -62,8 +62,8 @@ def manifest(**changes):
     return ModelManifest(**(fields | changes))
 
 
-def write_model(store, files=None, **changes):
-    """Put a version into the model store *store*, make it live, and return its folder."""
+def write_model(store, files=None, *, live=True, **changes):
+    """Put a version into the model store *store*, make it live unless told otherwise, and return its folder."""
     files = files or {}
     made = manifest(files={name: digest_of(content) for name, content in files.items()}, **changes)
     folder = store / made.name / made.version
@@ -71,7 +71,8 @@ def write_model(store, files=None, **changes):
     for name, content in files.items():
         (folder / name).write_bytes(content)
     (folder / "model.json").write_text(made.model_dump_json())
-    (store / made.name / "live.json").write_text(Pointer(version=made.version, generation=1).model_dump_json())
+    if live:
+        (store / made.name / "live.json").write_text(Pointer(version=made.version, generation=1).model_dump_json())
     return folder
 
 

@@ -14,7 +14,7 @@ from tests.servers import RedisServer, wait_until
 pytest.importorskip(
     "shap", reason="the explainer's libraries are missing: uv pip install -r requirements/explainer.txt"
 )
-pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
 MODEL = "sentiment"
 TAG = Tag(MODEL)
@@ -38,10 +38,10 @@ def test_what_an_explainer_left_when_it_was_killed_another_finishes(services: Se
         asked = client.post("/v1/explanations", json={"text": LONG, "model": MODEL, "version": "1"})
         assert asked.status_code == 202
         place = asked.headers["location"]
-        wait_until(lambda: client.get(place).json().get("progress", 0) > 0, "it is being explained", 30)
+        wait_until(lambda: client.get(place).json().get("progress", 0) > 0, "it is being explained")
         first.kill()
         second = services.explainer(OBSERVA_EXPLAINER_EVALUATIONS=64)
-        wait_until(lambda: client.get(place).status_code == 200, "another finished it", 40)
+        wait_until(lambda: client.get(place).status_code == 200, "another finished it")
         found = client.get(place).json()
         assert found["status"] == "done"
         assert "".join(word["text"] for word in found["words"]).split() == LONG.split()

@@ -50,7 +50,7 @@ def log_odds(name: str, text: str, label: str) -> float:
     return float(np.log(probability / (1 - probability)))
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["sentiment", "sentiment-linear"])
 @pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
 def test_weights_add_up_to_the_difference_from_the_baseline(name, text):
@@ -62,7 +62,7 @@ def test_weights_add_up_to_the_difference_from_the_baseline(name, text):
     assert one.score == pytest.approx(log_odds(name, read(name, text), found.label), abs=1e-3)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["sentiment", "sentiment-linear"])
 def test_without_its_heaviest_word_the_score_is_lower(name):
     found = version(name).explain(FORTY_WORDS, MOST, lambda _: None)

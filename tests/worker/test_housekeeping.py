@@ -3,7 +3,7 @@ import pytest
 from broker.announcements import announcements
 from broker.manifest import Pointer
 from broker.streams import versions_key
-from broker.versions import mirror, wanted
+from broker.versions import mirror, mirror_newer, wanted
 from tests.servers import eventually
 from tests.worker.builders import TAG, served, working, write_model
 
@@ -38,6 +38,21 @@ async def test_an_empty_redis_learns_what_the_pointer_wants_and_a_newer_one_keep
     async with working(server, models=tmp_path) as worker:
         await announced(redis, lambda each: each.worker == worker.name and each.generation == 1)
     assert await live() == b"7"
+
+
+async def test_a_promotion_that_comes_while_a_worker_looks_is_not_written_over_by_the_pointer_it_read(redis):
+    newer = Pointer(version="2", generation=2)
+    reads = redis.hgetall
+
+    async def read_just_before_the_promotion(key):
+        found = await reads(key)
+        assert await mirror(redis, "toy", newer)
+        return found
+
+    redis.hgetall = read_just_before_the_promotion
+    await mirror_newer(redis, "toy", Pointer(version="1", generation=1))
+    redis.hgetall = reads
+    assert await wanted(redis, "toy") == newer
 
 
 @pytest.mark.parametrize(

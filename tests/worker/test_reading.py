@@ -1,4 +1,5 @@
 import asyncio
+import time
 
 import pytest
 from faststream.redis import StreamSub
@@ -44,6 +45,22 @@ async def test_hundred_messages_are_answered_once_each_in_batches(server, redis)
         found = await answered(redis, 100)
     assert sorted(result["id"] for result in found) == sorted(each["id"] for each in sent)
     assert max(len(batch) for batch in models.versions["1"].model.asked) == 16
+
+
+@pytest.mark.parametrize("wrong_s", [-600, 600])
+async def test_deadlines_and_waits_are_measured_on_redis_clock_when_the_machines_is_wrong(
+    server, redis, monkeypatch, wrong_s
+):
+    true_time = time.time
+    monkeypatch.setattr(time, "time", lambda: true_time() + wrong_s)
+    async with working(server) as worker:
+        await worker.announce(TAG.model)
+        seconds, _ = await redis.time()
+        await redis.xadd(TAG.requests, fields(deadline_ms=30_000), id=f"{seconds - 31}000-0")
+        await redis.xadd(TAG.requests, fields(deadline_ms=30_000))
+        late, fresh = await answered(redis, 2)
+    assert (late["status"], late["code"]) == ("error", "deadline_exceeded")
+    assert (fresh["status"], float(fresh["queue_ms"]) < 30_000) == ("ok", True)
 
 
 async def test_every_shard_is_read(server, redis):

@@ -13,13 +13,11 @@ from broker.manifest import Pointer
 from broker.shadows import is_in_sample
 from broker.store import Store
 from broker.streams import shadow_group
-from broker.versions import mirror
+from broker.versions import mirror, wanted
 from tests.servers import eventually
 from tests.worker.builders import TAG, Toy, fields, results, served, working, write_model
 from worker.metrics import REGISTRY
 from worker.models import LOADERS
-
-generations = iter(range(2, 1000))  # the store's pointer has the first
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +35,10 @@ def store(tmp_path):
 
 
 async def want(redis, **shadows):
-    await mirror(redis, TAG.model, Pointer(version="1", generation=next(generations), shadows=shadows))
+    """Write to Redis alone what a newer pointer than the store's would want."""
+    known = await wanted(redis, TAG.model)
+    generation = known.generation + 1 if known else 2  # the store's pointer has the first
+    assert await mirror(redis, TAG.model, Pointer(version="1", generation=generation, shadows=shadows))
 
 
 async def want_of_store(redis, store, **shadows):
@@ -105,7 +106,7 @@ async def test_a_shadow_answers_every_text_beside_the_live_version_and_touches_n
 
 
 async def test_all_shadows_see_the_same_sample(server, redis, store):
-    write_model(store, version="3")
+    write_model(store, version="3", live=False)
     async with working(server, models=store):
         await want(redis, **{"2": 0.4, "3": 0.2})
         await opened(redis)
@@ -214,8 +215,7 @@ async def test_who_pins_a_shadow_gets_one_answer_of_it_and_nobody_else_does(serv
 
 async def test_a_shadow_too_slow_for_whoever_waits_runs_and_answers_nobody(server, redis, store, monkeypatch):
     monkeypatch.setitem(LOADERS, "sluggish", Sluggish)
-    write_model(store, version="3", kind="sluggish")
-    (store / "toy" / "live.json").write_text(Pointer(version="1", generation=1).model_dump_json())
+    write_model(store, version="3", kind="sluggish", live=False)
     async with working(server, models=store, claim_ms=200) as worker:
         await want_of_store(redis, store, **{"3": 1.0})
         await opened(redis, "3")
