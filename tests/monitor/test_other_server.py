@@ -10,12 +10,14 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
+from broker.groups import ensure_groups
 from broker.inspection import read_alerts
 from broker.streams import Tag
 from monitor.profiles import Profiles
 from monitor.reading import Reader
 from monitor.settings import MonitorSettings, Rules
-from tests.monitor.entries import labels_of, on_wire, result
+from monitor.snapshot import OtherLogError, Snapshots
+from tests.monitor.entries import fold_all, labels_of, on_wire, result, state
 from tests.servers import RedisServer, eventually
 from tests.takeover import Pair
 
@@ -114,24 +116,20 @@ async def test_turns_between_the_two_servers_leave_what_is_on_the_one_in_the_end
     assert reader.state.results.gap == 0
 
 
-async def test_a_snapshot_of_one_server_is_never_written_to_the_other(pair, reader):
-    await add(pair.old, 10)
-    await counted(reader, 10)
+async def test_a_snapshot_of_one_server_is_never_written_to_the_other(pair):
+    born = await ensure_groups(pair.client, TAG)
+    snapshots = Snapshots(pair.client, TAG, "test")
+    await snapshots.claim()
+    await snapshots.write(state(), born, [])
     await pair.take_over()
     before = await pair.new.hgetall(TAG.key("monitor"))
-    await add(pair.old, 2)
-    reader._saved_s = reader._written_s = time.monotonic() + 60  # the next snapshot is ours
-    await eventually(lambda: _has(reader, 12), "the old server's entries are read")
     await pair.point_at(pair.new)
-    state, reader.state.results.gap = reader.state, 77  # would be seen in what is written
-    await counted(reader, 10)
-    assert reader.state is not state
-    after = await pair.new.hgetall(TAG.key("monitor"))
-    assert orjson.loads(after[b"state"]) == orjson.loads(before[b"state"])
-
-
-async def _has(reader: Reader, count: int) -> bool:
-    return seen(reader) == count
+    changed = state()
+    fold_all(changed, [], labels_of([False] * 60))
+    with pytest.raises(OtherLogError):
+        await snapshots.write(changed, born, [])
+    assert await pair.new.hgetall(TAG.key("monitor")) == before
+    assert (await snapshots.claim()).state == before[b"state"]
 
 
 async def test_an_alarm_that_only_the_old_server_knew_of_is_raised_again_by_the_same_labels(pair, reader):
