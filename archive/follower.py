@@ -96,7 +96,7 @@ class Follower:
     async def _step(self) -> None:
         if self._born is not None and time.monotonic() - self._looked_s > LOOK_S:
             await self._look()
-        if self.trouble in {"disk_full", "storage"} and any(self._pending.values()):
+        if self.trouble in {"disk_full", "storage", "redis"} and any(self._pending.values()):
             await self._flush()  # nothing more is read until this can be written
         if self._born is None:
             await self._begin()
@@ -173,8 +173,8 @@ class Follower:
         if insist := self._settings.durability == "replica":
             pipeline.wait(1, REPLICA_MS)
         pipeline.execute_command(*ASK)
-        _, *replicas, history = await pipeline.execute()
-        if history != self._history:
+        kept, *replicas, history = await pipeline.execute()
+        if not kept or history != self._history:
             raise MovedError
         if insist and not replicas[0]:
             raise RedisError("no replica has what was read")

@@ -16,7 +16,7 @@ from cli.settings import CliSettings
 
 Entry = tuple[str, dict[bytes, bytes]]  # entry id, fields
 
-BACK_MS: Final = 600_000  # read again of another server: so long before the position the two are the same
+BACK_MS: Final = 600_000  # before a position, read again on another server: a replaced one is not read on for so long
 
 
 @asynccontextmanager
