@@ -141,6 +141,7 @@ ENTRYPOINT ["python3", "-m", "cli"]
 FROM service AS trainer
 COPY --from=trainer-libraries /venv /venv
 COPY worker worker
+COPY monitor monitor
 COPY trainer trainer
 USER 0:0
 RUN install -d -m 1777 /cache

@@ -6,7 +6,6 @@ import socket
 import sys
 
 import orjson
-import uvicorn
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from redis.asyncio import Redis
@@ -18,6 +17,7 @@ from starlette.routing import Route
 from archive.archiver import Archiver
 from archive.metrics import REGISTRY
 from archive.settings import ArchiveSettings
+from broker.addresses import Names
 from broker.archiving import ArchiveWriter
 from broker.connection import check_server, connect
 from broker.errors import ObservaError, SettingsError
@@ -47,7 +47,7 @@ def opened(settings: ArchiveSettings) -> ArchiveWriter:
     if settings.archive is None:
         raise SettingsError("there is no archive; set OBSERVA_ARCHIVE to a folder or a URL such as s3://BUCKET/FOLDER")
     settings.need_texts("the archive")
-    archive = ArchiveWriter(settings.archive)
+    archive = ArchiveWriter(settings.archive, settings.store_timeout_s)
     try:
         archive.prepare()
     except OSError as error:
@@ -69,15 +69,16 @@ async def serve(settings: ArchiveSettings, archive: ArchiveWriter) -> None:
     stop = asyncio.Event()
     try:
         await check_server(redis, settings)
-        await _serve(Archiver(redis, settings, archive), listener, stop)
+        names = settings.names(settings.archive_host)
+        await _serve(Archiver(redis, settings, archive), listener, names, stop)
     finally:
         await _close(listener, redis)
 
 
-async def _serve(archiver: Archiver, listener: socket.socket, stop: asyncio.Event) -> None:
+async def _serve(archiver: Archiver, listener: socket.socket, names: Names, stop: asyncio.Event) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    server = Server(uvicorn.Config(application(archiver), log_config=None, access_log=False, lifespan="off"))
+    server = Server(application(archiver), names)
     answering = asyncio.create_task(server.serve(sockets=[listener]), name="http")
     try:
         await archiver.run(stop)

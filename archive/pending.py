@@ -1,5 +1,6 @@
 """What was read and is not in a file yet: columns, cut at every full hour, and counted."""
 
+import threading
 import time
 from dataclasses import dataclass, field
 
@@ -12,10 +13,16 @@ from broker.streams import Tag, entry_time_ms
 
 @dataclass(slots=True)
 class Memory:
-    """Bytes that all streams of the process hold together, and how many they may."""
+    """Bytes that all streams of the process hold together, and how many they may; streams are read in threads."""
 
     most: int
     held: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def change(self, by: int) -> None:
+        """Count bytes that are held from now on, or, below 0, no longer."""
+        with self._lock:
+            self.held += by
 
     @property
     def full(self) -> bool:
@@ -87,7 +94,7 @@ class Pending:
     def written(self, chunk: Chunk) -> None:
         """Let go of the first chunk."""
         self.chunks.remove(chunk)
-        self._memory.held -= chunk.size
+        self._memory.change(-chunk.size)
         self.since_s = time.monotonic()
 
     def clear(self) -> None:
@@ -102,7 +109,7 @@ class Pending:
         before = chunk.size
         chunk.batches.append(batch_of(self._tag, self._kind, entries))
         chunk.ids += [entry_id for entry_id, _ in entries]
-        self._memory.held += chunk.size - before
+        self._memory.change(chunk.size - before)
 
 
 def _hour(entry: Entry) -> int:

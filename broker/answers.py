@@ -6,6 +6,8 @@ from typing import Final, Literal, TypedDict
 import orjson
 
 PENDING: Final = b"pending"
+KEYLESS: Final = "-"  # in place of an API key's id, where none was asked for
+_OWNER: Final = b"\n"  # before the id of the API key, behind what is kept for its caller; no JSON of ours has one
 
 ErrorCode = Literal[
     "deadline_exceeded",
@@ -51,6 +53,17 @@ class Prediction:
     def encode(self) -> bytes:
         """Return the JSON that the caller receives."""
         return orjson.dumps(self)
+
+
+def owner_suffix(key: str | None) -> str:
+    """Return what is stored behind an answer, or behind ``pending``, that the API key *key* asked for."""
+    return "" if key in {None, KEYLESS} else f"{_OWNER.decode()}{key}"
+
+
+def split_owner(stored: bytes) -> tuple[bytes, str | None]:
+    """Return what is stored for a caller, and the id of the API key that asked; None where none did."""
+    content, _, key = stored.partition(_OWNER)
+    return content, key.decode() or None
 
 
 def encode_error(prediction_id: str, code: ErrorCode) -> bytes:

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from broker.archived_rows import SCHEMAS, Entry, entries_of
+from broker.bounded_files import LIMIT_S, bounded
 from broker.errors import SettingsError
 from broker.streams import Tag, entry_time_ms
 
@@ -81,13 +82,13 @@ class Archive:
 
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, limit_s: float = LIMIT_S) -> None:
         try:
             fs, root = fsspec.core.url_to_fs(url)
-        except (ImportError, ValueError) as error:
+        except (ImportError, ValueError, OSError) as error:  # some connect at once
             raise SettingsError(f"OBSERVA_ARCHIVE={url}: {error}") from None
         self.url = url
-        self.fs: Any = fs
+        self.fs: Any = bounded(fs, limit_s)
         self.root: str = root.rstrip("/")
 
     def entries(

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from broker.archived import HOUR_MS, Archive, Part, hour_folder
+from broker.durable import sync_folder
 
 _ASIDE: Final = ".unfinished"  # on the same file system, and no reader looks there
 
@@ -68,7 +69,11 @@ class ArchiveWriter(Archive):
 
     def _write_aside(self, part: Part, content: pa.Buffer, only_if: Callable[[], bool]) -> int:
         target = Path(self.root) / part.path
-        aside = Path(self.root) / _ASIDE / f"{part.tag.shard}-{part.kind}-{part.first}.{os.getpid()}"
+        aside = (
+            Path(self.root)
+            / _ASIDE
+            / f"{part.tag.model}-{part.tag.shard}-{part.kind}-{part.mark}-{part.first}-{part.last}.{os.getpid()}"
+        )
         _make_folder(aside.parent)
         try:
             aside.touch(mode=0o600)
@@ -80,7 +85,7 @@ class ArchiveWriter(Archive):
                 return 0
             _make_folder(target.parent)
             aside.replace(target)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
         finally:
             with suppress(OSError):
                 aside.unlink(missing_ok=True)
@@ -92,15 +97,6 @@ def _make_folder(path: Path) -> None:
     for folder in [*reversed(path.parents), path]:
         if not folder.exists():
             folder.mkdir(mode=0o700, exist_ok=True)
-
-
-def _sync_folder(path: Path) -> None:
-    """Make a new name outlast a loss of power."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _runs(pid: str) -> bool:

@@ -1,7 +1,7 @@
 """One way to connect, one check of the server, one idea of its time."""
 
 import time
-from typing import Any
+from typing import Any, Literal
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import parse_url
@@ -17,6 +17,7 @@ from broker.wire import WiredPool
 
 BLOCK_MS = 1000  # of a blocking read; well below SOCKET_TIMEOUT_S, or every idle read would end as an error
 SOCKET_TIMEOUT_S = 5
+Weakness = Literal["evicts", "forgets"]
 OLDEST_VERSION = (7, 0)  # XINFO GROUPS reports lag, XGROUP SETID takes ENTRIESREAD
 
 
@@ -54,15 +55,37 @@ async def check_server(redis: Redis, settings: BrokerSettings) -> None:
         UnsafeServerError: it would evict or lose entries, or is too old.
 
     """
-    where = settings.server_url.rpartition("@")[2]
+    where = settings.server_url.partition("://")[2]
     try:
         servers = await primaries(redis)
         infos: list[dict[str, Any]] = [await server.info() for server in servers]
     except RedisError as error:
         raise BrokerUnavailableError(f"{where} {_refusal(error)}") from error
     for server, info in zip(servers, infos, strict=True):
-        at = server.connection_pool.connection_kwargs
-        _check(info, f"{at['host']}:{at['port']}" if settings.kind == "cluster" else where, settings)
+        at = _where(server, settings)
+        _check(info, at, settings)
+        for weakness in _weaknesses(info, at, settings).values():
+            raise UnsafeServerError(weakness)
+
+
+async def weaknesses(redis: Redis, settings: BrokerSettings) -> dict[Weakness, str]:
+    """Return why the server, or a primary of the cluster, would lose entries, in a line each; none: it keeps them.
+
+    `check_server` refuses such a server at the start, but it may be configured anew while it runs.
+
+    Raises:
+        redis.exceptions.RedisError: it cannot be reached.
+
+    """
+    found: dict[Weakness, str] = {}
+    for server in await primaries(redis):
+        found |= _weaknesses(await server.info(), _where(server, settings), settings)
+    return found
+
+
+def _where(server: Redis, settings: BrokerSettings) -> str:
+    at = server.connection_pool.connection_kwargs
+    return f"{at['host']}:{at['port']}" if settings.kind == "cluster" else settings.server_url.partition("://")[2]
 
 
 def _check(info: dict[str, Any], where: str, settings: BrokerSettings) -> None:
@@ -71,16 +94,21 @@ def _check(info: dict[str, Any], where: str, settings: BrokerSettings) -> None:
         raise UnsafeServerError(f"{where} is Redis {info['redis_version']}; 7.0 or newer is needed")
     if info.get("cluster_enabled") and settings.kind != "cluster":
         raise UnsafeServerError(f"{where} is part of a cluster; set OBSERVA_REDIS_URL=redis+cluster://HOST:PORT")
+
+
+def _weaknesses(info: dict[str, Any], where: str, settings: BrokerSettings) -> dict[Weakness, str]:
+    found: dict[Weakness, str] = {}
     if info["maxmemory_policy"] != "noeviction":
-        raise UnsafeServerError(
+        found["evicts"] = (
             f"{where} may evict requests (maxmemory-policy {info['maxmemory_policy']}); "
             "run CONFIG SET maxmemory-policy noeviction"
         )
     if not info["aof_enabled"] and not settings.allow_unsafe_redis:
-        raise UnsafeServerError(
+        found["forgets"] = (
             f"{where} forgets everything at a restart (no append-only file); run CONFIG SET appendonly yes, "
             "or set OBSERVA_ALLOW_UNSAFE_REDIS=true for a trial"
         )
+    return found
 
 
 async def check_replicas(redis: Redis, settings: BrokerSettings) -> None:
@@ -93,7 +121,7 @@ async def check_replicas(redis: Redis, settings: BrokerSettings) -> None:
     """
     if settings.durability == "memory":
         return
-    where = settings.server_url.rpartition("@")[2]
+    where = settings.server_url.partition("://")[2]
     try:
         infos = [await server.info("replication") for server in await primaries(redis)]
     except RedisError as error:

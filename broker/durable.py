@@ -29,17 +29,33 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     try:
         for name, content in files.items():
             write(aside / name, content)
+        sync_folder(aside)
         aside.rename(folder)
+        sync_folder(folder.parent)
     except BaseException:
         shutil.rmtree(aside)
         raise
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write a file aside and rename it, durably."""
+def write(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a file aside and rename it, durably; *mode* is narrowed by the process's umask."""
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with aside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    try:
+        with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:  # noqa: PTH123
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make names that are new in *path* outlast a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

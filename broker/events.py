@@ -4,7 +4,15 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from broker.errors import MalformedEntryError, NewerSchemaError
 from broker.streams import PredictionId, Tag
@@ -22,7 +30,11 @@ def _from_json(value: object) -> object:
 
 
 Tags = Annotated[dict[str, str], BeforeValidator(_from_json), Field(max_length=4)]
-Probabilities = Annotated[dict[str, float], BeforeValidator(_from_json)]
+Probabilities = Annotated[dict[str, Annotated[float, Field(ge=0, le=1)]], BeforeValidator(_from_json)]
+KeyId = Annotated[str, Field(pattern=r"^(-|[0-9a-f]{12})$")]  # of the API key that asked, "-" without keys
+Count = Annotated[int, Field(ge=0)]
+Ratio = Annotated[float, Field(ge=0, le=1)]  # no NaN: it is not within
+Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Embedding = Annotated[tuple[float, ...], BeforeValidator(_from_json), Field(max_length=16)]
 Evidence = Annotated[dict[str, Any], BeforeValidator(_from_json)]
 
@@ -86,6 +98,7 @@ class Request(Event):
     subject: str | None = None
     true_label: str | None = None  # becomes feedback beside the result; no model sees it
     traceparent: str | None = None
+    key: KeyId | None = None  # what came of it belongs to that key's caller; None: written by hand, or before keys were
 
     @classmethod
     def from_entry(cls, tag: Tag, entry_id: str, fields: Mapping[bytes, bytes]) -> Self:
@@ -116,23 +129,33 @@ class Result(Event):
     status: Literal["ok", "error"]
     code: str | None = None  # of an error; see broker/answers.py
     label: str | None = None
-    label_id: int | None = None
-    confidence: float | None = None
+    label_id: Count | None = None
+    confidence: Ratio | None = None
     probabilities: Probabilities = Field(default_factory=dict)  # label to probability, in label id order
     abstained: bool | None = None
     truncated: bool | None = None
-    characters: int | None = None
-    words: int | None = None
-    tokens: int | None = None  # before truncation
-    oov_ratio: float | None = None
-    non_latin_ratio: float | None = None  # share of letters outside the Latin script
+    characters: Count | None = None
+    words: Count | None = None
+    tokens: Count | None = None  # before truncation
+    oov_ratio: Ratio | None = None
+    non_latin_ratio: Ratio | None = None  # share of letters outside the Latin script
     embedding: Embedding | None = None  # coordinates of the text in the version's own projection
-    queue_ms: float  # from the entry's own time to the start of inference
-    inference_ms: float | None = None  # of the batch it was part of
-    batch_size: int | None = None
+    queue_ms: Milliseconds  # from the entry's own time to the start of inference
+    inference_ms: Milliseconds | None = None  # of the batch it was part of
+    batch_size: Count | None = None
     worker: str
     deliveries: int = 1
     tags: Tags = Field(default_factory=dict)
+    key: KeyId | None = None  # as in the request
+
+    @field_validator("probabilities")
+    @classmethod
+    def _has_the_label(cls, probabilities: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        """A label that the version does not have is nobody's answer: an entry like that was written by hand."""
+        label = info.data.get("label")
+        if probabilities and label is not None and label not in probabilities:
+            raise ValueError("lacks the label")
+        return probabilities
 
 
 class Feedback(Event):
@@ -141,10 +164,11 @@ class Feedback(Event):
     id: str
     label: str
     predicted: str
-    confidence: float
+    confidence: Ratio
     version: str
     previous_label: str | None = None  # this label replaces it
     source: Literal["request", "caller"]  # sent with the text, or later
+    made_ms: Annotated[int, Field(ge=0)] | None = None  # Redis time of the prediction; older entries do not say it
     tags: Tags = Field(default_factory=dict)
 
 

@@ -9,6 +9,7 @@ import orjson
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from broker.answers import owner_suffix, split_owner
 from broker.errors import MalformedEntryError, NewerSchemaError
 from broker.events import Explained, ExplainRequest, Request
 from broker.scripts import Scripts
@@ -32,21 +33,31 @@ class Explanations:
         self._scripts = Scripts(redis)
         self._kept_s = settings.answer_retention_s
 
-    async def ask(self, tag: Tag, request: ExplainRequest) -> Asked:
-        """Put *request* on the log unless it was asked before, nobody would answer, or too many wait."""
+    async def ask(self, tag: Tag, request: ExplainRequest, key: str | None = None) -> Asked:
+        """Put *request* on the log unless it was asked before, nobody would answer, or too many wait.
+
+        *key* is the id of the API key that the explanation belongs to.
+        """
         keys = [tag.explained(request.id), tag.explain, tag.explainer]
-        arguments = [_state("pending", progress=0.0), self._kept_s, MOST_WAITING, *_flat(request)]
+        state = _state("pending", progress=0.0) + owner_suffix(key).encode()
+        arguments = [state, self._kept_s, MOST_WAITING, *_flat(request)]
         return cast("Asked", (await self._scripts("explain", keys, arguments)).decode())
 
-    async def find(self, explanation: PredictionId) -> dict[str, Any] | None:
-        """Return what is known of an explanation: its ``status`` and, once it is done, the whole of it."""
+    async def find(self, explanation: PredictionId) -> tuple[dict[str, Any], str | None] | None:
+        """Return an explanation and the id of the API key that it belongs to, None where there is no such key.
+
+        The explanation is its ``status`` and, once it is done, the whole of it.
+        """
         stored: Any = await self._redis.get(explanation.tag.explained(str(explanation)))
-        return None if stored is None else cast("dict[str, Any]", orjson.loads(stored))
+        if stored is None:
+            return None
+        document, key = split_owner(stored)
+        return cast("dict[str, Any]", orjson.loads(document)), key
 
     async def tell_progress(self, tag: Tag, explanation: str, progress: float) -> None:
         """Say how far it is, from 0 to 1; nothing of one that was forgotten."""
         state = _state("pending", progress=round(progress, 3))
-        await self._redis.set(tag.explained(explanation), state, xx=True, keepttl=True)
+        await self._scripts("progress", [tag.explained(explanation)], [state])
 
     async def finish(self, tag: Tag, entry_id: str, event: Explained, document: dict[str, Any]) -> bool:
         """Publish *document* and *event*, delete the text; false where somebody else did, or it was forgotten."""

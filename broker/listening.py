@@ -1,13 +1,18 @@
-"""How a service answers HTTP beside its own work: a port taken before anything else happens, and no say in its end."""
+"""How a service answers HTTP: a port taken before anything else happens, one protocol with limits, known names."""
 
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Final
 
 import uvicorn
 
+from broker.addresses import Names
 from broker.errors import SettingsError
+from broker.http_protocol import PatientProtocol
+
+MOST_CONNECTIONS: Final = 256  # of a server that only people, probes and Prometheus ask
 
 
 def listen(host: str, port: int, setting: str, *, shared: bool = False) -> socket.socket:
@@ -29,8 +34,34 @@ def listen(host: str, port: int, setting: str, *, shared: bool = False) -> socke
         ) from error
 
 
+def http_options(
+    http: type[PatientProtocol] = PatientProtocol, *, most_connections: int = MOST_CONNECTIONS
+) -> dict[str, Any]:
+    """Return what uvicorn is told by every server of ours."""
+    return {
+        "http": http,
+        "ws": "none",
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,
+        "limit_concurrency": most_connections,
+    }
+
+
+def protocol_for(names: Names) -> type[PatientProtocol]:
+    """Return the protocol that answers to *names* alone."""
+    return type("NamedProtocol", (PatientProtocol,), {"names": names})
+
+
 class Server(uvicorn.Server):
-    """Leaves the signals to the service: its work ends after the last request, and the exit code is 0."""
+    """Serves *application* to those who call it by one of *names*.
+
+    Leaves the signals to the service: its work ends after the last request, and the exit code is 0.
+    """
+
+    def __init__(self, application: Any, names: Names) -> None:
+        super().__init__(uvicorn.Config(application, lifespan="off", **http_options(protocol_for(names))))
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """What may happen to a request: accepted, settled, judged. Each is one script, so each happens whole or not at all."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Literal, cast
@@ -10,16 +10,18 @@ import orjson
 from redis.asyncio import Redis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from broker.answers import PENDING
+from broker.answers import PENDING, owner_suffix, split_owner
 from broker.events import Request
 from broker.script_keys import ScriptKeys, flat
 from broker.scripts import Scripts
 from broker.settings import BrokerSettings
 from broker.settlement import Settlement, row_of
-from broker.streams import WORKERS, PredictionId, Tag, time_ms_of
+from broker.streams import WORKERS, PredictionId, Tag, entry_time_ms, time_ms_of
 
 IDEMPOTENCY_S = 24 * 3600
 ANSWERS_AT = 6  # position of the first answer among the arguments of the script that settles
+CLOCK_STEP_MS = 3_600_000
+PAGE = 500  # dead letters read at once
 LATE_S = 60  # an answer outlives its retention by this, so that 404 is never said where 410 is meant
 
 FeedbackOutcome = Literal["accepted", "same", "replaced", "parked", "unknown"]
@@ -135,10 +137,14 @@ class Log:
 
     async def answers(self, ids: Sequence[PredictionId]) -> list[bytes | None]:
         """Return per id the answer's JSON, ``b"pending"``, or None where nothing is known."""
+        return [answer for answer, _ in await self.records(ids)]
+
+    async def records(self, ids: Sequence[PredictionId]) -> list[tuple[bytes | None, str | None]]:
+        """Return per id what `answers` does, and the id of the API key that asked; None where none did."""
         pipeline = self._redis.pipeline(transaction=False)
         for prediction_id in ids:
             pipeline.hget(prediction_id.answers_key, str(prediction_id))
-        return cast("list[bytes | None]", await pipeline.execute())
+        return [(None, None) if stored is None else split_owner(stored) for stored in await pipeline.execute()]
 
     async def answered(self, ids: Sequence[PredictionId]) -> set[str]:
         """Return those of *ids* that need no inference: an answer is stored, or a prediction was joined days ago."""
@@ -150,11 +156,27 @@ class Log:
         return {
             str(prediction_id)
             for prediction_id, answer, row in zip(ids, found[::2], found[1::2], strict=True)
-            if (answer or PENDING) != PENDING or (row and orjson.loads(row)[0])
+            if split_owner(answer or PENDING)[0] != PENDING or (row and orjson.loads(row)[0])
         }
 
-    async def feedback(self, prediction_id: PredictionId, label: str) -> FeedbackOutcome:
+    async def buried(self, tag: Tag, entry_ids: Collection[str]) -> set[str]:
+        """Return those of *entry_ids*, requests of *tag*, that have a dead letter.
+
+        Read is what was buried since the oldest of them, and an hour before: the server's clock may have been set back.
+        """
+        found: set[str] = set()
+        start = str(max(0, min(map(entry_time_ms, entry_ids)) - CLOCK_STEP_MS))
+        while page := cast("Any", await self._redis.xrange(tag.dead, start, count=PAGE)):
+            found |= {fields.get(b"entry_id", b"").decode(errors="replace") for _, fields in page}
+            start = f"({page[-1][0].decode()}"
+        return found.intersection(entry_ids)
+
+    async def feedback(
+        self, prediction_id: PredictionId, label: str, asked_by: Collection[str] | None = None
+    ) -> FeedbackOutcome:
         """Record the true label of one prediction; a label that comes before the result waits for it.
+
+        A prediction that an API key other than *asked_by* asked for is unknown; None: all may be labelled.
 
         Raises:
             WrongKeyTypeError: a key of ours holds something else; nothing was written.
@@ -162,11 +184,20 @@ class Log:
 
         """
         tag = prediction_id.tag
+        keys = ("any",) if asked_by is None else ("these", *asked_by)
         outcome = await self._insist(
             "feedback",
             tag,
             [prediction_id.joins_key, prediction_id.answers_key, tag.feedback, tag.joined],
-            [str(prediction_id), prediction_id.uuid, label, self._join_s, _hour(prediction_id)],
+            [
+                str(prediction_id),
+                prediction_id.uuid,
+                label,
+                self._join_s,
+                _hour(prediction_id),
+                prediction_id.time_ms,
+                *keys,
+            ],
         )
         return cast("FeedbackOutcome", outcome.decode())
 
@@ -205,6 +236,7 @@ def _entry(request: Request, keys: ScriptKeys) -> dict[str, Any]:
     return {
         "id": request.id,
         "answers": keys.answers(time_ms_of(request.id)),
+        "pending": PENDING.decode() + owner_suffix(request.key),
         "deadline_s": math.ceil(request.deadline_ms / 1000),
         "fields": flat(request.to_fields()),
     }

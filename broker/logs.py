@@ -6,7 +6,7 @@ import traceback
 from datetime import UTC, datetime
 from typing import Final
 
-import orjson
+from broker.printing import json_text
 
 # What a record always has, and uvicorn's second spelling of its message.
 _OWN_ATTRIBUTES: Final = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
@@ -36,7 +36,7 @@ class JsonLines(logging.Formatter):
             error = record.exc_info[1]
             line["error"] = type(error).__name__
             line["where"] = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
-        return orjson.dumps(line, default=str).decode()
+        return json_text(line)
 
 
 def log_to_stderr(service: str, level: int = logging.INFO) -> None:

@@ -31,7 +31,7 @@ def archive_of(settings: BrokerSettings) -> "Archive | None":
         return None
     from broker.archived import Archive  # noqa: PLC0415 - a library of 100 MB that only an archive needs
 
-    return Archive(settings.archive)
+    return Archive(settings.archive, settings.store_timeout_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,31 +2,18 @@
 
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from pydantic import AfterValidator, Field, FilePath, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from typing_extensions import TypeVar
 
+from broker.addresses import FilesUrl, HostNames, Names, Port, RedisUrl, names_of
+from broker.bounded_files import LIMIT_S
 from broker.errors import SettingsError
+from broker.manifest import ModelName
 from broker.redaction import find_redaction
-
-
-def _redis_url(url: str) -> str:
-    parts = urlsplit(url)
-    protocol, plus, kind = parts.scheme.partition("+")
-    if parts.scheme not in {"redis", "rediss", "unix"} and (
-        protocol not in {"redis", "rediss"} or kind not in {"sentinel", "cluster"}
-    ):
-        raise ValueError(
-            "must begin with redis://, rediss:// or unix://, or with redis+sentinel:// or redis+cluster:// "
-            "(rediss+... with TLS)"
-        )
-    if kind == "sentinel" and not parts.path.strip("/"):
-        raise ValueError("must name the service that the Sentinels watch: redis+sentinel://HOST:PORT,HOST:PORT/SERVICE")
-    if not plus and "," in parts.netloc.rpartition("@")[2]:
-        raise ValueError("names several servers; say which kind they are: redis+sentinel:// or redis+cluster://")
-    return url
 
 
 def _redaction(name: str) -> str:
@@ -34,43 +21,64 @@ def _redaction(name: str) -> str:
     return name
 
 
+def _folder(path: Path) -> Path:
+    if path.exists() and not path.is_dir():
+        raise ValueError("is a file; name a folder")
+    return path
+
+
+def _store(url: str) -> str:
+    if "://" not in url and not url.startswith("/"):
+        raise ValueError("must be a URL such as s3://BUCKET/FOLDER; for a folder of this machine set OBSERVA_MODELS")
+    return url
+
+
+StoreUrl = Annotated[FilesUrl, AfterValidator(_store)]
+Folder = Annotated[Path, AfterValidator(_folder)]
+Hours = Annotated[float, Field(ge=0.01, le=24 * 365)]  # Redis counts whole seconds: far less would be none
+
+
 class ObservaSettings(BaseSettings):
     """Read from the environment, prefix ``OBSERVA_``."""
 
-    model_config = SettingsConfigDict(env_prefix="OBSERVA_", frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="OBSERVA_", frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
 
 
 class BrokerSettings(ObservaSettings):
     """Where the log is and how long it keeps things."""
 
-    redis_url: Annotated[str, AfterValidator(_redis_url)] | None = None  # of your own server; none: the embedded one
-    redis_port: Annotated[int, Field(ge=1, le=65_535)] = 6380  # of the embedded server
+    redis_url: Annotated[RedisUrl | None, Field(repr=False)] = None  # of your own server; none: the embedded one
+    redis_port: Port = 6380  # of the embedded server
     redis_user: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] | None = None  # of the server's ACL
     redis_password_file: Path | None = None  # for the server of redis_url; the embedded one has its own
     redis_sentinel_password_file: Path | None = None  # where the Sentinels ask for one
     redis_ca_file: FilePath | None = None  # rediss://: who vouches for the server; unset: whom this machine trusts
     redis_cert_file: FilePath | None = None  # rediss://: our own certificate, where the server asks for one
     redis_key_file: FilePath | None = None
-    data_dir: Path = Path(".data")
+    data_dir: Folder = Path(".data")
     redis_max_connections: Annotated[int, Field(ge=4, le=10_000)] = 64
     allow_unsafe_redis: bool = False  # serve from a server without append-only file (tests)
-    models: Path = Path("models")  # one folder a model: the model store, or where versions of `store` are copied to
-    store: str | None = None  # the model store, as fsspec names it: s3://BUCKET/FOLDER; unset: the folder `models`
-    archive: str | None = None  # folder or fsspec URL that keeps what the log forgets; unset: nothing is kept
-    model: str = "sentiment"  # the default model
+    models: Folder = Path("models")  # one folder a model: the model store, or where versions of `store` are copied to
+    store: StoreUrl | None = None  # the model store, as fsspec names it: s3://BUCKET/FOLDER; unset: the folder `models`
+    archive: FilesUrl | None = None  # folder or fsspec URL that keeps what the log forgets; unset: nothing is kept
+    store_timeout_s: Annotated[float, Field(ge=1, le=3600)] = LIMIT_S  # of one call to `store` or `archive`
+    model: ModelName = "sentiment"  # the default model
     shards: Annotated[int, Field(ge=1, le=1024)] = 1
+    allowed_hosts: HostNames = ""  # further Host headers that monitor, workers, explainer and archive answer
     durability: Literal["memory", "replica"] = "memory"  # replica: accepted is what a replica has, too
 
     sync_deadline_ms: Annotated[int, Field(ge=100, le=600_000)] = 30_000
     async_deadline_ms: Annotated[int, Field(ge=1000, le=86_400_000)] = 900_000
     answer_retention_s: Annotated[int, Field(ge=60, le=86_400)] = 900
-    text_retention_h: Annotated[float, Field(gt=0, le=24 * 365)] = 24
+    text_retention_h: Hours = 24
     store_text: Literal["retention", "none"] = "retention"  # none: a text is gone from the log once it is answered
     redact: Annotated[str, AfterValidator(_redaction)] | None = (
         None  # MODULE:FUNCTION that changes texts before the log
     )
-    results_retention_h: Annotated[float, Field(gt=0, le=24 * 365)] = 7 * 24
-    join_retention_h: Annotated[float, Field(gt=0, le=24 * 365)] = 7 * 24
+    results_retention_h: Hours = 7 * 24
+    join_retention_h: Hours = 7 * 24
     requests_max_mb: Annotated[int, Field(ge=1)] = 256  # past this the log wins over a reader that lags: a counted gap
     results_max_mb: Annotated[int, Field(ge=1)] = 256
     joins_max_mb: Annotated[int, Field(ge=1)] = 128
@@ -91,10 +99,19 @@ class BrokerSettings(ObservaSettings):
                 "set OBSERVA_STORE_TEXT=retention to keep them for OBSERVA_TEXT_RETENTION_H"
             )
 
+    def names(self, host: str) -> Names:
+        """Return what a server that listens on *host* answers to."""
+        return names_of(host, self.allowed_hosts, "OBSERVA_ALLOWED_HOSTS")
+
     @property
     def server_url(self) -> str:
-        """The server's URL as set, without a password from a file."""
-        return self.redis_url or f"redis://127.0.0.1:{self.redis_port}/0"
+        """The server's URL as it may be shown: without user, password and options."""
+        parts = self._parts
+        return _joined(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+
+    @property
+    def _parts(self) -> SplitResult:
+        return urlsplit(self.redis_url or f"redis://127.0.0.1:{self.redis_port}/0")
 
     @property
     def password_file(self) -> Path | None:
@@ -109,20 +126,20 @@ class BrokerSettings(ObservaSettings):
             SettingsError: the password file cannot be read, or TLS files were given for a server without TLS.
 
         """
-        parts = self._with_tls(urlsplit(self.server_url))
+        parts = self._with_tls(self._parts)
         password = parts.password or self._password_from_file()
         if password is None:
-            return urlunsplit(parts)
+            return _joined(parts)
         host = parts.netloc.rpartition("@")[2]
         # Named in any case, since redis-cli takes an empty name for a user's.
         user = parts.username or self.redis_user or "default"
-        secret = parts.password or quote(password, safe="")
-        return urlunsplit(parts._replace(netloc=f"{user}:{secret}@{host}"))
+        secret = quote(unquote(parts.password) if parts.password else password, safe="")
+        return _joined(parts._replace(netloc=f"{user}:{secret}@{host}"))
 
     @property
     def kind(self) -> Literal["server", "sentinel", "cluster"]:
         """What answers at the URL: one server, Sentinels that know which server is primary, or a cluster."""
-        match urlsplit(self.server_url).scheme.partition("+")[2]:
+        match self._parts.scheme.partition("+")[2]:
             case "sentinel":
                 return "sentinel"
             case "cluster":
@@ -144,12 +161,12 @@ class BrokerSettings(ObservaSettings):
         login, at, hosts = parts.netloc.rpartition("@")
         database = parts.path.strip("/").partition("/")[2] if self.kind == "sentinel" else ""
         plain = parts._replace(scheme=parts.scheme.partition("+")[0], path=f"/{database or 0}")
-        return [urlunsplit(plain._replace(netloc=f"{login}{at}{host}")) for host in hosts.split(",")]
+        return [_joined(plain._replace(netloc=f"{login}{at}{host}")) for host in hosts.split(",")]
 
     @property
     def sentinel_service(self) -> str:
         """What the Sentinels call the primary and its replicas."""
-        return urlsplit(self.server_url).path.strip("/").partition("/")[0]
+        return self._parts.path.strip("/").partition("/")[0]
 
     @property
     def sentinel_password(self) -> str | None:
@@ -190,13 +207,23 @@ class BrokerSettings(ObservaSettings):
 def _secret(path: Path, setting: str | None = None) -> str | None:
     """Return what a file holds; one that is not there is an error where a *setting* named it."""
     try:
-        return path.read_text().strip()
+        secret = path.read_text().strip()
     except FileNotFoundError:
         if setting is None:
             return None
         raise SettingsError(f"{path} does not exist; check {setting}") from None
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}; check who owns it") from error
+    if not secret:
+        raise SettingsError(
+            f"{path} is empty; write the password into it" + (f", or unset {setting}" if setting else "")
+        )
+    return secret
+
+
+def _joined(parts: SplitResult) -> str:
+    """Return the URL; urlunsplit leaves out the slashes where a path alone follows them, as after unix://."""
+    return f"{parts.scheme}://{parts.netloc}{parts.path}" + (f"?{parts.query}" if parts.query else "")
 
 
 SettingsT = TypeVar("SettingsT", bound=ObservaSettings)
@@ -212,5 +239,10 @@ def load_settings(settings: type[SettingsT]) -> SettingsT:
     try:
         return settings()
     except ValidationError as error:
-        wrong = "; ".join(f"OBSERVA_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
-        raise SettingsError(wrong) from None
+        raise SettingsError("; ".join(dict.fromkeys(map(_told, error.errors())))) from None
+
+
+def _told(error: ErrorDetails) -> str:
+    """Name the variable; what is wrong between several variables names them itself."""
+    reason = error["msg"].removeprefix("Value error, ")
+    return f"OBSERVA_{error['loc'][0]}: ".upper() + reason if error["loc"] else reason

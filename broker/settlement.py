@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import orjson
 
+from broker.answers import owner_suffix
 from broker.events import SCHEMA_VERSION, Request, Result
 from broker.script_keys import ScriptKeys, flat
 from broker.streams import UUID_LENGTH, Tag, time_ms_of
@@ -51,11 +52,14 @@ def row_of(tag: Tag, settlement: Settlement, keys: ScriptKeys, answer: Iterator[
             "replies": keys.position(tag.replies(request.reply_to)) if request.reply_to else 0,
             "result": flat(result.to_fields()),
             "answer": next(answer),
+            "owner": owner_suffix(result.key),
         }
         if result.label is not None:
-            row["row"] = [result.label, f"{result.confidence:.4f}", result.version, ""]
-            if result.tags:
-                row["row"].append(orjson.dumps(result.tags).decode())
+            tags = orjson.dumps(result.tags).decode()
+            row["row"] = [result.label, f"{result.confidence:.4f}", result.version, "", tags]
+            if owner_suffix(result.key):
+                row["row"] += [0, result.key]  # the script fills the place before
+            row["ms"] = time_ms
             if request.true_label is not None:
                 row["label"] = request.true_label
     if settlement.dead:

@@ -12,6 +12,7 @@ from typing import Final
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from broker.bounded_files import LIMIT_S, bounded
 from broker.durable import locked, write, write_folder
 from broker.errors import ModelRefusedError, PointerMovedError, SettingsError, StoreError
 from broker.manifest import (
@@ -37,16 +38,20 @@ CONDITIONAL: Final = frozenset({"memory", "s3", "s3a", "gs", "gcs", "abfs", "abf
 class Store:
     """The models under one URL; every method raises StoreError where it cannot be reached or refuses us."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, limit_s: float = LIMIT_S) -> None:
         try:
-            self._files, root = url_to_fs(url, use_listings_cache=False)
+            files, root = url_to_fs(url, use_listings_cache=False)
         except (ImportError, ValueError) as error:
             raise SettingsError(f"OBSERVA_STORE: {_first_line(error)}") from error
+        except OSError as error:  # some connect at once
+            raise StoreError(f"{url}: {error.strerror or _first_line(error)}; check OBSERVA_STORE") from error
+        self._files = bounded(files, limit_s)
         self._root = str(root).rstrip("/")
-        self.folder = Path(self._root) if isinstance(self._files, LocalFileSystem) else None
+        self.folder = Path(self._root) if isinstance(files, LocalFileSystem) else None
+        self._name = str(self.folder or files.unstrip_protocol(self._root))
 
     def __str__(self) -> str:
-        return str(self._files.unstrip_protocol(self._root)) if self.folder is None else str(self.folder)
+        return self._name
 
     def models(self) -> list[str]:
         """Return the names of the models that have a pointer, sorted."""
@@ -223,7 +228,7 @@ def store_of(settings: BrokerSettings) -> Store:
         SettingsError: fsspec knows no such store, or lacks the package for it.
 
     """
-    return Store(settings.store or str(settings.models))
+    return Store(settings.store or str(settings.models), settings.store_timeout_s)
 
 
 def _moved(model: str, found: Pointer | None) -> PointerMovedError:

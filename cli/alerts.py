@@ -5,7 +5,6 @@ import asyncio
 from argparse import ArgumentParser
 from collections.abc import Iterable
 
-import orjson
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -16,6 +15,7 @@ from broker.connection import BLOCK_MS
 from broker.errors import MalformedEntryError, NewerSchemaError
 from broker.events import Alert
 from broker.manifest import models_in
+from broker.printing import escaped, json_text
 from broker.streams import Tag
 from cli.arguments import add_model, positive
 from cli.evidence import Alarm, lines
@@ -73,9 +73,9 @@ def show(alarms: Iterable[Alarm], at_ms: float, *, as_json: bool) -> None:
     """Print alarms as people read them, or as lines of JSON."""
     for alarm in alarms:
         if as_json:
-            print(orjson.dumps(alarm.document()).decode(), flush=True)
+            print(json_text(alarm.document()), flush=True)
         else:
-            print("\n".join([*lines(alarm, at_ms), ""]), flush=True)
+            print(escaped("\n".join([*lines(alarm, at_ms), ""])), flush=True)
 
 
 async def now_ms(redis: Redis) -> float:

@@ -36,7 +36,7 @@ class Archived:
             return cls(redis, None, tags)
         from broker.archiving import ArchiveWriter  # noqa: PLC0415 - a large library that only an archive needs
 
-        return cls(redis, ArchiveWriter(settings.archive), tags)
+        return cls(redis, ArchiveWriter(settings.archive, settings.store_timeout_s), tags)
 
     async def ids_of(self, subject: str) -> set[str]:
         """Return the ids of all archived requests that *subject* sent."""

@@ -10,6 +10,7 @@ import orjson
 
 from broker.comparison import document
 from broker.errors import ObservaError
+from broker.printing import json_text
 from broker.streams import Tag
 from broker.versus import MOST, Versus, read_versus
 from cli.alerts import now_ms
@@ -51,7 +52,7 @@ async def run(args: argparse.Namespace, settings: CliSettings) -> int:
     found = document(args.model, versus) | {"since_ms": since_ms, "until_ms": until_ms}
     _check(args.model, versus)
     if args.json:
-        print(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+        print(json_text(found, orjson.OPT_INDENT_2))
         return 0
     write_metrics(files[0], found)
     try:

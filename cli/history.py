@@ -70,7 +70,7 @@ class History:
         for _, fields in entries:
             try:
                 label = Feedback.from_fields(fields)
-                made_ms = PredictionId.parse(label.id).time_ms
+                made_ms = PredictionId.parse(label.id).time_ms if label.made_ms is None else label.made_ms
             except (MalformedEntryError, NewerSchemaError, ValueError):
                 self.unreadable += 1
                 continue

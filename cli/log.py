@@ -8,13 +8,13 @@ from argparse import ArgumentParser
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-import orjson
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from broker.backoff import Backoff
 from broker.connection import BLOCK_MS
+from broker.printing import json_text
 from broker.streams import Tag, entry_time_ms
 from cli.arguments import add_model, positive, tags_of
 from cli.joined import Joined, Line
@@ -139,7 +139,7 @@ async def _follow(reader: Reader) -> None:
 
 def _print(lines: Iterable[Line]) -> None:
     for line in lines:
-        sys.stdout.write(orjson.dumps(line).decode() + "\n")
+        sys.stdout.write(json_text(line) + "\n")
     sys.stdout.flush()
 
 

@@ -13,6 +13,7 @@ from broker.announcements import Announcement
 from broker.changes import tell
 from broker.errors import ModelRefusedError, ObservaError
 from broker.manifest import ModelManifest, Pointer
+from broker.printing import json_text
 from broker.store import Store, store_of
 from broker.versions import wanted
 from cli.arguments import name
@@ -56,7 +57,7 @@ async def run(args: argparse.Namespace, settings: CliSettings) -> int:
         status = max([await _mirror(store, redis, model) for model in chosen]) if args.mirror else 0
         documents = [await _describe(store, redis, model) for model in chosen]
     if args.json:
-        print(orjson.dumps({"models": documents}, option=orjson.OPT_INDENT_2).decode())
+        print(json_text({"models": documents}, orjson.OPT_INDENT_2))
     else:
         _print(documents)
     return status

@@ -4,9 +4,8 @@ import argparse
 from argparse import ArgumentParser
 from typing import Any
 
-import orjson
-
 from broker.errors import ObservaError
+from broker.printing import json_text
 from cli.api import connected, predict_path
 from cli.arguments import add_model, name
 from cli.settings import CliSettings
@@ -35,7 +34,7 @@ async def run(args: argparse.Namespace, settings: CliSettings) -> int:
         raise ObservaError(f"the gateway answered {len(answers)} of {len(args.texts)} texts; its version differs?")
     for one in answers:
         if args.json:
-            print(orjson.dumps(one).decode())
+            print(json_text(one))
         elif "error" in one:
             print(f"failed: {one['error']['code']} ({one['error']['status']})\n  {one['id']}")
         else:

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import os
 import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -16,13 +15,14 @@ from redis.exceptions import RedisError
 from broker.announcements import served_models
 from broker.backoff import Backoff
 from broker.connection import BLOCK_MS
+from broker.durable import write
 from broker.errors import MalformedEntryError, NewerSchemaError, SettingsError
 from broker.events import Alert
 from broker.manifest import models_in
 from broker.streams import Tag, entry_time_ms
 from cli.reading import Entry, Place, after, newest, opened
 from cli.settings import CliSettings
-from cli.terminal import note
+from cli.terminal import note, printable
 
 DAY_S: Final = 86_400
 COUNT: Final = 100
@@ -85,13 +85,10 @@ class Memory:
             SettingsError: it cannot be written; without it one alarm might start a training each time.
 
         """
-        aside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            aside.touch(mode=0o600)
             found = {"positions": self.place.positions, "histories": self.place.histories, "trained": self.trained_s}
-            aside.write_bytes(orjson.dumps(found))
-            aside.replace(self._path)
+            write(self._path, orjson.dumps(found), 0o600)
         except OSError as error:
             raise SettingsError(f"{self._path}: {error.strerror}; set OBSERVA_DATA_DIR to a folder of yours") from error
 
@@ -150,7 +147,7 @@ class Watch:
         return True
 
     async def _train(self, model: str, alert: Alert) -> bool:
-        print(f"{model}: {alert.summary} Training again ...", flush=True)
+        print(f"{model}: {printable(alert.summary)} Training again ...", flush=True)
         process = await asyncio.create_subprocess_exec(*self._command, model)
         status = await process.wait()
         said = "ready, as a shadow" if status == 0 else f"failed (status {status}); the live version stays"

@@ -6,6 +6,7 @@ import httpx
 from pydantic import AfterValidator, BeforeValidator, Field, FilePath
 from pydantic_settings import NoDecode
 
+from broker.addresses import Port
 from broker.settings import BrokerSettings
 
 
@@ -24,7 +25,6 @@ def _split(value: object) -> object:
 
 
 Url = Annotated[str, AfterValidator(_http_url)]
-Port = Annotated[int, Field(ge=1, le=65_535)]
 
 
 class CliSettings(BrokerSettings):

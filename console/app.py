@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from broker.errors import ObservaError
-from broker.listening import listen
+from broker.listening import http_options, listen
 from broker.logs import log_to_stderr
 from broker.settings import load_settings
 from console.calls import Calls
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 MOST_UPLOAD = "5mb"
+MOST_CONNECTIONS = 1024  # each open page holds some
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +94,5 @@ def main() -> None:
         print(f"observa console: {error}", file=sys.stderr)  # noqa: T201 - for a person
         sys.exit(2)
     log.info("listening on %s port %d", settings.console_host, settings.console_port)
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=2
-    )
+    config = uvicorn.Config(app, timeout_graceful_shutdown=2, **http_options(most_connections=MOST_CONNECTIONS))
     uvicorn.Server(config).run(sockets=[listener])

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from broker.http_protocol import SAID
 from console.settings import ConsoleSettings
 
 # What the page needs of Gradio; everything else it offers (files, listings, sharing, run history) is not there.
@@ -23,7 +24,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, settings: ConsoleSettings) -> None:
         self._app = app
-        self._hosts = frozenset(settings.hosts)
+        self._names = settings.names
         self._headers = _headers(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,13 +48,13 @@ class Guard:
             await self._app(scope, receive, guarded)
 
     def _refused(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
-        host = headers.get(b"host", b"").decode("latin-1").lower()
-        name = host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
-        if name not in self._hosts:
-            return 421, "This console does not answer to that name; set OBSERVA_CONSOLE_ALLOWED_HOSTS."
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        if code := self._names.refusal(hosts):
+            status, sentence = SAID[code]
+            return status, sentence.format(setting=self._names.setting)
         if not PATHS.fullmatch(scope["path"]) or ".." in scope["path"]:
             return 404, "There is nothing here."
-        if scope["method"] in CHANGING and not _from_here(headers, host):
+        if scope["method"] in CHANGING and not _from_here(headers, hosts[0].decode("latin-1").lower()):
             return 403, "Another site may not ask that."
         return None
 

@@ -6,9 +6,8 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
+from broker.addresses import Host, HostNames, Names, Port, names_of
 from broker.oidc import HttpUrl, OidcSettings, read_secret
-
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
 def _pairs(value: object) -> object:
@@ -20,9 +19,9 @@ def _pairs(value: object) -> object:
 class ConsoleSettings(OidcSettings):
     """One console process."""
 
-    console_host: str = "127.0.0.1"
-    console_port: Annotated[int, Field(ge=1, le=65_535)] = 7860
-    console_allowed_hosts: str = ""  # further Host headers to answer, separated by commas
+    console_host: Host = "127.0.0.1"
+    console_port: Port = 7860
+    console_allowed_hosts: HostNames = ""  # further Host headers to answer, separated by commas
     console_gateway_url: HttpUrl = "http://127.0.0.1:8000"
     console_admin_url: HttpUrl | None = (
         None  # the gateway's internal port, where it has one; unset: console_gateway_url
@@ -57,10 +56,9 @@ class ConsoleSettings(OidcSettings):
         return outside + url.removeprefix(inside)
 
     @property
-    def hosts(self) -> list[str]:
-        """Host names that are answered, without port."""
-        named = {name.strip().lower() for name in self.console_allowed_hosts.split(",") if name.strip()}
-        return sorted(named | LOOPBACK | {self.console_host})
+    def names(self) -> Names:
+        """What the console answers to."""
+        return names_of(self.console_host, self.console_allowed_hosts, "OBSERVA_CONSOLE_ALLOWED_HOSTS")
 
     def key(self, *, admin: bool = False) -> str | None:
         """Return the API key to show.

@@ -3,13 +3,12 @@
 The first service of ``compose.yaml`` runs it. Every folder below FOLDER is a volume that one service alone mounts.
 """
 
-import shutil
 import sys
 from pathlib import Path
 
 from broker.errors import ObservaError
 from broker.settings import load_settings
-from deploy.local.alerting import with_runbooks, with_webhooks
+from deploy.local.alerting import with_webhooks, write_rules
 from deploy.local.settings import ROOT, StackSettings
 from deploy.redis.__main__ import make_users
 
@@ -41,10 +40,8 @@ def prepare(folder: Path, settings: StackSettings) -> None:
 def _prometheus(folder: Path, settings: StackSettings) -> None:
     shipped = ROOT / "deploy" / "prometheus"
     _give(folder / "prometheus.yml", (shipped / "containers.yml").read_text())
-    shutil.rmtree(folder / "rules", ignore_errors=True)
-    (folder / "rules").mkdir()
-    for rules in sorted((shipped / "rules").glob("*.yml")):
-        _give(folder / "rules" / rules.name, with_runbooks(settings, rules.read_text()))
+    (folder / "rules").mkdir(exist_ok=True)
+    write_rules(settings, folder / "rules", _give)
 
 
 def _give(path: Path, text: str) -> None:

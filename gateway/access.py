@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from starlette.types import Scope as Connection
 
 from broker.access import ApiKey, Scope, read_keys, verify
+from broker.answers import KEYLESS
 from broker.connection import Clock
 from gateway.limits import Limits
 from gateway.metrics import Metrics
@@ -72,10 +73,20 @@ class Access:
         wanted = scope_for(path)
         if not self.required or wanted is None:
             return _ANYBODY
-        key = self._identify(connection["headers"])
+        key = connection["state"]["key"] = self._identify(connection["headers"])
         if wanted not in key.scopes:
             raise Problem("forbidden")
         return self._limits.counting(key.caller)
+
+    def reach(self, connection: Connection) -> frozenset[str] | None:
+        """Return the ids of the API keys whose records the admitted caller may read and label; None: all records.
+
+        The keys of one caller share their records, so that a change of keys loses none.
+        """
+        key: ApiKey | None = connection["state"].get("key")
+        if key is None or "admin" in key.scopes:
+            return None
+        return frozenset(other.id for other in (self._keys or {}).values() if other.caller == key.caller)
 
     async def refresh(self, redis: Redis) -> None:
         """Read the keys. None at all, where there were some, is a lost store and not a decision: the known ones hold.
@@ -112,6 +123,17 @@ class Access:
             challenge = {"WWW-Authenticate": 'Bearer realm="observa"', "Connection": "close"}  # no body is read
             raise Problem("unauthorized", headers=challenge)
         return key
+
+
+def key_of(connection: Connection) -> str:
+    """Return the id of the admitted caller's API key, for the records it asks for."""
+    key: ApiKey | None = connection["state"].get("key")
+    return key.id if key else KEYLESS
+
+
+def is_within(reach: frozenset[str] | None, key: str | None) -> bool:
+    """Tell whether a caller of that *reach* may know of a record; one that no key asked for is nobody's secret."""
+    return reach is None or key in {None, KEYLESS} or key in reach
 
 
 def _lies_under(path: str, places: tuple[str, ...]) -> bool:

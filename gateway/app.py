@@ -22,7 +22,7 @@ from broker.access import read_keys
 from broker.connection import check_replicas, check_server, connect
 from broker.errors import BrokerUnavailableError, ObservaError, SettingsError
 from broker.groups import ensure_groups
-from broker.listening import listen
+from broker.listening import http_options, listen
 from broker.logs import log_to_stderr
 from broker.memory import spare_the_collector
 from broker.settings import load_settings
@@ -41,11 +41,11 @@ from gateway import (
     reference,
 )
 from gateway.access import Access
+from gateway.early import Headers, gateway_protocol
 from gateway.gateway import Gateway, run_gateway
 from gateway.guard import Guard
 from gateway.metrics import Metrics
 from gateway.problems import Problem
-from gateway.protocol import Headers, patient_protocol
 from gateway.routing import direct_endpoints
 from gateway.settings import GatewaySettings
 from gateway.tracing import traced
@@ -122,16 +122,13 @@ class GatewayServer(uvicorn.Server):
         config = uvicorn.Config(
             app,
             loop="auto",  # uvloop where there is one
-            http=patient_protocol(settings.gateway_header_timeout_s, self._refusal),
-            ws="none",
             lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            limit_concurrency=settings.gateway_max_connections,
             timeout_keep_alive=settings.gateway_keep_alive_s,
             timeout_graceful_shutdown=GRACE_S,
+            **http_options(
+                gateway_protocol(settings.gateway_header_timeout_s, self._refusal),
+                most_connections=settings.gateway_max_connections,
+            ),
         )
         super().__init__(config)
         self._application = app
@@ -178,8 +175,6 @@ def listen_everywhere(settings: GatewaySettings) -> list[socket.socket]:
         SettingsError: an address cannot be used.
 
     """
-    if settings.internal_port == settings.gateway_port:  # requests are told apart by their port
-        raise SettingsError("OBSERVA_GATEWAY_INTERNAL_PORT and OBSERVA_GATEWAY_PORT must differ")
     shared = settings.gateways > 1
     listeners = [listen(settings.gateway_host, settings.gateway_port, "OBSERVA_GATEWAY", shared=shared)]
     if settings.internal_port is not None:

@@ -111,6 +111,7 @@ def predict() -> dict[str, Any]:
     answer = {
         "200": _answer('The prediction, or `{"predictions": [...]}`', _PREDICTION),
         "202": {"description": "Accepted"},
+        "207": {"description": "Some of several texts were lost with the log: send those again after `Retry-After`"},
     }
     return _asking(PredictBody, examples, answer)
 

@@ -13,6 +13,7 @@ from broker.explanations import find_request
 from broker.redaction import redacted
 from broker.streams import PredictionId, Tag
 from gateway import documentation, strict_json
+from gateway.access import is_within, key_of
 from gateway.gateway import Gateway, gateway_of
 from gateway.intake import read
 from gateway.predicting import JSON, answer_of
@@ -28,12 +29,17 @@ async def explain(request: Request) -> Response:
     """Ask which words made the answer, of a prediction by its id or of a text. The same id is explained once."""
     gateway = gateway_of(request)
     body = read_body(ExplainBody, strict_json.parse(await read(request, gateway.settings)))
-    wanted = _parse(body.id) if body.id is not None else None
-    if wanted is not None and (known := await gateway.explanations.find(wanted)) and known["status"] != "failed":
-        return _shown(wanted, known)
-    asked = await _of_prediction(gateway, wanted) if wanted else await _of_text(gateway, body)
+    reach = gateway.access.reach(request.scope)
+    if body.id is not None:
+        wanted = _parse(body.id)
+        known = await _find(gateway, wanted, reach)
+        if known and known["status"] != "failed":
+            return _shown(wanted, known)
+        asked, key = await _of_prediction(gateway, wanted, reach)
+    else:
+        asked, key = await _of_text(gateway, body), key_of(request.scope)
     identity = PredictionId.parse(asked.id)
-    outcome = await gateway.explanations.ask(identity.tag, asked)
+    outcome = await gateway.explanations.ask(identity.tag, asked, key)
     if outcome == "absent":
         raise Problem("explainer_unavailable")
     if outcome == "full":
@@ -46,7 +52,7 @@ async def explanation(request: Request, explanation_id: str) -> Response:
     """Return the explanation, or 202 with its progress while it is being made."""
     gateway = gateway_of(request)
     wanted = _parse(explanation_id)
-    found = await gateway.explanations.find(wanted)
+    found = await _find(gateway, wanted, gateway.access.reach(request.scope))
     if found is None:
         old = gateway.clock.now_ms() - wanted.time_ms > gateway.settings.answer_retention_s * 1000
         raise Problem("expired" if old else "not_found", id=str(wanted))
@@ -55,19 +61,30 @@ async def explanation(request: Request, explanation_id: str) -> Response:
     return _shown(wanted, found)
 
 
-async def _of_prediction(gateway: Gateway, wanted: PredictionId) -> ExplainRequest:
-    """Return what is to be explained of a prediction: its text as the log has it, by the version that answered."""
+async def _find(gateway: Gateway, wanted: PredictionId, reach: frozenset[str] | None) -> dict[str, Any] | None:
+    """Return an explanation that a caller of that *reach* may know of."""
+    found = await gateway.explanations.find(wanted)
+    return found[0] if found and is_within(reach, found[1]) else None
+
+
+async def _of_prediction(
+    gateway: Gateway, wanted: PredictionId, reach: frozenset[str] | None
+) -> tuple[ExplainRequest, str | None]:
+    """Return what is to be explained of a prediction, and whose it is.
+
+    That is its text as the log has it, by the version that answered.
+    """
+    found = await find_request(gateway.redis, wanted)
+    if found is None or not is_within(reach, found.key):
+        raise Problem("text_not_kept", id=str(wanted))
     answer = (await gateway.log.answers([wanted]))[0]
     if answer == PENDING:
         raise Problem("not_found", id=str(wanted))
     answered: str | None = orjson.loads(answer_of(str(wanted), answer, gateway.serving))["version"] if answer else None
-    found = await find_request(gateway.redis, wanted)
-    if found is None:
-        raise Problem("text_not_kept", id=str(wanted))
     version = answered or found.version
     if version is None:
         raise Problem("version_unavailable", id=str(wanted))
-    return ExplainRequest(id=str(wanted), text=found.text, version=version)
+    return ExplainRequest(id=str(wanted), text=found.text, version=version), found.key
 
 
 async def _of_text(gateway: Gateway, body: ExplainBody) -> ExplainRequest:

@@ -2,27 +2,30 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, cast
+from typing import Final, cast, get_args
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from broker.announcements import Announcement, ServedVersion, announcements, served_models
-from broker.connection import Clock
+from broker.connection import Clock, Weakness, weaknesses
 from broker.inspection import memory_ratio
 from broker.manifest import Pointer
 from broker.shares import is_in_share
 from broker.streams import Tag
 from broker.versions import wanted
 from gateway.metrics import Metrics
+from gateway.settings import GatewaySettings
 
 REFRESH_S: Final = 1.0
 SOON_S: Final = 0.1  # between two looks while nobody serves the default model
 SILENT_MS: Final = 30_000  # no worker heard of for this long: nobody will answer
+EXAMINE_S: Final = 60.0  # between two looks at how the server is configured
 EMPTIED_S: Final = 3.0  # not ready for so long after the log was emptied, so that whoever probes sees it
 UNKNOWN_S: Final = 1.0  # an unknown name is not asked for again within this time
 MOST_UNKNOWN: Final = 1024
@@ -58,15 +61,18 @@ class ModelView:
 class Fleet:
     """The models, by name."""
 
-    def __init__(self, redis: Redis, clock: Clock, metrics: Metrics, default_model: str) -> None:
+    def __init__(self, redis: Redis, clock: Clock, metrics: Metrics, settings: GatewaySettings) -> None:
         self._redis = redis
         self._clock = clock
         self._metrics = metrics
-        self._models: dict[str, ModelView] = {default_model: ModelView(default_model)}
+        self._settings = settings
+        self._models: dict[str, ModelView] = {settings.model: ModelView(settings.model)}
         self._unknown: OrderedDict[str, float] = OrderedDict()
         self.reachable = False  # whether the last refresh worked
         self.memory_ratio = 0.0  # of maxmemory; 0 where there is none
-        self._default = default_model
+        self._default = settings.model
+        self._examined_at = -math.inf
+        self._weaknesses: dict[Weakness, str] = {}
         self._born: bytes | None = None
         self._settled_at = 0.0
 
@@ -111,6 +117,8 @@ class Fleet:
         self.memory_ratio = await memory_ratio(self._redis)
         self._metrics.broker_memory.set(self.memory_ratio)
         self.reachable = True
+        if time.monotonic() - self._examined_at >= EXAMINE_S:
+            await self._examine()
 
     async def refresh_forever(self) -> None:
         """Refresh as long as the process runs."""
@@ -123,6 +131,16 @@ class Fleet:
                     log.warning("Redis is out of reach: %s", type(error).__name__)
                 self.reachable = False
                 self._metrics.broker_failures.labels("fleet").inc()
+
+    async def _examine(self) -> None:
+        """Say what the server would lose, should it have been configured anew: only a start refuses such a server."""
+        found = await weaknesses(self._redis, self._settings)
+        self._examined_at = time.monotonic()
+        for weakness in get_args(Weakness):
+            self._metrics.broker_unsafe.labels(weakness).set(weakness in found)
+        for weakness in found.keys() - self._weaknesses.keys():
+            log.error("the log is not safe: %s", found[weakness])
+        self._weaknesses = found
 
     async def _look_at_birth(self) -> None:
         born = cast("bytes | None", await self._redis.get(Tag(self._default).born))

@@ -33,6 +33,7 @@ class Gateway:
     """What a route may use."""
 
     settings: GatewaySettings
+    access: Access
     redis: Redis
     clock: Clock
     log: Log
@@ -59,7 +60,7 @@ async def run_gateway(
     gateway_id = secrets.token_hex(6)
     redis = connect(settings, f"gateway-{gateway_id}")
     clock, log = Clock(), Log(redis, settings)
-    fleet = Fleet(redis, clock, metrics, settings.model)
+    fleet = Fleet(redis, clock, metrics, settings)
     replies = Replies(redis, log, metrics, gateway_id)
     accepting = accepting_with(spans)(redis, log, metrics, timeout_s=settings.gateway_accept_timeout_s)
     serving = Serving(settings, fleet, accepting, replies, clock, metrics, gateway_id)
@@ -76,7 +77,7 @@ async def run_gateway(
         duties.append(asyncio.create_task(access.refresh_forever(redis, clock)))
     try:
         explanations, door = Explanations(redis, settings), Door(fleet, serving, metrics)
-        yield Gateway(settings, redis, clock, log, explanations, fleet, serving, callers, door, metrics)
+        yield Gateway(settings, access, redis, clock, log, explanations, fleet, serving, callers, door, metrics)
     finally:
         await _stop({*duties, *replies.readers, *accepting.tasks})
         await redis.aclose()

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from broker.addresses import host_of, is_address
 from broker.errors import WrongKeyTypeError
 from broker.tracing import trace_id_of
 from gateway.access import Access
@@ -19,7 +20,7 @@ from gateway.intake import first_headers
 from gateway.metrics import OTHER, Metrics
 from gateway.problems import Problem
 from gateway.routing import route_of
-from gateway.settings import GatewaySettings, is_address
+from gateway.settings import GatewaySettings
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 16 << 10
@@ -102,8 +103,7 @@ class Guard:
         hosts = self._internal_hosts if internal else self._hosts
         if not hosts:
             return
-        host = first_headers(scope).get(b"host", b"").decode("latin-1").lower()
-        name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+        name = host_of(first_headers(scope).get(b"host", b"")) or ""
         if name not in hosts and not (internal and is_address(name)):
             raise Problem("bad_host")
 

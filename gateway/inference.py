@@ -105,6 +105,7 @@ async def _infer(request: Request, model: str, version: str | None = None) -> Re
     asked = read_request(await read(request, gateway.settings, MEDIA_TYPES), _json_length(request))
     texts = read_body(PredictBody, {"texts": asked.texts}).all_texts
     manner = read_manner(request, gateway.settings)
+    manner.one_version = True
     view = await _find(gateway, model, version)
     request.state.model = view.name
     question = Question(model=view.name, version=version, texts=texts, several=True, true_labels=(None,) * len(texts))

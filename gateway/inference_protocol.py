@@ -122,10 +122,12 @@ def write_response(asked: InferRequest, model: str, answers: Sequence[bytes]) ->
     """Return the response's body and, where tensors follow the JSON, how long the JSON is.
 
     Raises:
-        Problem: the answers come from versions with different labels, so they make no tensor.
+        Problem: the answers come from several versions, or name other labels, so they make no tensor.
 
     """
     predictions = [orjson.loads(answer) for answer in answers]
+    if len({(one["version"], tuple(one["probabilities"])) for one in predictions}) > 1:
+        raise Problem("version_changed")
     tensors, parts = [], []
     for name, binary in asked.outputs.items():
         tensor, values = _tensor(name, predictions)
@@ -148,8 +150,6 @@ def _tensor(name: str, predictions: list[dict[str, Any]]) -> tuple[dict[str, Any
         datatype = "BYTES" if name == "label" else "FP32"
         return {"name": name, "datatype": datatype, "shape": [count]}, [prediction[name] for prediction in predictions]
     rows = [list(prediction[name].values()) for prediction in predictions]
-    if any(len(row) != len(rows[0]) for row in rows):
-        raise Problem("version_unavailable")
     return {"name": name, "datatype": "FP32", "shape": [count, len(rows[0])]}, [value for row in rows for value in row]
 
 

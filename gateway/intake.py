@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Scope
 
 from broker.tracing import TRACEPARENT
+from gateway.access import key_of
 from gateway.problems import Problem
 from gateway.settings import GatewaySettings
 
@@ -86,6 +87,8 @@ class Manner:
     deadline_ms: int
     idempotency_key: str | None
     traceparent: str | None
+    key: str  # id of the API key that asks
+    one_version: bool = False  # for all texts of the call, whose answers make one tensor
 
 
 def read_manner(request: Request, settings: GatewaySettings) -> Manner:
@@ -109,6 +112,7 @@ def read_manner(request: Request, settings: GatewaySettings) -> Manner:
         deadline_ms=_deadline_ms(_text(headers, b"x-deadline-ms"), settings, waits=waits),
         idempotency_key=key,
         traceparent=traceparent if traceparent and TRACEPARENT.fullmatch(traceparent) else None,
+        key=key_of(request.scope),
     )
 
 

@@ -30,6 +30,12 @@ class Metrics:
         self.broker_memory = Gauge(
             "observa_gateway_broker_memory_ratio", "Used memory of Redis, of its maxmemory.", registry=self.registry
         )
+        self.broker_unsafe = Gauge(
+            "observa_gateway_broker_unsafe",
+            "1 where Redis may evict entries, or forgets them at a restart.",
+            ["weakness"],
+            registry=self.registry,
+        )
         self.broker_failures = Counter(
             "observa_gateway_broker_failures_total",
             "Calls to Redis that failed, by what they were for.",

@@ -11,7 +11,7 @@ from broker.answers import encode_error
 from gateway import documentation, strict_json
 from gateway.gateway import gateway_of
 from gateway.intake import read, read_manner
-from gateway.problems import CODES, Problem, result_url
+from gateway.problems import CODES, Problem, result_url, retry_after
 from gateway.replies import LOST
 from gateway.routing import DirectRoute
 from gateway.schemas import PredictBody, read_body
@@ -85,7 +85,7 @@ async def _predict(request: Request, model: str | None = None, version: str | No
     if not manner.waits:
         return _pending(accepted, several=question.several)
     if question.several:
-        return Answer(b'{"predictions":[' + b",".join(_items(accepted, gateway.serving)) + b"]}")
+        return _several(accepted, gateway.serving)
     return Answer(answer_of(accepted.ids[0], accepted.answers[0], gateway.serving))
 
 
@@ -112,6 +112,22 @@ def answer_of(prediction_id: str, answer: bytes | None, serving: Serving) -> byt
         code = orjson.loads(answer)["error"]["code"]
         raise Problem.of_prediction(prediction_id, code if code in CODES else "inference_failed")
     return answer
+
+
+def _several(accepted: Accepted, serving: Serving) -> Response:
+    """Return the answers in order; 207 and when to try again where some, but not all, are lost.
+
+    Raises:
+        Problem: all are lost.
+
+    """
+    lost = accepted.answers.count(LOST)
+    if lost == len(accepted.ids):
+        raise Problem(serving.missing(accepted.ids[0]).code, ids=accepted.ids)
+    content = b'{"predictions":[' + b",".join(_items(accepted, serving)) + b"]}"
+    if not lost:
+        return Answer(content)
+    return Response(content, 207, {"Retry-After": retry_after("broker_unavailable")}, JSON)
 
 
 def _items(accepted: Accepted, serving: Serving) -> list[bytes]:

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from broker.answers import PENDING
 from broker.streams import PredictionId
 from gateway import documentation, strict_json
+from gateway.access import is_within
 from gateway.gateway import Gateway, gateway_of
 from gateway.intake import read
 from gateway.metrics import OTHER
@@ -24,8 +25,8 @@ async def prediction(request: Request, prediction_id: str) -> Response:
     """Return the prediction, or 202 while it is pending, or the problem its caller would have got."""
     gateway = gateway_of(request)
     wanted = _parse(prediction_id)
-    answer = (await gateway.log.answers([wanted]))[0]
-    if answer is None:
+    answer, key = (await gateway.log.records([wanted]))[0]
+    if answer is None or not is_within(gateway.access.reach(request.scope), key):
         raise _missing(gateway, wanted, gateway.settings.answer_retention_s)
     if answer == PENDING:
         return Response(orjson.dumps({"id": str(wanted), "status": "pending"}), 202, {"Retry-After": "1"}, JSON)
@@ -41,7 +42,7 @@ async def feedback(request: Request) -> Response:
     view = await gateway.fleet.find(wanted.tag.model)
     if view and view.labels and body.label not in view.labels:
         raise Problem.of_field("/label", "bad_label")
-    outcome = await gateway.log.feedback(wanted, body.label)
+    outcome = await gateway.log.feedback(wanted, body.label, gateway.access.reach(request.scope))
     gateway.metrics.feedback.labels(wanted.tag.model if view else OTHER, outcome).inc()
     if outcome == "unknown":
         raise _missing(gateway, wanted, gateway.settings.join_retention_h * 3600)

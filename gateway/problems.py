@@ -54,11 +54,13 @@ CODES: Final[dict[str, tuple[int, str]]] = {
     "too_many_open_requests": (429, "This caller has more open requests than its share"),
     "headers_too_large": (431, "The headers are too large"),
     "internal": (500, "Something went wrong here"),
+    "unsupported_transfer_coding": (501, "No transfer coding but chunked is read"),
     "inference_failed": (502, "The model failed on this text"),
     "explanation_failed": (502, "The explanation of this text failed"),
     "overloaded": (503, "There is more to do than can be done in time"),
     "broker_unavailable": (503, "The log cannot be reached"),
     "model_unavailable": (503, "No worker serves this model now"),
+    "version_changed": (503, "The version changed while the call was answered; send it again"),
     "explainer_unavailable": (503, "No explainer runs now"),
     "deadline_exceeded": (504, "The answer did not come in time"),
 }
@@ -68,6 +70,7 @@ RETRY_S: Final[dict[str, tuple[int, int]]] = {  # bounds of the jittered Retry-A
     "overloaded": (1, 5),
     "broker_unavailable": (1, 5),
     "model_unavailable": (2, 10),
+    "version_changed": (1, 5),
     "explainer_unavailable": (5, 15),
 }
 
@@ -105,7 +108,7 @@ class Problem(Exception):  # noqa: N818 - the RFC's word; it is an answer, not a
         if path.startswith("/v2/"):
             self.members["error"] = CODES[self.code][1]  # where the Open Inference Protocol's clients look
         if self.code in RETRY_S:
-            self.headers.setdefault("Retry-After", str(random.randint(*RETRY_S[self.code])))
+            self.headers.setdefault("Retry-After", retry_after(self.code))
         return Response(self.body(), self.status, self.headers, MEDIA_TYPE)
 
     def body(self) -> bytes:
@@ -119,6 +122,11 @@ class Problem(Exception):  # noqa: N818 - the RFC's word; it is an answer, not a
                 **self.members,
             }
         )
+
+
+def retry_after(code: str) -> str:
+    """Return in how many seconds to try again, never the same for all."""
+    return str(random.randint(*RETRY_S[code]))
 
 
 def result_url(prediction_id: str) -> str:

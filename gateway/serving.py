@@ -154,11 +154,12 @@ class Serving:
 
     def _unit(self, tag: Tag, question: Question, manner: Manner, view: ModelView) -> Unit:
         ids = [str(PredictionId.new(tag)) for _ in question.texts]
+        shared = question.subject or (ids[0] if manner.one_version else None)
         requests = tuple(
             Request(
                 id=prediction_id,
                 text=redacted(text, self._settings.redact),
-                version=question.version or view.version_for(question.subject or prediction_id),
+                version=question.version or view.version_for(shared or prediction_id),
                 pinned=question.version is not None,
                 deadline_ms=manner.deadline_ms,
                 reply_to=self._gateway_id if manner.waits else None,
@@ -168,6 +169,7 @@ class Serving:
                 subject=question.subject,
                 true_label=label,
                 traceparent=manner.traceparent,
+                key=manner.key,
             )
             for prediction_id, text, label in zip(ids, question.texts, question.true_labels, strict=True)
         )

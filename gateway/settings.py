@@ -1,24 +1,25 @@
 """What a person may change about the gateway, and its defaults."""
 
-from ipaddress import ip_address
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from broker.addresses import LAST_PORT, LOOPBACK, Host, HostNames, Port, check_ports, is_loopback, names_in
 from broker.settings import BrokerSettings
 
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 INTERNAL_PORT = 9000  # where the gateway is exposed
 
 
 class GatewaySettings(BrokerSettings):
     """Environment variables ``OBSERVA_GATEWAY_...``."""
 
-    gateway_host: str = "127.0.0.1"
-    gateway_port: Annotated[int, Field(ge=0, le=65_535)] = 8000
+    gateway_host: Host = "127.0.0.1"
+    gateway_port: Annotated[int, Field(ge=0, le=LAST_PORT)] = 8000
     gateways: Annotated[int, Field(ge=1, le=64)] = 1  # processes that share the port
     gateway_slot: Annotated[int, Field(ge=0, le=63)] = 0  # which of them this is
-    gateway_allowed_hosts: str = ""  # Host headers to answer, separated by commas; empty: loopback names on loopback
+    gateway_allowed_hosts: HostNames = (
+        ""  # Host headers to answer, separated by commas; empty: loopback names on loopback
+    )
     gateway_max_body_bytes: Annotated[int, Field(ge=1024, le=16 << 20)] = 64 << 10
     gateway_header_timeout_s: Annotated[float, Field(gt=0, le=300)] = 10
     gateway_body_timeout_s: Annotated[float, Field(gt=0, le=300)] = 15
@@ -37,9 +38,17 @@ class GatewaySettings(BrokerSettings):
     gateway_auth: Literal["none", "keys"] | None = None  # unset: none on loopback, keys elsewhere
     gateway_key_requests_per_second: Annotated[int, Field(ge=1)] = 500  # of one caller at all gateways together
     gateway_key_open_requests: Annotated[int, Field(ge=1)] = 512  # of one caller at all gateways together
-    gateway_internal_host: str = "127.0.0.1"
+    gateway_internal_host: Host = "127.0.0.1"
     # Metrics, admin and details; unset: the same port on loopback, 9000 elsewhere. Of several processes the next ports.
-    gateway_internal_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    gateway_internal_port: Port | None = None
+
+    @model_validator(mode="after")
+    def _check_ports(self) -> Self:
+        if self.internal_port is not None:  # requests are told apart by their port
+            first = self.internal_port - self.gateway_slot
+            internal = ("OBSERVA_GATEWAY_INTERNAL_PORT", first, max(self.gateways, self.gateway_slot + 1))
+            check_ports(("OBSERVA_GATEWAY_PORT", self.gateway_port, 1), internal)
+        return self
 
     @property
     def exposed(self) -> bool:
@@ -73,18 +82,4 @@ class GatewaySettings(BrokerSettings):
 
     @property
     def _named(self) -> frozenset[str]:
-        return frozenset(name.strip().lower() for name in self.gateway_allowed_hosts.split(",") if name.strip())
-
-
-def is_address(host: str) -> bool:
-    """Tell whether *host* is an address in figures and not a name."""
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine reaches *host*; a name other than localhost may be anywhere."""
-    return ip_address(host).is_loopback if is_address(host) else host == "localhost"
+        return names_in(self.gateway_allowed_hosts)

@@ -58,11 +58,11 @@ def scores(confusion: Confusion) -> dict[str, LabelScores]:
     predicted: dict[str, int] = {}
     for row in confusion.values():
         for label, count in row.items():
-            predicted[label] = predicted.get(label, 0) + max(count, 0)
+            predicted[label] = predicted.get(label, 0) + count
     result: dict[str, LabelScores] = {}
     for label in sorted(predicted.keys() | confusion.keys()):
         row = confusion.get(label, {})
-        hits, labelled = max(row.get(label, 0), 0), sum(max(count, 0) for count in row.values())
+        hits, labelled = row.get(label, 0), sum(row.values())
         named = predicted.get(label, 0)
         result[label] = LabelScores(
             precision=_ratio(hits, named),

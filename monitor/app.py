@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
 import orjson
-import uvicorn
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from redis.exceptions import RedisError
@@ -64,11 +63,7 @@ async def serve(settings: MonitorSettings) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         spare_the_collector()
-        server = Server(
-            uvicorn.Config(
-                application(monitor, Comparisons(settings)), log_config=None, access_log=False, lifespan="off"
-            )
-        )
+        server = Server(application(monitor, Comparisons(settings)), settings.names(settings.monitor_host))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(server.serve(sockets=[listener]), name="http")
             await _watch(monitor, server, stop)
@@ -78,7 +73,7 @@ async def serve(settings: MonitorSettings) -> None:
         await redis.connection_pool.disconnect()
 
 
-async def _watch(monitor: Monitor, server: uvicorn.Server, stop: asyncio.Event) -> None:
+async def _watch(monitor: Monitor, server: Server, stop: asyncio.Event) -> None:
     try:
         await monitor.run(stop)
     finally:

@@ -18,6 +18,7 @@ from monitor.columns import (
     UNREADABLE,
     Entry,
     Results,
+    check_ranges,
     embeddings_of,
     entropies_of,
     flattened,
@@ -61,6 +62,10 @@ class Alike:
         statuses = _each(said[b"status"], STATUSES.__getitem__)
         if len(set(statuses)) > 1:
             raise ValueError
+        if statuses[0] == "ok" and b"probabilities" in said:
+            names = _each(said[b"label"], _as_key)
+            if not all(name in text for name, text in zip(names, said[b"probabilities"], strict=True)):
+                raise ValueError
         tags = _each(said[b"tags"], tags_of) if b"tags" in said else [tags_of(b"{}")] * rows
         flags = [
             _each(said[name], b"true".__eq__) if name in said else [False] * rows
@@ -86,10 +91,9 @@ class Alike:
         for place, name in _NUMERIC:
             if name in said:
                 numbers[:, place] = numbers_in(said[name])
+        check_ranges(numbers)
         if b"probabilities" in said:
             numbers[:, ENTROPY] = entropies_of(said[b"probabilities"])
-        if np.isinf(numbers).any():
-            raise ValueError
         return numbers
 
     def read_into(
@@ -176,6 +180,11 @@ def _each(column: Sequence[KeyT], read: Callable[[KeyT], ValueT]) -> list[ValueT
     """Read a column in which few values occur, each of them once."""
     found = {value: read(value) for value in set(column)}
     return [next(iter(found.values()))] * len(column) if len(found) == 1 else list(map(found.__getitem__, column))
+
+
+def _as_key(label: bytes) -> bytes:
+    """Return how JSON names a probability, as workers write it."""
+    return orjson.dumps(label.decode()) + b":"
 
 
 def _names(column: Sequence[bytes]) -> list[str]:

@@ -20,34 +20,31 @@ LEAST_SHARE: Final = 0.06  # of a bin that is tested for its shape: 5 entries of
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One direction in which a feature may leave: a score a bin, and the height at which a CUSUM begins an alarm."""
+    """One direction in which a feature may leave: a score a bin, and the heights at which a CUSUM begins an alarm."""
 
     scores: Scores
-    allowance: int  # scores taken off each step
-    height: int
-    growth: float  # of the logarithm of the run length with each score of height
+    heights: run_length.Heights
+    run: float  # entries between false alarms
 
     @classmethod
     def of(cls, counts: Counts, scores: Scores, smallest: float, run: float) -> "Side":
-        """Choose the height for *run* entries between false alarms and shifts above *smallest* deviations."""
-        return cls(
-            scores,
-            run_length.allowance(int(counts.sum()), smallest),
-            run_length.threshold(counts, scores, run, smallest),
-            run_length.growth(counts, scores, smallest),
-        )
+        """Solve the heights for *run* entries between false alarms and shifts above *smallest* deviations."""
+        return cls(scores, run_length.heights(counts, scores, run, smallest), run)
 
     def steps(self, swing: int) -> Scores:
         """Return the step of each bin where the hours of a day differ by *swing* scores."""
-        return self.scores - self.allowance - swing
+        return self.scores - self.heights.allowance - swing
 
-    def at(self, multiple: float, inflation: float) -> int:
-        """Return the height for a run *multiple* times as long, of entries that repeat each other *inflation* times."""
-        return math.ceil((self.height + math.ceil(math.log(multiple) / self.growth)) * inflation)
+    def at(self, multiple: float, inflation: float) -> float:
+        """Return the height for a run *multiple* times as long, of entries that repeat each other *inflation* times.
+
+        It is whole, or infinity: a side whose rare bin only takes away never begins an alarm.
+        """
+        return float(np.ceil(self.heights.of(self.run * multiple) * inflation))
 
     def calm(self, swing: int) -> int:
         """Return the sum of `HOLD` steps below which a block says that the feature is back."""
-        return -round(HOLD * (self.allowance + swing) * (1 - CALM))
+        return -round(HOLD * (self.heights.allowance + swing) * (1 - CALM))
 
 
 @dataclass(frozen=True, slots=True)

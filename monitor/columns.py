@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -31,8 +32,10 @@ STATUSES: Final = {b"ok": "ok", b"error": "error"}
 OF_TWO: Final = -1.0  # in place of the entropy of two labels, which follows from the confidence
 ENTROPY: Final = NUMERIC.index("entropy")
 UNREADABLE: Final = (ValueError, KeyError, AttributeError, TypeError)  # what reading a malformed entry may raise
+MOST: Final = sys.float_info.max  # of a number without a bound of its own: infinity is none
 _NUMERIC: Final = tuple(name.encode() for name in NUMERIC)
 _CONFIDENCE: Final = NUMERIC.index("confidence")
+_MOST: Final = np.array([1.0 if name in {"confidence", "oov_ratio", "non_latin_ratio"} else MOST for name in NUMERIC])
 _VERSION = re.compile(NAME_PATTERN)
 
 
@@ -42,7 +45,7 @@ class Label(NamedTuple):
     entry_id: str
     entry_ms: int
     id: str
-    made_ms: int  # when the prediction was asked for; never after the entry
+    made_ms: int  # Redis time of the prediction; of an entry of an older Observa its id's; never after the entry
     version: str
     label: str
     predicted: str
@@ -101,7 +104,7 @@ def read_label(entry: Entry) -> Label | str:
             entry_id,
             entry_ms,
             identity,
-            min(int(identity[-36:-28] + identity[-27:-23], 16), entry_ms),
+            min(_made_ms(fields, identity), entry_ms),
             version_of(fields[b"version"]),
             short(fields[b"label"]),
             short(fields[b"predicted"]),
@@ -111,6 +114,16 @@ def read_label(entry: Entry) -> Label | str:
         )
     except (ValueError, KeyError, AttributeError, TypeError):
         return reason(fields)
+
+
+def _made_ms(fields: Mapping[bytes, bytes], identity: str) -> int:
+    """Return when the prediction was made: when the log took its result, or if that is not said what its id says."""
+    if b"made_ms" not in fields:
+        return int(identity[-36:-28] + identity[-27:-23], 16)
+    made_ms = int(fields[b"made_ms"])
+    if made_ms < 0:
+        raise ValueError
+    return made_ms
 
 
 def read_result(entry_id: str, fields: Mapping[bytes, bytes]) -> Results:
@@ -124,7 +137,9 @@ def read_result(entry_id: str, fields: Mapping[bytes, bytes]) -> Results:
     status, role = STATUSES[fields[b"status"]], ROLES[fields.get(b"role", b"live")]
     evaluation, slices = tags_of(fields.get(b"tags", b"{}"))
     numbers = [float(fields.get(name, b"nan")) for name in _NUMERIC]
-    if math.inf in numbers or -math.inf in numbers:
+    check_ranges(np.array([numbers]))
+    probabilities = fields.get(b"probabilities", b"{}")
+    if status == "ok" and probabilities != b"{}" and fields[b"label"].decode() not in orjson.loads(probabilities):
         raise ValueError
     (numbers[ENTROPY],) = entropies_of([fields.get(b"probabilities", b"")])
     return Results(
@@ -141,6 +156,15 @@ def read_result(entry_id: str, fields: Mapping[bytes, bytes]) -> Results:
         np.array([numbers]),
         embeddings_of([fields[b"embedding"]] if b"embedding" in fields else [], 1),
     )
+
+
+def check_ranges(numbers: Numbers) -> None:
+    """Make sure that *numbers*, columns as `NUMERIC` without the entropy, may be true, or raise ValueError.
+
+    What somebody else wrote on to the log would count in totals and move thresholds for days.
+    """
+    if (numbers < 0).any() or (numbers > _MOST).any():  # false for NaN
+        raise ValueError
 
 
 def as_mapping(fields: Fields) -> Mapping[bytes, bytes]:

@@ -38,7 +38,7 @@ class Cusum:
     onset_ms: int = 0  # time of the last entry at which the sum was 0, or of the first: when an alarm's shift began
 
     def update_many(
-        self, steps: NDArray[np.int64], height: int, calm: int, times: NDArray[np.int64]
+        self, steps: NDArray[np.int64], height: float, calm: int, times: NDArray[np.int64]
     ) -> list[tuple[int, bool]]:
         """Add *steps* in order; return (position, began) of every change, sums exact in any batching."""
         changes: list[tuple[int, bool]] = []
@@ -54,7 +54,7 @@ class Cusum:
                 changes.append((at - 1, self.active))
         return changes
 
-    def _climb(self, steps: NDArray[np.int64], times: NDArray[np.int64], height: int) -> int:
+    def _climb(self, steps: NDArray[np.int64], times: NDArray[np.int64], height: float) -> int:
         """Add steps until the sum reaches *height*; return how many were taken."""
         sums = np.cumsum(steps) + self.total
         sums -= np.minimum(np.minimum.accumulate(sums), 0)
@@ -64,7 +64,7 @@ class Cusum:
         if not high.any():
             self.total = int(sums[-1])
             return taken
-        self.active, self.total = True, height
+        self.active, self.total = True, int(height)
         self.held = self.summed = self.quiet = 0
         return taken
 

@@ -93,8 +93,8 @@ def _smoothed(counts: Counts) -> NDArray[np.float64]:
 
 
 def enough(recent: Counts) -> bool:
-    """Tell whether *recent* holds the minimum sample for a score."""
-    return int(recent.sum()) >= max(MINIMUM_SAMPLE, ENTRIES_PER_BIN * len(recent))
+    """Tell whether *recent* holds the minimum sample for a score; one bin alone says nothing."""
+    return len(recent) > 1 and int(recent.sum()) >= max(MINIMUM_SAMPLE, ENTRIES_PER_BIN * len(recent))
 
 
 @lru_cache(maxsize=4096)

@@ -1,5 +1,6 @@
 """What watches one feature of a version that has a reference: its shape, its level and its ranks."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -133,13 +134,16 @@ class FeatureWatch:
         return tested
 
     def level(self) -> tuple[float, float]:
-        """Return the CUSUM's sum and height, in standard deviations, of the side nearest its own."""
+        """Return the CUSUM's sum and height, in standard deviations, of the side nearest its own.
+
+        The height is infinite where no side can begin an alarm.
+        """
         sides = [
             (side.total, height)
             for channel in self.channels
             for side, height in zip(channel.cusums, channel.heights, strict=True)
         ]
-        total, height = max(sides, key=lambda side: side[0] / side[1])
+        total, height = max(sides, key=lambda side: (side[0] / side[1], side[1] < math.inf))
         return total / SCALE, height / SCALE
 
     def evidence(self) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from broker.forgetting import ERASED
 from monitor.alarms import Decided, in_order
 from monitor.columns import Entry, Label, as_mapping, read_label
 from monitor.judgement import Judged, Judgement
-from monitor.panes import HOUR_MS, HOURS, MINUTE_MS, Recent
+from monitor.panes import DAY_MS, MINUTE_MS, Recent
 from monitor.results import MAX_RUNS, MAX_VERSIONS, RETIRE_MS, ProfileOf
 from monitor.settings import Rules
 
@@ -19,7 +19,7 @@ DELAY_BOUNDS_S: Final = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 6 * 3600, 24 * 
 
 @dataclass(slots=True)
 class Delays:
-    """From a prediction's id to its label's entry; whole milliseconds."""
+    """From a prediction to its label, both as entries of the log; whole milliseconds."""
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(DELAY_BOUNDS_S) + 1))
     sum_ms: int = 0
@@ -75,7 +75,7 @@ class FeedbackFold:
             self._evaluate(label, label.evaluation)
             return []
         decided = self._enter_minute(label)
-        if label.made_ms // HOUR_MS <= label.entry_ms // HOUR_MS - HOURS:
+        if label.made_ms // DAY_MS < label.entry_ms // DAY_MS - self._rules.accuracy_days:
             self._count("late")  # older than any pane: it says nothing of the model now
             return decided
         outcome = "duplicate" if label.previous == label.label else "replaced"
@@ -91,7 +91,8 @@ class FeedbackFold:
         if run not in self.runs:
             self.runs.put(run, {})
         self.runs.name(run)
-        self.runs[run].setdefault(label.version, Judged()).add(label)
+        judged = self.runs[run].setdefault(label.version, Judged())
+        judged.add(label, replaces=label.previous is not None and judged.holds(label))
 
     def _enter_minute(self, label: Label) -> list[Decided]:
         before, self.now_ms = self.now_ms, label.entry_ms

@@ -18,6 +18,7 @@ from monitor.slice_accuracy import SliceAccuracy
 SAMPLES: Final = 10  # ids of wrong answers kept as evidence
 FEATURE: Final = "accuracy"
 LEVEL: Final = (f"e-sr {FEATURE}", f"wilson {FEATURE}")
+DAY_HOURS: Final = 24
 FAMILIES: Final = 3  # level, change, slices: equal shares of the false alarms
 
 
@@ -42,24 +43,37 @@ class Judged:
         """Labelled predictions that were right."""
         return sum(self.right)
 
-    def add(self, label: Label, expected: int | None = None) -> None:
-        """Count a label, *expected* right in millionths; one that replaces another takes that one's place."""
-        if label.previous is None:
+    def holds(self, label: Label) -> bool:
+        """Tell whether the label that *label* replaces may be among those counted here."""
+        previous, at = label.previous or "", confidence_bin(label.micro)
+        alike = self.right[at] if previous == label.predicted else self.counts[at] - self.right[at]
+        return alike > 0 and self.confusion.get(previous, {}).get(label.predicted, 0) > 0
+
+    def add(self, label: Label, expected: int | None = None, *, replaces: bool = False) -> None:
+        """Count a label, *expected* right in millionths; or let it take the place of the one before, if that is held.
+
+        So no cell falls below zero, and the sum over the cells is the sum over the bins.
+        """
+        at = confidence_bin(label.micro)
+        if replaces and label.previous is not None:
+            self._move(label.previous, label.predicted, at, -1)
+        else:
+            self.counts[at] += 1
+            self.micro[at] += label.micro
             if expected is not None:
                 self.expected += expected
                 self.estimated += 1
-            at = confidence_bin(label.micro)
-            self.counts[at] += 1
-            self.micro[at] += label.micro
-        else:
-            self._cell(label, label.previous, -1)
-        self._cell(label, label.label, 1)
+        self._move(label.label, label.predicted, at, 1)
 
-    def _cell(self, label: Label, true: str, change: int) -> None:
+    def _move(self, true: str, predicted: str, at: int, change: int) -> None:
         row = self.confusion.setdefault(true, {})
-        row[label.predicted] = row.get(label.predicted, 0) + change
-        if true == label.predicted:
-            self.right[confidence_bin(label.micro)] += change
+        row[predicted] = row.get(predicted, 0) + change
+        if not row[predicted]:
+            del row[predicted]
+        if not row:
+            del self.confusion[true]
+        if true == predicted:
+            self.right[at] += change
 
     def dump(self) -> list[Any]:
         """Return the counts as plain values."""
@@ -88,8 +102,9 @@ class Judgement:
 
     def __init__(self, profile: Profile, rules: Rules) -> None:
         self.target = profile.target
-        self.panes: Panes[Judged] = Panes(Judged)
+        self.panes: Panes[Judged] = Panes(Judged, rules.accuracy_days)
         self.all = Judged()
+        self.arrivals: dict[int, int] = {}  # hour since 1970 to the first labels that came in it; of the last day
         self.last_ms = 0
         self.multiple = 1.0  # of the run length: more when so many labels come that it would be over too soon
         self.sequential = ShiryaevRoberts(profile.target)
@@ -114,17 +129,33 @@ class Judgement:
             decided += self.slices.prune(label.entry_ms, label.entry_id)
             self._pace(label.entry_ms)
         self.last_ms = label.entry_ms
+        if label.previous is None:
+            hour = label.entry_ms // HOUR_MS
+            self.arrivals[hour] = self.arrivals.get(hour, 0) + 1
         expected = self._profile.expected_of(label.micro)
-        self.all.add(label, expected)
-        for pane in self.panes.at(label.made_ms, label.entry_ms):
-            pane.add(label, expected)
-        decided += self.slices.add(label, self.multiple)
+        counted = [self.all, *self.panes.at(label.made_ms, label.entry_ms)]
+        replaces = self._replaces(label, counted)
+        for part in counted:
+            part.add(label, expected, replaces=replaces)
+        decided += self.slices.add(label, self.multiple, replaces=replaces)
         return decided + self._detect(label) if label.previous is None else decided
 
+    def _replaces(self, label: Label, counted: list[Judged]) -> bool:
+        """Tell whether the label that *label* replaces was counted: in every pane and slice of it, or in none.
+
+        Where a gap had it, or an earlier state of the version, the one that came now counts as a first one.
+        """
+        if label.previous is None or not all(part.holds(label) for part in counted):
+            return False
+        hour = self.panes.hours.get(label.made_ms // HOUR_MS, Judged())
+        right = label.previous == label.predicted
+        return self.slices.holds(label, hour.correct if right else hour.count - hour.correct, right=right)
+
     def _pace(self, now_ms: int) -> None:
-        """Set the run length for the labels of the last day: level, change and slices share the false alarms."""
-        labels = sum(part.count for part in self.panes.window("24h", now_ms))
-        wanted = labels * self._rules.false_alarm_days * FAMILIES
+        """Set the run length for what came in the last day: level, change and slices share the false alarms."""
+        oldest = now_ms // HOUR_MS - DAY_HOURS
+        self.arrivals = {hour: count for hour, count in self.arrivals.items() if hour > oldest}
+        wanted = sum(self.arrivals.values()) * self._rules.false_alarm_days * FAMILIES
         self.multiple = max(1.0, wanted / self._rules.accuracy_run_length)
 
     def _detect(self, label: Label) -> list[Decided]:
@@ -191,8 +222,8 @@ class Judgement:
             "target": self.target,
             "last_ms": self.last_ms,
             "all": self.all.dump(),
-            "minutes": {str(index): pane.dump() for index, pane in self.panes.minutes.items()},
-            "hours": {str(index): pane.dump() for index, pane in self.panes.hours.items()},
+            **self.panes.dump(Judged.dump),
+            "arrivals": {str(hour): count for hour, count in self.arrivals.items()},
             "sequential": self.sequential.dump(),
             "recent": self.rule.dump(),
             "since_alarm": self._since_alarm,
@@ -208,11 +239,8 @@ class Judgement:
         """Take the state back; evidence against another target is not kept."""
         judgement = cls(profile, rules)
         judgement.last_ms, judgement.all = state["last_ms"], Judged(*state["all"])
-        for ring, dumped in (
-            (judgement.panes.minutes, state["minutes"]),
-            (judgement.panes.hours, state["hours"]),
-        ):
-            ring.update({int(index): Judged(*pane) for index, pane in dumped.items()})
+        judgement.panes.load(state, lambda pane: Judged(*pane))
+        judgement.arrivals = {int(hour): count for hour, count in state["arrivals"].items()}
         if state["target"] == profile.target:
             judgement.sequential.load(state["sequential"])
         judgement.rule.load(state["recent"])

@@ -90,7 +90,9 @@ def _results(reports: list[Report]) -> Iterator[Metric]:
 def _drift(reports: list[Report]) -> Iterator[Metric]:
     score = _gauge("observa_drift_score", "Distance from the reference; no sample below the minimum of entries.", DRIFT)
     limit = _gauge("observa_drift_threshold", "What the score stays below while traffic is like the reference.", DRIFT)
+    watched = _gauge("observa_drift_watched", "0 while a version is counted without drift; see its report.", VERSION)
     for model, version, values in _versions(reports):
+        watched.add_metric([model, version], not values["unwatched"])
         for window, found in values["windows"].items():
             for feature, drift in found.get("features", {}).items():
                 for method, values_of in drift["scores"].items():
@@ -100,7 +102,7 @@ def _drift(reports: list[Report]) -> Iterator[Metric]:
             where = [model, version, found["feature"], found["method"], "stream"]
             _add(score, where, found["score"])
             _add(limit, where, found["threshold"])
-    yield from (score, limit)
+    yield from (score, limit, watched)
 
 
 def _accuracy(reports: list[Report]) -> Iterator[Metric]:

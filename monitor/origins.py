@@ -51,7 +51,7 @@ def archived(settings: MonitorSettings, tag: Tag, kind: str, born: str, last: st
         from broker.archived import Archive, mark_of  # noqa: PLC0415 the monitor itself needs no Parquet
     except ImportError:
         raise SettingsError("the archive's library is not installed; run: just archive") from None
-    entries = Archive(settings.archive).entries(tag, kind, last=last, mark=mark_of(born))
+    entries = Archive(settings.archive, settings.store_timeout_s).entries(tag, kind, last=last, mark=mark_of(born))
     while page := [(entry_id.encode(), fields) for entry_id, fields in islice(entries, PAGE)]:
         yield page
 

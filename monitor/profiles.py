@@ -5,7 +5,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +50,8 @@ MAX_COORDINATES: Final = 16
 SIDES: Final = 4  # of a CUSUM: two of the level and two tails share its false alarms...
 LABEL_SIDES: Final = 2  # ...and more or less of a label
 MISSING_RETRY_S: Final = 10.0
+NO_REFERENCE: Final = "reference"  # there is none that can be read
+NO_DETECTORS: Final = "detectors"  # none can be built by it
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +126,7 @@ class Profile:
     features: tuple[FeatureProfile, ...] = ()
     calibration: Calibration | None = None
     embedding: Embedding | None = None
+    unwatched: str | None = None  # why its drift is not watched: NO_REFERENCE or NO_DETECTORS
 
     def expected(self, confidence: NDArray[np.float64]) -> NDArray[np.int64] | None:
         """Return how likely each answer is right, in millionths, by the reference's calibration; None without one."""
@@ -154,9 +157,9 @@ class Profiles:
             return self._found[version]
         now = time.monotonic()
         if now < self._missing.get(version, 0.0):
-            return Profile(version, self._rules.target_accuracy)
+            return Profile(version, self._rules.target_accuracy, unwatched=NO_REFERENCE)
         profile = self._read(version, first=version not in self._missing)
-        if profile.digest:
+        if profile.digest or profile.unwatched == NO_DETECTORS:
             self._found[version] = profile
         else:
             self._missing[version] = now + MISSING_RETRY_S
@@ -169,12 +172,12 @@ class Profiles:
 
     def _read(self, version: str, *, first: bool) -> Profile:
         folder = self._folder / version
-        profile = Profile(version, self._rules.target_accuracy)
+        profile = Profile(version, self._rules.target_accuracy, unwatched=NO_REFERENCE)
         try:
             elsewhere = self._store if not folder.is_dir() else None
             name = self._folder.name
             manifest = elsewhere.manifest(name, version) if elsewhere else read_manifest(folder)
-            profile = Profile(version, manifest.target_accuracy, manifest.labels)
+            profile = replace(profile, target=manifest.target_accuracy, labels=manifest.labels)
             reference = elsewhere.reference(name, version) if elsewhere else read_reference(folder)
             if first and f"{EMBEDDING}_0" not in reference.features:
                 log.info("the embedding of %s/%s is not watched: its reference has none", name, version)
@@ -183,6 +186,13 @@ class Profiles:
             if first:
                 log.warning("version is counted without drift: %s", error)
             return profile
+        except Exception as error:  # noqa: BLE001 numbers of any kind may break a detector; what came is counted
+            log.warning(
+                "version is counted without drift: no detectors can be built by the reference of %s/%s (%s: %s); "
+                "make it again, just verify-model tries it",
+                *(self._folder.name, version, type(error).__name__, error),
+            )
+            return replace(profile, unwatched=NO_DETECTORS)
 
 
 def build(manifest: ModelManifest, reference: ReferenceProfile, rules: Rules) -> Profile:
@@ -232,7 +242,7 @@ def _coordinates(reference: ReferenceProfile) -> tuple[FeatureProfile, ...]:
     found = []
     for place in range(MAX_COORDINATES):
         histogram = reference.features.get(f"{EMBEDDING}_{place}")
-        if histogram is None or len(histogram.counts) < 2:  # noqa: PLR2004 - one bin says nothing
+        if histogram is None or len(histogram.counts) < 2 or not sum(histogram.counts):  # noqa: PLR2004 - one bin says nothing
             break
         counts = np.array(histogram.counts, dtype=np.int64)
         found.append(FeatureProfile(f"{EMBEDDING}_{place}", np.array(histogram.edges), counts, ()))

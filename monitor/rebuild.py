@@ -26,13 +26,13 @@ from broker.streams import Tag, entry_time_ms
 from monitor.columns import Entry
 from monitor.feedback import FeedbackFold
 from monitor.origins import PAGE, archived, oldest_checkpoint, whole_log
-from monitor.panes import HOUR_MS, MINUTE_MS
+from monitor.panes import DAY_MS, HOUR_MS, MINUTE_MS, RINGS
 from monitor.profiles import Profiles
 from monitor.results import ResultsFold
 from monitor.settings import MonitorSettings
 from monitor.state import State
 
-PANE_MS: Final = {"minutes": MINUTE_MS, "hours": HOUR_MS}
+PANE_MS: Final = dict(zip(RINGS, (MINUTE_MS, HOUR_MS, DAY_MS), strict=True))
 SHOWN: Final = 12  # differences printed
 EQUAL, DIFFERENT, MISTAKE = 0, 1, 2
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from monitor.feedback import DELAY_BOUNDS_S, Delays
 from monitor.judgement import Judged
-from monitor.panes import WINDOWS, Span
+from monitor.panes import Span, windows
 from monitor.results import Run
 from monitor.state import State
 from monitor.version_report import SINCE, accuracy_of, added, shadow_report, version_report
@@ -18,7 +18,7 @@ class Asked(NamedTuple):
     """What part of a report is wanted: one version, and a window of one's own with its panes; None: as it is."""
 
     version: str | None = None
-    since_ms: int | None = None  # at most two days before the newest entry are kept
+    since_ms: int | None = None  # at most `Rules.accuracy_days` before the newest entry are kept
 
 
 def newest_entry_ms(states: Sequence[State]) -> int:
@@ -32,13 +32,15 @@ def summarise(model: str, states: Sequence[State], asked: Asked = Asked()) -> di
     Windows end at the newest entry of any shard, not now: a silent model keeps its last numbers.
     """
     now_ms = newest_entry_ms(states)
-    span = None if asked.since_ms is None else Span.since(asked.since_ms, now_ms)
-    spans = WINDOWS if span is None else {**WINDOWS, SINCE: span}
+    days = states[0].rules.accuracy_days
+    spans = windows(days)
+    if asked.since_ms is not None:
+        spans[SINCE] = Span.since(asked.since_ms, now_ms, days)
     tracks = _by_version(s.results.tracks.items() for s in states)
     judgements = _by_version(s.feedback.judgements.items() for s in states)
     delays = _all_delays(states)
     versions = {
-        version: version_report(tracks.get(version, []), judgements.get(version, []), delays, now_ms, span)
+        version: version_report(tracks.get(version, []), judgements.get(version, []), delays, now_ms, spans)
         for version in sorted(tracks.keys() | judgements.keys())
         if asked.version in {None, version}
     }

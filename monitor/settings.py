@@ -1,10 +1,12 @@
 """What the monitor may be told, and the rules of its alarms."""
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
 
+from broker.addresses import LAST_PORT, Host
 from broker.settings import BrokerSettings
 
 
@@ -14,6 +16,7 @@ class Rules:
 
     minimum_labels: int = 50
     accuracy_window: int = 200  # labels
+    accuracy_days: int = 7  # that labels count for, after the day of their prediction
     accuracy_run_length: int = 10_000  # labels between false pages at exactly the target accuracy
     target_accuracy: float = 0.80  # of a version whose manifest is not there
     drift_run_length: int = 1_000_000  # entries between false tickets, per feature and detector
@@ -24,8 +27,8 @@ class Rules:
 class MonitorSettings(BrokerSettings):
     """Read from the environment, prefix ``OBSERVA_``."""
 
-    monitor_host: str = "127.0.0.1"
-    monitor_port: Annotated[int, Field(ge=0, le=65_535)] = 8001
+    monitor_host: Host = "127.0.0.1"
+    monitor_port: Annotated[int, Field(ge=0, le=LAST_PORT)] = 8001
     monitor_read_count: Annotated[int, Field(ge=1, le=100_000)] = 1000  # entries per read and stream
     monitor_snapshot_s: Annotated[float, Field(gt=0, le=60)] = 1.0
     monitor_snapshot_entries: Annotated[int, Field(ge=1)] = 20_000  # a snapshot at the latest after so many
@@ -33,6 +36,9 @@ class MonitorSettings(BrokerSettings):
     monitor_checkpoint_h: Annotated[float, Field(gt=0, le=720)] = 6  # of the entries' time between two of them
     minimum_labels: Annotated[int, Field(ge=10, le=10_000)] = 50
     accuracy_window: Annotated[int, Field(ge=50, le=10_000)] = 200
+    accuracy_days: Annotated[int, Field(ge=2, le=366)] | None = (
+        None  # that labels count for; None: as long as they join
+    )
     accuracy_run_length: Annotated[int, Field(ge=100)] = 10_000
     drift_run_length: Annotated[int, Field(ge=1000)] = 1_000_000
     drift_block: Annotated[int, Field(ge=100, le=100_000)] = 500
@@ -44,6 +50,7 @@ class MonitorSettings(BrokerSettings):
         return Rules(
             minimum_labels=min(self.minimum_labels, self.accuracy_window),
             accuracy_window=self.accuracy_window,
+            accuracy_days=self.accuracy_days or max(2, math.ceil(self.join_retention_h / 24)),
             accuracy_run_length=self.accuracy_run_length * self.shards,
             drift_run_length=self.drift_run_length * self.shards,
             drift_block=self.drift_block,

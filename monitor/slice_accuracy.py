@@ -26,6 +26,11 @@ class Watched:
     wrong: list[str] = field(default_factory=list)  # ids of the last wrong answers
 
 
+def _past(label: Label) -> bool:
+    """Tell whether the hour of the prediction is no longer kept."""
+    return label.made_ms // HOUR_MS <= label.entry_ms // HOUR_MS - HOURS
+
+
 class SliceAccuracy:
     """One e-detector a slice; its alarm ends when the target's share of a block of labels was right."""
 
@@ -37,24 +42,43 @@ class SliceAccuracy:
         self._alarms = alarms
         self._watched: dict[str, Watched] = {}
 
-    def add(self, label: Label, multiple: float) -> list[Decided]:
-        """Count a label, in the hour of its prediction; a first one is also evidence."""
-        if label.made_ms // HOUR_MS <= label.entry_ms // HOUR_MS - HOURS:
+    def holds(self, label: Label, alike: int, *, right: bool) -> bool:
+        """Tell whether each slice of *label* may hold the label before it, which was *right* or wrong.
+
+        *alike* labels of its hour were so; where another slice has all of them, the one before was not among them.
+        """
+        if _past(label):
+            return True
+        names = {self._name(tag, label.made_ms, right=right) for tag in label.slices}
+        others = self.slices.hours.keys() - names
+        return None not in names and all(self._alike(name, label.made_ms, right=right) < alike for name in others)
+
+    def add(self, label: Label, multiple: float, *, replaces: bool) -> list[Decided]:
+        """Count a label, in the hour of its prediction, or restate the one before; a first one is also evidence."""
+        if _past(label):
+            return []
+        right, was_right = label.label == label.predicted, label.previous == label.predicted
+        if replaces:
+            for name in {self._name(tag, label.made_ms, right=was_right) or OTHER for tag in label.slices}:
+                self.slices.add(name, label.made_ms, (0, right - was_right))
             return []
         decided: list[Decided] = []
-        right = label.label == label.predicted
-        for tag in label.slices:
-            name = self.slices.admit(tag)
-            if label.previous is not None:
-                self.slices.add(name, label.made_ms, (0, right - (label.previous == label.predicted)))
-                continue
+        for name in self.slices.names_of(label.slices):
             self.slices.add(name, label.made_ms, (1, int(right)))
-            if name != OTHER:
+            if name != OTHER and label.previous is None:
                 watched = self._watched.setdefault(name, Watched(ShiryaevRoberts(self._target)))
                 if not right:
                     watched.wrong = [*watched.wrong[1 - SAMPLES :], label.id]
                 decided += self._detect(name, watched, label, self._run * multiple * MAX_SLICES)
         return decided
+
+    def _name(self, tag: str, made_ms: int, *, right: bool) -> str | None:
+        """Return the slice that may hold a label so: *tag*, or "other", where it was while there was no room."""
+        return next((name for name in (tag, OTHER) if self._alike(name, made_ms, right=right) > 0), None)
+
+    def _alike(self, name: str, made_ms: int, *, right: bool) -> int:
+        labelled, correct = self.slices.counted(name, made_ms)
+        return correct if right else labelled - correct
 
     def prune(self, now_ms: int, entry_id: str) -> list[Decided]:
         """Forget slices that were silent for a day."""

@@ -21,11 +21,24 @@ class Slices:
         """Return the slice that *name* is counted under."""
         return name if name in self.hours or len(self.hours) < MAX_SLICES else OTHER
 
+    def names_of(self, tags: Iterable[str]) -> Iterator[str]:
+        """Yield the slices that one entry with *tags* is counted under; "other" once, however many are not admitted."""
+        named: set[str] = set()
+        for tag in tags:
+            name = self.admit(tag)
+            if name not in named:
+                named.add(name)
+                yield name
+
     def add(self, name: str, event_ms: int, values: Sequence[int]) -> None:
         """Add *values* to an admitted slice in the hour of *event_ms*."""
         hour = self.hours.setdefault(name, {}).setdefault(event_ms // HOUR_MS, [0] * self._width)
         for place, value in enumerate(values):
             hour[place] += value
+
+    def counted(self, name: str, event_ms: int) -> Sequence[int]:
+        """Return what is counted of a slice in the hour of *event_ms*."""
+        return self.hours.get(name, {}).get(event_ms // HOUR_MS, [0] * self._width)
 
     def prune(self, now_ms: int) -> list[str]:
         """Drop what is older than a day when the newest entry is of *now_ms*; return the slices that are gone."""

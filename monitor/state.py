@@ -1,20 +1,24 @@
 """Everything known of one model's one shard, and its form in the snapshot."""
 
 import logging
+from collections.abc import Callable
 from typing import Any, Final
 
+import numpy as np
 import orjson
 
 from broker.errors import MalformedEntryError, NewerSchemaError
 from monitor.feedback import FeedbackFold
-from monitor.judgement import Judgement
+from monitor.judgement import Judged, Judgement
+from monitor.panes import DAY_MS, HOUR_MS
 from monitor.profiles import Profile
 from monitor.results import ProfileOf, ResultsFold
 from monitor.settings import Rules
 from monitor.track import Track
 
-STATE_VERSION: Final = 4
-WITH_SHADOWS: Final = 3  # the version that first had windows of shadows
+STATE_VERSION: Final = 5
+WITH_SHADOWS: Final = 3  # the version that first had windows of shadows...
+WITH_DETECTORS: Final = 4  # ...today's features and detectors...
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +27,7 @@ class State:
     """One fold per stream, disjoint: neither reads what the other wrote, so their order does not matter."""
 
     def __init__(self, rules: Rules, profile_of: ProfileOf) -> None:
+        self.rules = rules
         self.results = ResultsFold(rules, profile_of)
         self.feedback = FeedbackFold(rules, profile_of)
         self.alerts = 0  # begun or ended so far
@@ -81,10 +86,21 @@ class State:
 
 
 def _upgrade(state: dict[str, Any]) -> None:
-    """Turn an older snapshot into one of this version.
+    """Turn an older snapshot into one of this version."""
+    if state["state_version"] < WITH_DETECTORS:
+        _renew_detectors(state)
+    for _, track in (*state["results"]["tracks"], *state["results"]["shadows"]):
+        track["days"] = _days(track["hours"], lambda panes: np.sum(panes, axis=0).tolist())
+    for _, judgement in state["feedback"]["judgements"]:
+        _mend(judgement)
+        judgement["days"] = _days(judgement["hours"], lambda panes: Judged.total(Judged(*p) for p in panes).dump())
+        judgement["arrivals"] = {hour: sum(pane[1]) for hour, pane in judgement["hours"].items()}
+    for _, versions in state["feedback"]["runs"]:
+        versions.update({version: _sound(judged) for version, judged in versions.items()})
 
-    Its windows and drift detectors are on other features: they begin anew, and their alarms end with the next entry.
-    """
+
+def _renew_detectors(state: dict[str, Any]) -> None:
+    """Let windows and drift detectors begin anew: they are on other features; alarms end with the next entry."""
     log.warning("the snapshot is of an older monitor: counts and labels are kept, drift windows begin anew")
     was, rules = state["state_version"], Rules()
     for _, track in state["results"]["tracks"]:
@@ -102,3 +118,34 @@ def _upgrade(state: dict[str, Any]) -> None:
         if was == 1:
             judgement.update(multiple=1.0, slices=fresh.slices.dump())
         judgement["slices"]["watched"] = {}
+
+
+def _days(hours: dict[str, Any], total: Callable[[list[Any]], Any]) -> dict[str, Any]:
+    """Return the panes of days, from those of the hours that are kept."""
+    found: dict[int, list[Any]] = {}
+    for hour, pane in hours.items():
+        found.setdefault(int(hour) * HOUR_MS // DAY_MS, []).append(pane)
+    return {str(day): total(panes) for day, panes in found.items()}
+
+
+def _mend(judgement: dict[str, Any]) -> None:
+    """Let counts that a correction had brought below zero begin anew: older monitors took away what was not there."""
+    judgement["all"] = _sound(judgement["all"])
+    for ring in ("minutes", "hours"):
+        judgement[ring] = {index: _sound(pane) for index, pane in judgement[ring].items()}
+    for _, hours in judgement["slices"]["slices"]:
+        hours.update({hour: [count, min(max(right, 0), count)] for hour, (count, right) in hours.items()})
+
+
+def _sound(judged: list[Any]) -> list[Any]:
+    """Return the counts without empty cells, or none at all where a part exceeds its whole."""
+    confusion, counts, _, right, *_ = judged
+    cells = [count for row in confusion.values() for count in row.values()]
+    if (
+        min(cells, default=0) < 0
+        or sum(cells) != sum(counts)
+        or any(not 0 <= r <= n for r, n in zip(right, counts, strict=True))
+    ):
+        return Judged().dump()
+    rows = {true: {predicted: n for predicted, n in row.items() if n} for true, row in confusion.items()}
+    return [{true: row for true, row in rows.items() if row}, *judged[1:]]

@@ -8,7 +8,7 @@ from monitor.judgement import Judged, Judgement
 from monitor.panes import Span
 from monitor.profiles import LABEL
 from monitor.track import ABSTAINED, ERRORS, OK, TRUNCATED, Track
-from monitor.window_report import alike, estimated, scores_of
+from monitor.window_report import alike, coverage, estimated, scores_of
 
 
 def over_time(
@@ -52,7 +52,7 @@ def _answers(tracks: list[Track], judged: Judged, start_ms: int, span: Span) -> 
         "abstained": int(pane[ABSTAINED]),
         "truncated": int(pane[TRUNCATED]),
         "predicted": dict(zip(track.profile.labels, predicted, strict=False)),
-        "label_coverage": judged.count / answered if answered else None,
+        "label_coverage": coverage(judged, answered),
         "estimated_accuracy": estimated(track, pane, judged),
         "drift": {name: score["psi"] for name, score in scores.items() if score},
     }

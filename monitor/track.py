@@ -12,7 +12,7 @@ from monitor.alarms import Decided
 from monitor.columns import Results, picked
 from monitor.drift import Counts
 from monitor.feature_watch import Bins
-from monitor.panes import HOUR_MS, MINUTE_MS, WINDOWS, Panes, Span
+from monitor.panes import DAY, HOUR_MS, MINUTE_MS, WINDOWS, Panes, Span
 from monitor.profiles import LABEL, NUMERIC, FeatureProfile, Profile
 from monitor.settings import Rules
 from monitor.slices import Slices
@@ -35,7 +35,7 @@ class Track:
     def __init__(self, profile: Profile, rules: Rules, *, shadow: bool = False) -> None:
         self.profile = profile
         self.offsets = HEAD + np.cumsum([0, *(len(f.counts) for f in profile.features)])
-        self.panes: Panes[Counts] = Panes(self.empty)
+        self.panes: Panes[Counts] = Panes(self.empty, rules.accuracy_days)
         self.totals: dict[str, int] = {}  # role|status|label
         self.last_ms = 0
         self._paced_hour = 0
@@ -72,14 +72,15 @@ class Track:
         self.last_ms = int(rows.times[chosen[-1]])
         expected = self._expected(values[chosen, NUMERIC.index("confidence")])
         expected[~answered] = 0
-        tally = self._tally(answered, rows.flags[chosen], expected, bins)
+        flags = rows.flags[chosen] & answered[:, None]  # an error is no answer, whatever it says of itself
+        tally = self._tally(answered, flags, expected, bins)
         tally[EMPTY] = (answered & (values[chosen, NUMERIC.index("words")] == 0)).sum()
         for pane in self.panes.at(self.last_ms, self.last_ms):
             np.add(pane, tally, out=pane)
         kinds = Counter(zip(picked(rows.roles, chosen), statuses, picked(rows.labels, chosen), strict=True))
         for (role, status, label), count in kinds.items():  # in the order in which they came first
             add_total(self.totals, role, status, label, count)
-        self._add_slices(rows, chosen, answered, expected[:, 0])
+        self._add_slices(picked(rows.slices, chosen), answered, flags, expected[:, 0])
         watched = chosen[answered]
         return self.watch.feed(
             bins[answered],
@@ -95,7 +96,7 @@ class Track:
         self.slices.prune(now_ms)
         if now_ms // HOUR_MS != self._paced_hour:
             self._paced_hour = now_ms // HOUR_MS
-            self.watch.at_pace(int(self.window(WINDOWS["24h"], now_ms)[OK]), versions)
+            self.watch.at_pace(int(self.window(WINDOWS[DAY], now_ms)[OK]), versions)
             self.watch.at_day(self._yesterday())
 
     def _yesterday(self) -> list[list[Counts]]:
@@ -148,17 +149,20 @@ class Track:
         return np.stack([right, right * (MICRO - right) // MICRO], axis=1)
 
     def _add_slices(
-        self, rows: Results, chosen: NDArray[np.int64], answered: NDArray[np.bool_], expected: NDArray[np.int64]
+        self,
+        slices: list[tuple[str, ...]],
+        answered: NDArray[np.bool_],
+        flags: NDArray[np.bool_],
+        expected: NDArray[np.int64],
     ) -> None:
-        slices = picked(rows.slices, chosen)
         for tags in dict.fromkeys(slices):
             if not tags:
                 continue
             same = np.array([other == tags for other in slices])
-            ok, flags = int(answered[same].sum()), rows.flags[chosen[same]].sum(axis=0).tolist()
-            values = (ok, int(same.sum()) - ok, *flags, int(expected[same].sum()))
-            for tag in tags:
-                self.slices.add(self.slices.admit(tag), self.last_ms, values)
+            ok = int(answered[same].sum())
+            values = (ok, int(same.sum()) - ok, *flags[same].sum(axis=0).tolist(), int(expected[same].sum()))
+            for name in self.slices.names_of(tags):
+                self.slices.add(name, self.last_ms, values)
 
     def _bins(self, rows: Results, values: NDArray[np.float64], chosen: NDArray[np.int64]) -> Bins:
         """Return the bin of every row and feature, -1 where it was not said."""
@@ -192,8 +196,7 @@ class Track:
             "digest": self.profile.digest,
             "last_ms": self.last_ms,
             "totals": self.totals,
-            "minutes": {str(index): pane.tolist() for index, pane in self.panes.minutes.items()},
-            "hours": {str(index): pane.tolist() for index, pane in self.panes.hours.items()},
+            **self.panes.dump(lambda pane: pane.tolist()),
             "watch": self.watch.dump(),
             "slices": self.slices.dump(),
             "paced_hour": self._paced_hour,
@@ -215,8 +218,7 @@ class Track:
         if not same:
             track.watch.alarms.load(state["watch"]["alarms"])
             return track
-        for ring, dumped in ((track.panes.minutes, state["minutes"]), (track.panes.hours, state["hours"])):
-            ring.update({int(index): np.array(pane, dtype=np.int64) for index, pane in dumped.items()})
+        track.panes.load(state, lambda pane: np.array(pane, dtype=np.int64))
         track.watch.load(state["watch"])
         track.slices.load(state["slices"])
         track._paced_hour, track._first_hour = state["paced_hour"], state["first_hour"]

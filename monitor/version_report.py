@@ -6,7 +6,7 @@ from typing import Any, Final
 from monitor.accuracy import BINS, MICRO, calibration_error, macro, scores, wilson
 from monitor.feedback import Delays
 from monitor.judgement import Judged, Judgement
-from monitor.panes import WINDOWS, Span
+from monitor.panes import Span
 from monitor.profiles import EMBEDDING
 from monitor.service import DETECTOR
 from monitor.slices import day_totals
@@ -19,15 +19,15 @@ SINCE: Final = "since"  # the window that was asked for
 
 
 def version_report(
-    tracks: list[Track], judgements: list[Judgement], delays: Delays, now_ms: int, asked: Span | None
+    tracks: list[Track], judgements: list[Judgement], delays: Delays, now_ms: int, spans: Mapping[str, Span]
 ) -> dict[str, Any]:
-    """Return the report of one version; with *asked* also that window, and its panes one by one."""
-    spans: Mapping[str, Span] = WINDOWS if asked is None else {**WINDOWS, SINCE: asked}
+    """Return the report of one version; with `SINCE` among the *spans* also the panes of that window one by one."""
     recent = {name: _judged(judgements, span, now_ms) for name, span in spans.items()}
     profile = tracks[0].profile if tracks else None
     found = {
         "target_accuracy": judgements[0].target if judgements else profile.target if profile else None,
         "reference": profile.digest or None if profile else None,
+        "unwatched": profile.unwatched if profile else None,
         "labels": list(profile.labels) if profile else [],
         "newest_answer_ms": max((track.last_ms for track in tracks), default=None),
         "newest_label_ms": max((judgement.last_ms for judgement in judgements), default=None),
@@ -41,7 +41,9 @@ def version_report(
         "sequential": list(_sequential(tracks)),
         "evidence": max((j.sequential.statistic for j in judgements), default=None),
     }
-    return found if asked is None else found | {"over_time": over_time(tracks, judgements, delays, now_ms, asked)}
+    if SINCE in spans:
+        found["over_time"] = over_time(tracks, judgements, delays, now_ms, spans[SINCE])
+    return found
 
 
 def shadow_report(tracks: list[Track], now_ms: int, spans: Mapping[str, Span]) -> dict[str, Any]:
@@ -55,13 +57,8 @@ def shadow_report(tracks: list[Track], now_ms: int, spans: Mapping[str, Span]) -
 
 def accuracy_of(judged: Judged) -> dict[str, Any]:
     """Return what a confusion says; without labels everything but the count is None."""
-    confusion = {
-        true: {predicted: count for predicted, count in sorted(row.items()) if count > 0}
-        for true, row in sorted(judged.confusion.items())
-        if any(count > 0 for count in row.values())
-    }
-    count = sum(sum(row.values()) for row in confusion.values())
-    correct = sum(row.get(true, 0) for true, row in confusion.items())
+    confusion = {true: dict(sorted(row.items())) for true, row in sorted(judged.confusion.items())}
+    count, correct = judged.count, judged.correct
     interval = wilson(correct, count)._asdict() if count else None
     return {
         "count": count,
@@ -87,7 +84,7 @@ def added(parts: Iterable[dict[str, int]]) -> dict[str, int]:
 def _reliability(judged: Judged) -> Iterator[dict[str, Any]]:
     """Yield the bins of confidence that hold labels: mean confidence beside the share that was right."""
     for at, (count, micro, right) in enumerate(zip(judged.counts, judged.micro, judged.right, strict=True)):
-        if count > 0:
+        if count:
             yield {
                 "from": at / BINS,
                 "to": (at + 1) / BINS,

@@ -33,7 +33,7 @@ def windowed(tracks: list[Track], judged: Judged, span: Span, now_ms: int) -> di
         "errors": int(pane[ERRORS]),
         "abstained": int(pane[ABSTAINED]),
         "truncated": int(pane[TRUNCATED]),
-        "label_coverage": judged.count / answered if answered else None,
+        "label_coverage": coverage(judged, answered),
         "estimated_accuracy": estimated(tracks[0], pane, judged),
         "features": {
             feature.name: _feature(feature, tracks[0].histogram(pane, index))
@@ -45,6 +45,12 @@ def windowed(tracks: list[Track], judged: Judged, span: Span, now_ms: int) -> di
             for index, feature in enumerate(tracks[0].profile.features)
         },
     }
+
+
+def coverage(judged: Judged, answered: int) -> float | None:
+    """Return the labelled share of the answers; each labelled prediction is one, also where a gap has its result."""
+    answers = max(answered, judged.count)
+    return judged.count / answers if answers else None
 
 
 def maturity(span: Span, delays: Delays) -> float | None:

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from broker.durable import sync_folder, write
 from broker.errors import ObservaError
 from broker.manifest import ModelManifest, Pointer, digest_of, read_verified
 from broker.store import Store
 
+GIT_S = 10.0
 UNVERSIONED = "unversioned"  # the code revision where there is no git history
 
 
@@ -45,13 +47,15 @@ def write_version(
     aside.mkdir(parents=True)
     try:
         for name, content in files.items():
-            _write_durably(aside / name, content)
+            write(aside / name, content)
         complete = manifest.model_copy(update={"files": {name: digest_of(files[name]) for name in sorted(files)}})
-        _write_durably(aside / "model.json", complete.model_dump_json(indent=2).encode() + b"\n")
+        write(aside / "model.json", complete.model_dump_json(indent=2).encode() + b"\n")
         read_verified(aside)
         if check:
             check(aside)
+        sync_folder(aside)
         aside.rename(folder)
+        sync_folder(folder.parent)
     except BaseException:
         shutil.rmtree(aside)
         raise
@@ -95,14 +99,8 @@ def _git(*arguments: str) -> str:
             capture_output=True,
             text=True,
             check=False,
+            timeout=GIT_S,
         )
-    except FileNotFoundError:
+    except (FileNotFoundError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

@@ -24,6 +24,7 @@ from trainer.verify import STRANGERS_LIMIT, require_sound
 
 PICKLES: Final = (".pkl", ".pickle", ".joblib")
 CLOSE: Final = 1e-9  # most that arrays may differ from the pipeline they were taken from
+UNPICKLE_S: Final = 600.0  # by the clock; of processor time it has less
 MOST_WORDS: Final = 10_000  # of a linear model, which reads whole texts
 WARNING: Final = "observa: {} is a pickle, which is a program: it now runs with your rights. Trust whoever sent it."
 
@@ -104,14 +105,19 @@ def unpickled(path: Path) -> Imported:
 
     """
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(  # noqa: S603 a fixed command
-            [sys.executable, "-m", "trainer.unpickle", str(path.absolute()), folder],
-            cwd=Path(__file__).parents[1],
-            env={name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        try:
+            done = subprocess.run(  # noqa: S603 a fixed command
+                [sys.executable, "-m", "trainer.unpickle", str(path.absolute()), folder],
+                cwd=Path(__file__).parents[1],
+                env={name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=UNPICKLE_S,
+            )
+        except subprocess.TimeoutExpired:
+            raise ModelRefusedError(f"{path}: was not read within {UNPICKLE_S:g} s; nothing was written") from None
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
             raise ModelRefusedError(f"{path}: {reason[:300]}")

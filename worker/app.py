@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from broker.connection import BLOCK_MS, check_server, connect
 from broker.errors import ObservaError
+from broker.listening import http_options, protocol_for
 from broker.logs import log_to_stderr
 from broker.loops import run
 from broker.memory import return_large_blocks, spare_the_collector
@@ -75,10 +76,10 @@ async def serve(
         await shell(settings, worker).run(
             log_level=logging.WARNING,
             run_extra_options={
+                **http_options(protocol_for(settings.names(settings.worker_metrics_host))),
                 "host": settings.worker_metrics_host,
                 "port": settings.metrics_port,
-                "log_config": None,  # uvicorn's own: what it logs goes where ours goes
-                "access_log": "false",
+                "access_log": "false",  # read as a word
                 "timeout_graceful_shutdown": 1,
             },
         )

@@ -19,7 +19,6 @@ class ControlBus(RedisBroker):
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         super().__init__(
-            settings.urls[0],  # for the description; what is connected to comes from `_Connection`
             logger=None,  # type: ignore[arg-type]  # documented; the annotation lacks it
             graceful_timeout=1,
         )

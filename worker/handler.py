@@ -115,6 +115,7 @@ class Handler:
             worker=self._worker,
             deliveries=arrival.deliveries,
             tags=request.tags,
+            key=request.key,
         )
         return Settlement(arrival.entry_id, request, result, encode_error(request.id, code), note)
 
@@ -180,6 +181,7 @@ class Handler:
             worker=self._worker,
             deliveries=arrival.deliveries,
             tags=arrival.request.tags,
+            key=arrival.request.key,
         )
         request = arrival.request
         if request.true_label is not None and request.true_label not in loaded.manifest.labels:

@@ -8,7 +8,6 @@ from redis.asyncio import Redis
 from broker.announcements import EVERY_S, Announcement, ServedVersion, announce
 from broker.connection import Clock
 from broker.janitor import keep_house
-from broker.manifest import Pointer
 from broker.settings import BrokerSettings
 from broker.streams import Tag
 from broker.versions import mirror_newer

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from broker.connection import check_server, connect
 from broker.errors import BrokerUnavailableError, ObservaError
 from broker.manifest import NAME_PATTERN
+from broker.printing import json_text
 from broker.ranges import Past, archive_of
 from broker.settings import load_settings
 from broker.store import store_of
@@ -93,7 +94,7 @@ def _show(chosen: argparse.Namespace, comparison: Comparison, spent: Spent, side
     }
     if chosen.json:
         document = comparison.document() | {"model": chosen.model} | speed
-        print(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())  # noqa: T201 - for a program
+        print(json_text(document, orjson.OPT_INDENT_2))  # noqa: T201 - for a program
         return
     print("\n".join(table(chosen.model, comparison, spent, side_stream)))  # noqa: T201 - for a person
 

@@ -79,7 +79,7 @@ class Serving:
         known = await self._answered_before(found.arrivals)
         fresh = [arrival for arrival in found.arrivals if arrival.request.id not in known]
         settlements = [Settlement(a.entry_id) for a in found.arrivals if a.request.id in known]
-        settlements += found.malformed
+        settlements += await self._unburied(found.malformed)
         if fresh:
             brief = self.speed.expected_s([arrival.request.text for arrival in fresh]) <= BRIEF_S
             handled = await self.means.turns.run(str(self.tag), partial(self.handler.handle, fresh), brief=brief)
@@ -112,13 +112,18 @@ class Serving:
                     self._trouble.met(error)
 
     async def _answered_before(self, arrivals: Iterable[Arrival]) -> set[str]:
-        now_ms = self.means.clock.now_ms()
-        ids = [
-            PredictionId.parse(arrival.request.id)
-            for arrival in arrivals
-            if now_ms - (time_ms := entry_time_ms(arrival.entry_id)) > LATE_MS or time_ms <= self._doubtful_until_ms
-        ]
+        ids = [PredictionId.parse(arrival.request.id) for arrival in arrivals if self._may_be_done(arrival.entry_id)]
         return await self._insist(partial(self.means.log.answered, ids)) if ids else set()
+
+    async def _unburied(self, malformed: Iterable[Settlement]) -> list[Settlement]:
+        """Return *malformed*, those that have a dead letter without another: they are only acknowledged."""
+        old = [settlement.entry_id for settlement in malformed if self._may_be_done(settlement.entry_id)]
+        buried = await self._insist(partial(self.means.log.buried, self.tag, old)) if old else set()
+        return [Settlement(one.entry_id) if one.entry_id in buried else one for one in malformed]
+
+    def _may_be_done(self, entry_id: str) -> bool:
+        time_ms = entry_time_ms(entry_id)
+        return self.means.clock.now_ms() - time_ms > LATE_MS or time_ms <= self._doubtful_until_ms
 
     async def _insist(self, ask: Callable[[], Awaitable[T]]) -> T:
         backoff = Backoff()

@@ -23,6 +23,7 @@ from worker.soundness import STRANGERS, Check, examine
 
 MOST_MEMORY: Final = 16 << 30  # bytes of addresses, of which most are never touched
 MOST_CPU_S: Final = 600
+MOST_S: Final = 1800  # by the clock: a process that sleeps uses no processor
 INSIDE: Final = "OBSERVA_VERIFYING"
 
 
@@ -51,14 +52,18 @@ def verify(folder: Path, tolerance: float = STRANGERS, labelled: Labelled | None
     if labelled:
         named = {"--texts": labelled.file.absolute(), "--text": labelled.text, "--label": labelled.label}
         command += [f"{option}={value}" for option, value in named.items()]
-    done = subprocess.run(  # noqa: S603 a fixed command
-        command,
-        cwd=Path(__file__).parents[1],
-        env=os.environ | {INSIDE: "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(  # noqa: S603 a fixed command
+            command,
+            cwd=Path(__file__).parents[1],
+            env=os.environ | {INSIDE: "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=MOST_S,
+        )
+    except subprocess.TimeoutExpired:
+        return [Check("verifier", f"did not end within {MOST_S} s", "an end", passed=False)]
     checks = [Check(*orjson.loads(line)) for line in done.stdout.splitlines()]
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:200]

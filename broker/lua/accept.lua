@@ -1,6 +1,6 @@
 -- Put requests on the log, each unit (one HTTP call) whole or not at all.
 -- KEYS  1 requests  2 backlog  3.. answer hashes and idempotency keys, named by position in ARGV[1]
--- ARGV  1 JSON: units of {idem = position or 0, body, entries = {{id, answers = position, deadline_s, fields}}}
+-- ARGV  1 JSON: units of {idem = position or 0, body, entries = {{id, answers = position, pending = what is stored for it, deadline_s, fields}}}
 --       2 most entries that may wait  3 seconds an answer is kept after its deadline  4 seconds an idempotency key is kept
 -- Returns per unit {status, id, ...}: accepted, replayed, conflict or overloaded.
 -- Everything is decoded and every key's type checked before the first write: Lua does not roll back.
@@ -40,7 +40,7 @@ local function add(entry)
   known[entry.id] = true
   redis.call('XADD', KEYS[1], '*', unpack(entry.fields))
   added = added + 1
-  push(pending, entry.answers, entry.id, 'pending')
+  push(pending, entry.answers, entry.id, entry.pending)
   deadlines[entry.answers] = math.max(deadlines[entry.answers] or 0, entry.deadline_s)
 end
 

@@ -7,7 +7,8 @@ local wrong = wrong_type({stream = {[KEYS[1]] = true, [KEYS[3]] = true}, string 
 if wrong then return wrong end
 local first = redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 redis.call('XDEL', KEYS[1], ARGV[2])
-if first == 0 or not redis.call('GET', KEYS[2]) then return 0 end
-redis.call('SET', KEYS[2], ARGV[3], 'EX', ARGV[4])
+local known = redis.call('GET', KEYS[2])
+if first == 0 or not known then return 0 end
+redis.call('SET', KEYS[2], ARGV[3] .. owner_in(known), 'EX', ARGV[4])
 redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*', unpack(ARGV, 6))
 return 1

@@ -11,6 +11,13 @@ local function wrong_type(wanted)
   end
 end
 
+-- Whether *stored* stands for an answer that is still to come. Scripts compare with nothing else: what is kept for a
+-- caller with an API key ends with a line end and the key's id.
+local function is_pending(stored) return stored == 'pending' or string.sub(stored, 1, 8) == 'pending\n' end
+
+-- Return that end of what is stored; empty where no key asked.
+local function owner_in(stored) return string.match(stored, '\n.*$') or '' end
+
 -- Let *key* live for *seconds* from now, or longer if it may already.
 local function keep(key, seconds)
   if redis.call('EXPIRE', key, seconds, 'NX') == 0 then redis.call('EXPIRE', key, seconds, 'GT') end

@@ -3,8 +3,10 @@
 -- ARGV  1 group  2 JSON: settlements  3 seconds an answer is kept  4 seconds a join row is kept
 --       5 none: settled entries leave the log in this call, and a dead letter holds no text  6.. answers
 -- A settlement: {entry, id, uuid, hour, answers, joins, replies = positions in KEYS or 0, result = fields,
---   answer = position in ARGV, row = {predicted, confidence, version, "", tags?} or absent, label = true label or absent,
---   dead = fields or absent}
+--   answer = position in ARGV, owner = what ends the stored answer, row = {predicted, confidence, version, "", tags, 0?,
+--   key?} or absent, ms = of the id, label = true label or absent, dead = fields or absent}
+-- A row that is kept has a sixth value: by how many ms the log took the result later than the id says, which is the
+-- gateway's clock. With that the label knows when the prediction was made; the difference takes a fifth of the room.
 -- Returns per settlement 1 where this call published it, 0 where it was settled before.
 -- XACK is the first write: whoever acknowledges first publishes, and a full server still lets the answers out.
 local REPLIES_LENGTH, REPLIES_SECONDS = 10000, 120
@@ -29,9 +31,11 @@ end
 local wrong = wrong_type(wanted)
 if wrong then return wrong end
 
-local answered = {}  -- ids that have their answer
+local answered, owners = {}, {}  -- ids that have their answer; what ends the pending ones
 for answers, ids in pairs(ids_of) do
-  for id, stored in pairs(values_of(KEYS[answers], ids)) do answered[id] = stored ~= 'pending' end
+  for id, stored in pairs(values_of(KEYS[answers], ids)) do
+    answered[id], owners[id] = not is_pending(stored), owner_in(stored)
+  end
 end
 local rows = {}  -- uuid to join row
 for joins, uuids in pairs(uuids_of) do
@@ -44,18 +48,19 @@ local new_answers, new_rows, joined, replied = {}, {}, {}, {}
 local function add_feedback(settled, label, previous, source)
   local row = settled.row
   local fields = {'schema_version', '1', 'id', settled.id, 'label', label, 'predicted', row[1], 'confidence', row[2],
-    'version', row[3], 'source', source}
+    'version', row[3], 'source', source, 'made_ms', string.format('%d', settled.ms + row[6])}
   if previous ~= '' then fields[#fields + 1] = 'previous_label'; fields[#fields + 1] = previous end
-  if row[5] then fields[#fields + 1] = 'tags'; fields[#fields + 1] = row[5] end
+  if row[5] ~= '{}' then fields[#fields + 1] = 'tags'; fields[#fields + 1] = row[5] end
   redis.call('XADD', KEYS[3], '*', unpack(fields))
   row[4] = label
 end
 
 local function publish(settled, parked)
-  redis.call('XADD', KEYS[2], '*', unpack(settled.result))
+  local entry = redis.call('XADD', KEYS[2], '*', unpack(settled.result))
   answered[settled.id] = true
-  push(new_answers, settled.answers, settled.id, ARGV[settled.answer])
+  push(new_answers, settled.answers, settled.id, ARGV[settled.answer] .. (owners[settled.id] or settled.owner or ''))
   if settled.row then
+    settled.row[6] = tonumber(string.match(entry, '^%d+')) - settled.ms
     if settled.label then add_feedback(settled, settled.label, '', 'request') end
     if parked and parked ~= settled.row[4] then add_feedback(settled, parked, settled.row[4], 'caller') end
     rows[settled.uuid] = settled.row

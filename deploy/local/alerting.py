@@ -2,13 +2,13 @@
 
 import fcntl
 import json
-import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from broker.durable import write
 from broker.errors import ObservaError
 from deploy.local import locks
 from deploy.local.settings import ROOT, StackSettings
@@ -17,8 +17,6 @@ SERVICES: Final = ("prometheus", "alertmanager")
 HOW_TO_INSTALL: Final = "apt-get install --no-install-recommends prometheus prometheus-alertmanager"
 _PROGRAMS: Final = {"prometheus": ("prometheus",), "alertmanager": ("prometheus-alertmanager", "alertmanager")}
 _CONFIGURATION: Final = ROOT / "deploy"
-_LOOPBACK: Final = {"127.0.0.1", "::1", "localhost"}
-EXPOSED_INTERNAL_PORT: Final = 9000  # the gateway's default
 _NO_WEBHOOK: Final = "  - name: {}\n    webhook_configs: []\n"
 
 
@@ -55,12 +53,20 @@ def command(settings: StackSettings, service: str) -> list[str]:
         files = [f"--config.file={folder}/alertmanager.yml", f"--storage.path={folder}/data"]
         write_targets(settings)
         return [*shared, *files, "--cluster.listen-address="]
-    shutil.copy(_CONFIGURATION / "prometheus" / "prometheus.yml", folder)
-    shutil.rmtree(folder / "rules", ignore_errors=True)
-    for rules in sorted((_CONFIGURATION / "prometheus" / "rules").glob("*.yml")):
-        _write(folder / "rules" / rules.name, with_runbooks(settings, rules.read_text()))
+    _write(folder / "prometheus.yml", (_CONFIGURATION / "prometheus" / "prometheus.yml").read_text())
+    write_rules(settings, folder / "rules", _write)
     write_targets(settings)
     return [*shared, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+
+
+def write_rules(settings: StackSettings, folder: Path, write_one: Callable[[Path, str], None]) -> None:
+    """Write the rules as Prometheus will read them; at no moment is one missing that was there before and still is."""
+    files = {path.name: path.read_text() for path in (_CONFIGURATION / "prometheus" / "rules").glob("*.yml")}
+    for name, rules in sorted(files.items()):
+        write_one(folder / name, with_runbooks(settings, rules))
+    for old in folder.glob("*.yml"):
+        if old.name not in files:
+            old.unlink()
 
 
 def with_runbooks(settings: StackSettings, rules: str) -> str:
@@ -106,9 +112,8 @@ def write_targets(settings: StackSettings) -> None:
 def internal_address(settings: StackSettings, slot: int = 0) -> str:
     """Return where a gateway shows its metrics: on a port of their own, unless it is one that only we can reach."""
     host, port = settings.gateway_host, settings.gateway_port
-    if settings.gateway_internal_port or host not in _LOOPBACK or settings.gateways > 1:
-        first = settings.gateway_internal_port or EXPOSED_INTERNAL_PORT
-        host, port = settings.gateway_internal_host, first + slot
+    if settings.has_internal_port:
+        host, port = settings.gateway_internal_host, settings.first_internal_port + slot
     host = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -134,7 +139,4 @@ def _alone(folder: Path) -> Iterator[None]:
 def _write(path: Path, text: str) -> None:
     """Replace a file whole, as Prometheus may be reading it; only we may read it, as a webhook's URL may hold a key."""
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    new = path.with_name(f"{path.name}.new")
-    new.touch(mode=0o600)
-    new.write_text(text)
-    os.replace(new, path)  # noqa: PTH105
+    write(path, text.encode(), 0o600)

@@ -12,7 +12,7 @@ from prometheus_client.samples import Sample
 
 from broker.errors import ObservaError
 from deploy.local import alerting, scale
-from deploy.local.settings import MOST_WORKERS, StackSettings
+from deploy.local.settings import EXPOSED_INTERNAL_PORT, MOST_WORKERS, StackSettings
 from deploy.scaling.policy import LOCAL, Demand, Governor, Targets, Wanted, workers_wanted
 
 RATE_OVER_S: Final = 20.0
@@ -163,7 +163,7 @@ def _look(settings: StackSettings) -> dict[str, Seen] | None:
 
 def _calls(settings: StackSettings) -> Calls:
     """Return what the gateway counted; nothing while it does not answer, as it then turns nobody away."""
-    for address in (alerting.internal_address(settings), f"127.0.0.1:{alerting.EXPOSED_INTERNAL_PORT}"):  # in compose
+    for address in (alerting.internal_address(settings), f"127.0.0.1:{EXPOSED_INTERNAL_PORT}"):  # in compose
         shown = _metrics(address)
         if shown is not None:
             return read_calls(shown)

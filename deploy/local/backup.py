@@ -14,6 +14,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
+from broker.durable import sync_folder, write
 from broker.errors import ObservaError
 from broker.manifest import models_in
 from deploy.local import locks, probes, server, supervisor
@@ -64,6 +65,7 @@ def backup(settings: StackSettings, target: Path | None) -> Path:
         with new.open("rb") as file:
             os.fsync(file.fileno())
         new.replace(path)
+        sync_folder(path.parent)
     return path
 
 
@@ -84,17 +86,16 @@ def restore(settings: StackSettings, source: Path) -> dict[str, Any]:
                 "folder, or remove it with `just clean`"
             )
         settings.data_dir.resolve().mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=settings.data_dir.resolve()) as folder:
-            manifest = _unpack(source, Path(folder))
+        with tempfile.TemporaryDirectory(dir=settings.data_dir.resolve()) as aside:
+            folder = Path(aside) / "redis"
+            folder.mkdir(mode=0o700)
+            manifest = _unpack(source, folder)
             stamp = {"engine": manifest["engine"], "version": manifest["version"]}
-            (Path(folder) / "engine.json").write_text(json.dumps(stamp) + "\n")
             _check_engine(settings, stamp, source)
-            _as_append_only(Path(folder))
-            if settings.redis_dir.exists():
-                settings.redis_dir.rmdir()
-            Path(folder).chmod(0o700)
-            shutil.copytree(folder, settings.redis_dir)
-            settings.redis_dir.chmod(0o700)
+            write(folder / "engine.json", f"{json.dumps(stamp)}\n".encode())
+            _as_append_only(folder)
+            folder.rename(settings.redis_dir)  # over an empty folder, too
+            sync_folder(settings.redis_dir.parent)
     return manifest
 
 
@@ -152,6 +153,8 @@ def _unpack(source: Path, folder: Path) -> dict[str, Any]:
             for name in (_MANIFEST, _LOG):
                 with (folder / name).open("wb") as file:
                     shutil.copyfileobj(tar.extractfile(name) or io.BytesIO(), file)
+                    file.flush()
+                    os.fsync(file.fileno())
         manifest: dict[str, Any] = json.loads((folder / _MANIFEST).read_text())
         if manifest["format"] != _FORMAT:
             raise ObservaError(f"{source} was made by a newer Observa; update this one")
@@ -180,7 +183,8 @@ def _as_append_only(folder: Path) -> None:
     """Make the snapshot the base of an append-only file, which is where the server looks for its data."""
     (folder / _AOF).mkdir(mode=0o700)
     (folder / _LOG).replace(folder / _AOF / "appendonly.aof.1.base.rdb")
-    (folder / _AOF / "appendonly.aof.manifest").write_text("file appendonly.aof.1.base.rdb seq 1 type b\n")
+    write(folder / _AOF / "appendonly.aof.manifest", b"file appendonly.aof.1.base.rdb seq 1 type b\n")
+    sync_folder(folder)
 
 
 def _digest(path: Path) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from broker.announcements import Announcement, announcements, served_models
 from broker.cluster import primaries
@@ -30,7 +30,7 @@ async def examine_log(settings: StackSettings) -> list[Finding]:
         findings = []
         for server in await primaries(redis):
             info = await server.info()
-            findings += [*_server(info), *examine_files(info)]
+            findings += [*_server(info, await _appendfsync(server)), *examine_files(info)]
         findings += await _workers(redis, settings)
         for model in await served_models(redis) or [settings.model]:
             for shard in range(settings.shards):
@@ -47,9 +47,27 @@ async def examine_log(settings: StackSettings) -> list[Finding]:
         await redis.connection_pool.disconnect()
 
 
-def _server(info: dict[str, Any]) -> Iterator[Finding]:
+async def _appendfsync(server: Redis) -> str:
+    """Return when the server's file reaches its disk: always, everysec or no."""
+    try:
+        found = (await server.config_get("appendfsync"))["appendfsync"]
+    except (ResponseError, KeyError):  # whoever runs the server does not let us ask
+        return "unknown"
+    return str(found)
+
+
+def _server(info: dict[str, Any], appendfsync: str) -> Iterator[Finding]:
     version = f"valkey {info['valkey_version']}" if "valkey_version" in info else f"redis {info['redis_version']}"
-    yield Finding("ok", f"server: {version}, up {info['uptime_in_seconds'] // 60} min, keeps everything")
+    what = f"server: {version}, up {info['uptime_in_seconds'] // 60} min"
+    if not info["aof_enabled"]:  # as OBSERVA_ALLOW_UNSAFE_REDIS lets it
+        yield Finding("warn", f"{what}, forgets everything at a restart", "just redis CONFIG SET appendonly yes")
+    elif appendfsync == "no":
+        lost = "loses about the last half minute when power fails (appendfsync no)"
+        yield Finding("warn", f"{what}, {lost}", "just redis CONFIG SET appendfsync everysec")
+    elif appendfsync == "unknown":
+        yield Finding("ok", f"{what}, keeps everything unless its appendfsync, which it does not tell, is no")
+    else:
+        yield Finding("ok", f"{what}, keeps everything")
     if info["aof_enabled"] and info.get("aof_last_write_status") != "ok":
         yield Finding("bad", "server: cannot write its append-only file", "just logs redis")
     used, most = info["used_memory"], info["maxmemory"]

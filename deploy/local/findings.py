@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from broker.printing import escaped
+
 Level = Literal["ok", "warn", "bad"]
 
 
@@ -15,5 +17,5 @@ class Finding:
     next_command: str = ""
 
     def __str__(self) -> str:
-        line = f"{self.level:<5}{self.what}"
+        line = f"{self.level:<5}{escaped(self.what)}"  # names of keys and groups are anybody's
         return f"{line}  ->  {self.next_command}" if self.next_command else line

@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 
 from broker.connection import connect
 from broker.errors import ObservaError
+from broker.printing import escaped
 from deploy.local.settings import StackSettings
 
 _ENTRY_ID = re.compile(rb"\d+-\d+")
@@ -25,7 +26,7 @@ def run(settings: StackSettings, words: list[str]) -> None:
     try:
         reply = _ask(settings, words) if settings.kind == "server" else asyncio.run(_ask_primary(settings, words))
     except RedisError as error:
-        raise ObservaError(str(error)) from None
+        raise ObservaError(escaped(str(error))) from None
     print("\n".join(lines(reply)))
 
 
@@ -46,20 +47,20 @@ async def _ask_primary(settings: StackSettings, words: list[str]) -> Any:
 
 
 def lines(reply: Any, indent: int = 0) -> Iterator[str]:
-    """Yield a reply as readable lines; what is not text is escaped."""
+    """Yield a reply as readable lines; what is not text, or would steer a terminal, is escaped."""
     match reply:
         case Mapping():
             for key, value in reply.items():
                 yield from _pair(key, value, indent)
         case [bytes() as key, list() | tuple() as fields] if len(fields) % 2 == 0 and _ENTRY_ID.fullmatch(key):
-            yield "  " * indent + key.decode()
+            yield "  " * indent + _plain(key)
             for name, value in zip(fields[::2], fields[1::2], strict=True):
                 yield from _pair(name, value, indent + 1)
         case list() | tuple() | set() if reply:
             for item in reply:
                 yield from lines(item, indent)
         case _:
-            for line in _plain(reply).splitlines() or [""]:
+            for line in _plain(reply).removesuffix("\n").split("\n"):
                 yield "  " * indent + line
 
 
@@ -68,11 +69,11 @@ def _plain(reply: Any) -> str:
         case None:
             return "(nil)"
         case bytes():
-            return reply.decode(errors="backslashreplace")
+            return escaped(reply.decode(errors="backslashreplace"))
         case list() | tuple() | set():
             return "(empty)"
         case _:
-            return str(reply)
+            return escaped(str(reply))
 
 
 def _pair(key: Any, value: Any, indent: int) -> Iterator[str]:

@@ -3,12 +3,14 @@
 import shutil
 import subprocess
 import time
-from typing import Final
+from typing import Any, Final
 
 from broker.errors import ObservaError
 from deploy.local import alerting, locks, probes, supervisor
 from deploy.local.settings import MOST_WORKERS, ROOT, StackSettings
 
+COMPOSE_ASK_S: Final = 20.0
+COMPOSE_CHANGE_S: Final = 300.0  # until new workers are healthy
 NOTHING_RUNS: Final = "nothing runs here: `just up` first, or `docker compose up -d`"
 
 
@@ -39,18 +41,8 @@ def scale(settings: StackSettings, count: int) -> None:
         if supervisor.pid(settings) is not None:
             _scale_stack(settings, count)
         elif _compose_workers():
-            scale_up = [
-                "docker",
-                "compose",
-                "up",
-                "-d",
-                "--scale",
-                f"worker={count}",
-                "--no-recreate",
-                "--wait",
-                "worker",
-            ]
-            if subprocess.run(scale_up, cwd=ROOT, check=False).returncode:  # noqa: S603
+            scale_up = ["up", "-d", "--scale", f"worker={count}", "--no-recreate", "--wait", "worker"]
+            if _compose(*scale_up, limit_s=COMPOSE_CHANGE_S).returncode:
                 raise ObservaError("docker compose could not scale the workers; its message is above")
         else:
             raise ObservaError(NOTHING_RUNS)
@@ -76,13 +68,22 @@ def _scale_stack(settings: StackSettings, count: int) -> None:
 
 def _compose_workers() -> int:
     """Return how many workers of this folder's compose project run."""
-    docker = shutil.which("docker")
-    if docker is None or not (ROOT / "compose.yaml").exists():
+    if shutil.which("docker") is None or not (ROOT / "compose.yaml").exists():
         return 0
-    asked = subprocess.run(  # noqa: S603
-        [docker, "compose", "ps", "--status", "running", "--quiet", "worker"],
-        cwd=ROOT,
-        capture_output=True,
-        check=False,
-    )
+    asked = _compose("ps", "--status", "running", "--quiet", "worker", limit_s=COMPOSE_ASK_S, capture_output=True)
     return len(asked.stdout.split()) if asked.returncode == 0 else 0
+
+
+def _compose(*words: str, limit_s: float, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """Run one command of docker compose on this folder's project.
+
+    Raises:
+        ObservaError: it does not come to an end.
+
+    """
+    try:
+        return subprocess.run(["docker", "compose", *words], cwd=ROOT, check=False, timeout=limit_s, **options)  # noqa: S603, S607
+    except subprocess.TimeoutExpired:
+        raise ObservaError(
+            f"docker compose {words[0]} did not end within {limit_s:g} s; look at: docker compose ps"
+        ) from None

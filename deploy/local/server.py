@@ -9,6 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from broker.durable import write
 from broker.errors import ObservaError, SettingsError
 from deploy.local import locks
 from deploy.local.settings import StackSettings
@@ -112,11 +113,11 @@ def prepare(settings: StackSettings, engine: Engine) -> tuple[Path, int]:
         raise ObservaError(f"{settings.redis_dir} is in use by process {pid}: two servers on one folder lose writes")
     check_folder(settings, engine)
     stamp = json.dumps({"engine": engine.name, "version": engine.version})
-    _write_private(settings.redis_dir / "engine.json", stamp + "\n")
+    write(settings.redis_dir / "engine.json", f"{stamp}\n".encode(), 0o600)
     if not settings.embedded_password_file.exists():
-        _write_private(settings.embedded_password_file, secrets.token_hex(32) + "\n")
+        write(settings.embedded_password_file, f"{secrets.token_hex(32)}\n".encode(), 0o600)
     config = settings.data_dir.resolve() / "redis.conf"
-    _write_private(config, _configuration(settings))
+    write(config, _configuration(settings).encode(), 0o600)
     return config, descriptor
 
 
@@ -140,12 +141,3 @@ def _configuration(settings: StackSettings) -> str:
         "maxmemory-policy noeviction",
     )
     return "\n".join(lines) + "\n"
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Replace *path* at once, readable by its owner only."""
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    new.touch(mode=0o600)
-    new.write_text(text)
-    new.replace(path)

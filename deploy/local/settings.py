@@ -2,17 +2,17 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from broker.settings import BrokerSettings
+from broker.addresses import LOOPBACK, Host, Port, check_ports
+from broker.settings import BrokerSettings, Folder
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_WORKERS = 64
 MOST_GATEWAYS = 64
-
-Port = Annotated[int, Field(ge=1, le=65_535)]
+EXPOSED_INTERNAL_PORT = 9000  # the gateway's default
 
 
 def _workers_for_this_machine() -> int:
@@ -23,13 +23,13 @@ def _workers_for_this_machine() -> int:
 class StackSettings(BrokerSettings):
     """The settings of `just up` and its companions."""
 
-    run_dir: Path = Path(".run")  # process ids, sockets, logs
+    run_dir: Folder = Path(".run")  # process ids, sockets, logs
     redis_maxmemory: Annotated[str, Field(pattern=r"^[1-9]\d*(kb|mb|gb)$")] = "1gb"
     redis_server: Path | None = None  # a Redis or Valkey server to run in place of the embedded one
-    gateway_host: str = "127.0.0.1"
+    gateway_host: Host = "127.0.0.1"
     gateway_port: Port = 8000
     gateways: Annotated[int, Field(ge=1, le=MOST_GATEWAYS)] = 1  # processes that share the port
-    gateway_internal_host: str = "127.0.0.1"
+    gateway_internal_host: Host = "127.0.0.1"
     # Where the gateway shows its metrics; unset: 8000, or 9000 if exposed. Several take the ports from there up.
     gateway_internal_port: Port | None = None
     monitor_port: Port = 8001
@@ -47,6 +47,33 @@ class StackSettings(BrokerSettings):
     explainer_port: Port = 8002
     archive_port: Port = 8003
     start_timeout_s: Annotated[float, Field(gt=0)] = 60
+
+    @model_validator(mode="after")
+    def _check_ports(self) -> Self:
+        wanted = {
+            "REDIS_PORT": (self.redis_port, self.embedded),
+            "GATEWAY_PORT": (self.gateway_port, 1),
+            "GATEWAY_INTERNAL_PORT": (self.first_internal_port, self.gateways * self.has_internal_port),
+            "MONITOR_PORT": (self.monitor_port, 1),
+            "WORKER_METRICS_PORT_BASE": (self.worker_metrics_port_base, self.workers),
+            "ARCHIVE_PORT": (self.archive_port, self.archive is not None),
+            "CONSOLE_PORT": (self.console_port, self.console),
+            "EXPLAINER_PORT": (self.explainer_port, self.explainer),
+            "PROMETHEUS_PORT": (self.prometheus_port, self.alerting),
+            "ALERTMANAGER_PORT": (self.alertmanager_port, self.alerting),
+        }
+        check_ports(*((f"OBSERVA_{name}", first, int(count)) for name, (first, count) in wanted.items() if count))
+        return self
+
+    @property
+    def has_internal_port(self) -> bool:
+        """Tell whether gateways show their metrics on ports of their own."""
+        return bool(self.gateway_internal_port or self.gateway_host not in LOOPBACK or self.gateways > 1)
+
+    @property
+    def first_internal_port(self) -> int:
+        """The first gateway's port of its own, if it has one."""
+        return self.gateway_internal_port or EXPOSED_INTERNAL_PORT
 
     @property
     def embedded(self) -> bool:

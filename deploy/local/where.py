@@ -18,10 +18,11 @@ def print_where(settings: StackSettings) -> None:
     gateway = f"http://{settings.gateway_host}:{settings.gateway_port}"
     say = '{"text": "a joy from start to finish"}'
     alerts = _where_the_rest_is(settings)
+    redis_cli = f', `REDISCLI_AUTH="$(cat {settings.password_file})" redis-cli -p {settings.redis_port}`'
     print(f"""
   gateway   {gateway}   (documentation: {gateway}/docs)
   monitor   http://127.0.0.1:{settings.monitor_port}   (metrics: /metrics)
-{alerts}  log       {settings.server_url}   (`just redis PING`, `redis-cli -u "$(just redis-url)"`)
+{alerts}  log       {settings.server_url}   (`just redis PING`{redis_cli if settings.embedded else ""})
   logs      {settings.run_dir}/logs   (`just logs`)
 
   curl -s {gateway}/predict -H 'content-type: application/json' -d '{say}'

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from broker.durable import write
 from broker.errors import ObservaError
 
 TEMPLATE: Final = Path(__file__).with_name("users.acl")
@@ -59,11 +60,8 @@ def _password(path: Path) -> str:
 
 
 def _write(path: Path, text: str) -> Path:
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    new.touch(mode=0o600)
-    new.write_text(text)
-    return new.replace(path)
+    write(path, text.encode(), 0o600)
+    return path
 
 
 if __name__ == "__main__":

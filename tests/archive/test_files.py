@@ -3,6 +3,7 @@
 import asyncio
 import random
 import stat
+import sys
 
 import pyarrow as pa
 import pytest
@@ -21,7 +22,7 @@ from broker.groups import ensure_groups
 from broker.janitor import keep_house
 from broker.leases import FILES_LEASE, held
 from broker.settings import BrokerSettings
-from broker.streams import ARCHIVE
+from broker.streams import ARCHIVE, Tag
 from tests.archive.streams import KINDS, TAG, add, events
 
 HOUR = 497_000 * HOUR_MS  # of September 2026
@@ -153,6 +154,41 @@ def test_what_is_read_is_cut_at_the_hour_and_its_memory_is_counted():
     assert memory.held > 0
     assert (pending.last, pending.oldest_ms) == (f"{HOUR + HOUR_MS + 2}-0", HOUR + HOUR_MS - 2)
     pending.clear()
+    assert memory.held == 0
+
+
+def test_two_models_that_write_at_the_same_moment_write_into_files_of_their_own(archive):
+    parts = {name: Part.of(Tag(name), "results", MARK, [f"{HOUR}-0"]) for name in ("one", "two")}
+    tables = {
+        name: pa.Table.from_batches([batch_of(Tag(name), "results", made("results", number, 1))], SCHEMAS["results"])
+        for number, name in enumerate(parts)
+    }
+
+    def meanwhile() -> bool:
+        archive.write(parts["two"], tables["two"])
+        return True
+
+    archive.write(parts["one"], tables["one"], only_if=meanwhile)
+    for name, part in parts.items():
+        assert pa.Table.from_batches(archive.batches(part)) == tables[name].select(SCHEMAS["results"].names)
+
+
+async def test_what_is_held_is_what_was_read_and_not_written_however_many_threads_read():
+    memory = Memory(most=1 << 30)
+    entries = made("results", 0, 3)
+
+    def follow(tag: Tag) -> None:
+        pending = Pending(tag, "results", memory)
+        for _ in range(100):
+            pending.add(entries)
+            pending.clear()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        await asyncio.gather(*(asyncio.to_thread(follow, Tag(f"m{number}")) for number in range(3)))
+    finally:
+        sys.setswitchinterval(interval)
     assert memory.held == 0
 
 

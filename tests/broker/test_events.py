@@ -87,6 +87,39 @@ def test_an_entry_that_is_no_request_is_refused_without_repeating_it(fields, why
     assert "secret-words" not in str(refused.value)
 
 
+RIGHT = {
+    b"id": b"x",
+    b"version": b"1",
+    b"status": b"ok",
+    b"label": b"good",
+    b"confidence": b"0.9",
+    b"queue_ms": b"1",
+    b"probabilities": b'{"good":0.9,"bad":0.1}',
+    b"worker": b"w",
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        (b"confidence", b"7"),
+        (b"confidence", b"nan"),
+        (b"confidence", b"-0.1"),
+        (b"label", b"unknown"),
+        (b"probabilities", b'{"good":1.5}'),
+        (b"oov_ratio", b"2"),
+        (b"words", b"-1"),
+        (b"queue_ms", b"inf"),
+        (b"key", b"observa_0123456789ab.secret-words"),
+    ],
+)
+def test_a_result_that_no_version_can_have_made_cannot_be_read(field, value):
+    assert Result.from_fields(RIGHT).label == "good"
+    with pytest.raises(MalformedEntryError) as refused:
+        Result.from_fields(RIGHT | {field: value})
+    assert "secret-words" not in str(refused.value)
+
+
 def test_an_entry_of_a_newer_schema_is_told_apart_from_nonsense():
     with pytest.raises(NewerSchemaError, match="schema_version 2"):
         Request.from_fields({b"schema_version": b"2", b"words": b"x"})

@@ -12,7 +12,7 @@ from broker.groups import ensure_groups
 from broker.log import Acceptance, Idempotency, Log, Unit
 from broker.settings import BrokerSettings
 from broker.settlement import DeadNote, Settlement
-from broker.streams import WORKERS, PredictionId, Tag
+from broker.streams import WORKERS, PredictionId, Tag, entry_time_ms
 
 TAG = Tag("sentiment")
 
@@ -190,8 +190,36 @@ async def test_a_label_sent_with_the_text_becomes_feedback_beside_the_result(log
         confidence=0.9,
         version="1",
         source="request",
+        made_ms=await result_ms(redis),
         tags={"evaluation": "run"},
     )
+
+
+async def result_ms(redis):
+    [(entry_id, _)] = await redis.xrange(TAG.results)
+    return entry_time_ms(entry_id.decode())
+
+
+@pytest.mark.parametrize("hours", [-49, 0, 49], ids=["slow", "right", "fast"])
+@pytest.mark.parametrize("tags", [{}, {"country": "de"}], ids=["plain", "tags"])
+async def test_labels_say_when_the_log_took_the_result_whatever_the_gateways_clock_says(log, redis, hours, tags):
+    seconds, _ = await redis.time()
+    ident = PredictionId.of_entry(TAG, f"{(seconds + hours * 3600) * 1000}-1")
+    await accept(log, request(true_label="positive", tags=tags).model_copy(update={"id": str(ident)}))
+    await serve(log, redis)
+    assert await log.feedback(ident, "negative") == "replaced"
+    labels = [Feedback.from_fields(fields) for _, fields in await redis.xrange(TAG.feedback)]
+    assert [(f.label, f.made_ms, f.tags) for f in labels] == [
+        (label, await result_ms(redis), tags) for label in ("positive", "negative")
+    ]
+
+
+async def test_a_label_of_a_prediction_that_an_older_worker_settled_is_joined_without_that_time(log, redis):
+    ident = PredictionId.new(TAG)
+    await redis.hset(ident.joins_key, ident.uuid, '["positive","0.9000","1",""]')
+    assert await log.feedback(ident, "negative") == "accepted"
+    [(_, fields)] = await redis.xrange(TAG.feedback)
+    assert Feedback.from_fields(fields).made_ms is None
 
 
 async def test_feedback_says_what_became_of_it(log, redis):

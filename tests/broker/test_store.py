@@ -135,6 +135,8 @@ def test_a_store_that_cannot_be_written_says_so(tmp_path):
         Store(str(tmp_path)).replace_pointer("toy", None, ONE)
     with pytest.raises(SettingsError, match="OBSERVA_STORE"):
         Store("nowhere://models")
+    with pytest.raises(StoreError, match="Connection refused; check OBSERVA_STORE"):
+        Store("ftp://127.0.0.1:1/models")
 
 
 def test_without_a_store_of_its_own_the_folder_of_the_models_is_the_store(tmp_path):

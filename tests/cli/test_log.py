@@ -81,6 +81,14 @@ async def test_a_label_sent_with_the_text_is_the_truth_at_once(redis: Redis, jus
     assert [line["true_sentiment"] for line in await lines(just)] == ["negative"]
 
 
+async def test_a_text_cannot_steer_the_terminal_and_a_program_reads_it_as_it_is(redis: Redis, just: Just) -> None:
+    text = "a \x1b[2J\x9b31m\x07\n joy"
+    await write(redis, TAG.requests, Request(text=text))
+    _, out, _ = await asyncio.to_thread(just, "log")
+    assert out.removesuffix("\n").isprintable()
+    assert json.loads(out)["request_text"] == text
+
+
 async def test_a_failed_request_shows_its_code(redis: Redis, just: Just) -> None:
     identity = new_id()
     await write(redis, TAG.requests, Request(id=identity, text="a"))

@@ -26,6 +26,25 @@ async def test_a_key_that_somebody_else_wrote_is_named_with_the_way_out(redis: R
     assert finding in found
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "level", "said"),
+    [
+        ("appendfsync", "everysec", "ok", "keeps everything"),
+        ("appendfsync", "no", "warn", "CONFIG SET appendfsync everysec"),
+        ("maxmemory-policy", "allkeys-lru", "bad", "CONFIG SET maxmemory-policy noeviction"),
+        ("appendonly", "no", "bad", "CONFIG SET appendonly yes"),
+    ],
+)
+async def test_a_server_that_was_configured_anew_is_told_as_it_is(own_server, option, value, level, said):
+    async with Redis(port=own_server.port) as redis:
+        await redis.config_set(option, value)
+    findings = await examine_log(StackSettings(redis_url=own_server.url))
+    [about] = [one for one in findings if one.what.startswith("server:")]
+    assert about.level == level
+    assert said in str(about)
+    assert ("keeps everything" in str(about)) == (level == "ok")
+
+
 async def test_entries_that_were_lost_are_counted(redis: Redis):
     await redis.hset(TAG.gaps, "results/monitor", 12)
     (finding,) = await losses(redis, TAG)

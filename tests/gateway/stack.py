@@ -92,7 +92,15 @@ class EchoWorker:
         code = self.errors.get(request.text)
         version = request.version or self.versions[0]
         if code:
-            result = Result(id=request.id, version=version, status="error", code=code, queue_ms=0, worker=self.name)
+            result = Result(
+                id=request.id,
+                version=version,
+                status="error",
+                code=code,
+                queue_ms=0,
+                worker=self.name,
+                key=request.key,
+            )
             return Settlement(entry_id, request, result, encode_error(request.id, code))  # type: ignore[arg-type]
         result = Result(
             id=request.id,
@@ -105,6 +113,7 @@ class EchoWorker:
             queue_ms=0.5,
             worker=self.name,
             tags=request.tags,
+            key=request.key,
         )
         return Settlement(entry_id, request, result, _prediction(request, version).encode())
 

@@ -74,7 +74,7 @@ async def test_whatever_is_wrong_with_a_key_the_answer_is_the_same(guarded, redi
 async def test_a_key_opens_only_what_its_scopes_name(guarded, redis):
     gateway, _, _ = guarded
     _, reader = await make(redis, "reader", ["predict"])
-    _, judge = await make(redis, "judge", ["feedback"])
+    _, judge = await make(redis, "root", ["feedback"])
     first = (await gateway.client.post("/predict", json={"text": "a joy"})).json()["id"]
     label = {"id": first, "label": "positive"}
 

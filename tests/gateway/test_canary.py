@@ -5,11 +5,13 @@ from contextlib import AsyncExitStack
 import pytest
 
 from broker.manifest import Canary, Pointer
+from broker.streams import Tag
 from broker.versions import mirror
-from tests.gateway.stack import EchoWorker, running_gateway, running_worker
+from tests.gateway.stack import EchoWorker, running_gateway, running_worker, tensor
 from tests.servers import eventually
 
 SHARE = 0.4
+TAG = Tag("sentiment")
 
 
 @pytest.fixture
@@ -77,6 +79,20 @@ async def test_a_subject_keeps_its_version_and_texts_without_one_are_shared_by_i
     assert {one["version"] for one in texts} == {"1", "2"}
     together = await gateway.client.post("/predict", json={"texts": ["a"] * 60, "subject": "u-1"})
     assert len({one["version"] for one in together.json()["predictions"]}) == 1
+
+
+async def test_one_infer_call_gets_one_version_for_all_its_texts(canary, redis):
+    gateway, _, other = canary
+    other.versions = ("1", "2")
+    await other.announce()
+    await stamps(gateway, "2")
+    versions = []
+    for _ in range(20):
+        tensors = await gateway.client.post("/v2/models/sentiment/infer", json=tensor(*"a" * 30))
+        versions.append(tensors.json()["model_version"])
+        stamped_here = {fields[b"version"].decode() for _, fields in await redis.xrevrange(TAG.requests, count=30)}
+        assert stamped_here == {versions[-1]}
+    assert set(versions) == {"1", "2"}
 
 
 async def test_who_names_a_version_gets_it_whatever_is_tried(canary):

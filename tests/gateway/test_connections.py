@@ -58,6 +58,31 @@ async def test_a_connection_may_rest_between_calls_for_as_long_as_is_set(gateway
         writer.close()
 
 
+async def test_who_stops_sending_after_a_whole_request_gets_its_answer(hasty):
+    reader, writer = await asyncio.open_connection("127.0.0.1", hasty.port)
+    writer.write(HEAD + b'content-length: 16\r\n\r\n{"text":"a joy"}')
+    writer.write_eof()
+    async with asyncio.timeout(5):
+        answer = await reader.read()
+    assert (answer.count(b"HTTP/1.1 200 "), answer.count(b'"label":"positive"')) == (1, 1)
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("header", "status", "code"),
+    [
+        (b"host: localhost", 400, "bad_request"),  # the second
+        (b"transfer-encoding: gzip, chunked", 501, "unsupported_transfer_coding"),
+    ],
+)
+async def test_headers_that_can_be_read_in_two_ways_are_refused(hasty, header, status, code):
+    assert await speak(hasty, HEAD + header + b"\r\n\r\n0\r\n\r\n") == (status, code)
+
+
+async def test_a_host_with_something_behind_its_brackets_is_refused(hasty):
+    assert await speak(hasty, b"GET /healthz HTTP/1.1\r\nhost: [::1]evil\r\n\r\n") == (400, "bad_request")
+
+
 async def test_a_long_body_is_refused_by_its_announced_length(hasty):
     assert await speak(hasty, HEAD + b"content-length: 65537\r\n\r\n") == (413, "body_too_large")
 

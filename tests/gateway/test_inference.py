@@ -6,8 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 
+from gateway.inference_protocol import InferRequest, write_response
+from gateway.problems import Problem
 from tests.gateway.stack import RunningGateway, tensor
 
 with warnings.catch_warnings():
@@ -94,3 +97,29 @@ async def test_a_named_version_is_pinned(client, worker):
 async def test_the_shape_of_a_column_or_row_does_not_matter(client, shape, data):
     answer = await client.post(URL, json=tensor(shape=shape, data=data))
     assert answer.status_code == 200
+
+
+def answer(version: str, **probabilities: float) -> bytes:
+    label = max(probabilities, key=lambda name: probabilities[name])
+    confidence = probabilities[label]
+    return orjson.dumps({"version": version, "label": label, "confidence": confidence, "probabilities": probabilities})
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        answer("2", negative=0.25, positive=0.75),  # another version
+        answer("1", positive=0.75, negative=0.25),  # the same labels in another order
+        answer("1", negative=0.25, good=0.75),
+        answer("1", negative=0.25, neutral=0.25, positive=0.5),
+    ],
+)
+@pytest.mark.parametrize("output", ["label", "probabilities"])
+def test_answers_of_two_versions_or_with_other_labels_make_no_tensor(second, output):
+    asked = InferRequest(None, ["a", "b"], {output: False})
+    first = answer("1", negative=0.25, positive=0.75)
+    assert write_response(asked, "sentiment", [first, first])
+    with pytest.raises(Problem) as refused:
+        write_response(asked, "sentiment", [first, second])
+    assert (refused.value.code, refused.value.status) == ("version_changed", 503)
+    assert "Retry-After" in refused.value.response().headers

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import orjson
 import pytest
 
 from broker.streams import PredictionId, Tag
+from gateway import fleet
 from gateway.settings import GatewaySettings
 from tests.gateway.stack import EchoWorker, running_stack, running_worker
 from tests.servers import RedisServer, eventually, free_port
@@ -99,6 +101,60 @@ async def test_an_emptied_redis_ends_open_calls_and_serves_new_ones(stack, redis
     assert lost.json()["id"] == worker.seen[0].id
     worker.holding.set()
     await eventually(lambda: _answers(gateway.client), "calls work again", 10)
+
+
+async def _batch_that_meets_flushall(stack, redis, answered=()):
+    """What a caller of three texts is told when the log is emptied meanwhile, and those of *answered* are not lost."""
+    gateway, worker = stack
+    worker.holding.clear()
+    call = asyncio.create_task(gateway.client.post("/predict", json={"texts": ["a", "b", "c"]}))
+    await eventually(lambda: _is(len(worker.seen) == 3), "the requests are read")
+    answers = {one.id: orjson.dumps({"id": one.id}) for one in worker.seen if one.text in answered}
+    await redis.flushall()
+    reply_to = worker.seen[0].reply_to
+    for prediction_id, answer in answers.items():
+        await redis.xadd(SENTIMENT.replies(reply_to), {"id": prediction_id, "answer": answer})
+    told = await call
+    worker.holding.set()
+    return told, [one.id for one in sorted(worker.seen[:3], key=lambda one: one.text)]
+
+
+async def test_a_batch_that_is_lost_with_the_log_is_one_503_that_says_when_to_try_again(stack, redis):
+    lost, ids = await _batch_that_meets_flushall(stack, redis)
+    assert (lost.status_code, lost.json()["code"], lost.json()["ids"]) == (503, "broker_unavailable", ids)
+    assert 1 <= int(lost.headers["Retry-After"]) <= 5
+
+
+async def test_a_batch_that_is_lost_in_part_says_so_in_its_status(stack, redis):
+    told, ids = await _batch_that_meets_flushall(stack, redis, answered=("b",))
+    assert told.status_code == 207
+    assert 1 <= int(told.headers["Retry-After"]) <= 5
+    lost = {"code": "broker_unavailable", "status": 503}
+    assert told.json() == {
+        "predictions": [{"id": ids[0], "error": lost}, {"id": ids[1]}, {"id": ids[2], "error": lost}]
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [("maxmemory-policy", "allkeys-lru", "noeviction", "evicts"), ("appendonly", "no", "yes", "forgets")],
+)
+async def test_a_server_that_is_configured_anew_while_it_runs_is_noticed(own_server, monkeypatch, caplog, change):
+    option, value, right, weakness = change
+    monkeypatch.setattr(fleet, "EXAMINE_S", 0.0)
+    settings = GatewaySettings(redis_url=own_server.url, redis_password_file=None, gateway_drain_s=0)
+    async with running_stack(settings) as (gateway, worker):
+
+        async def unsafe(wanted):
+            numbers = (await gateway.client.get("/metrics")).text
+            return f'observa_gateway_broker_unsafe{{weakness="{weakness}"}} {wanted}' in numbers
+
+        assert await unsafe(0.0)
+        await worker.redis.config_set(option, value)
+        await eventually(lambda: unsafe(1.0), "it is noticed")
+        await worker.redis.config_set(option, right)
+        await eventually(lambda: unsafe(0.0), "it is over")
+    assert caplog.text.count(f"CONFIG SET {option} {right}") == 1  # not once a minute
 
 
 async def test_a_key_of_another_type_is_not_a_server_error(gateway, redis):

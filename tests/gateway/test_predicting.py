@@ -39,6 +39,7 @@ async def test_options_reach_the_worker(client, worker):
         "deadline_ms": 1234,
         "true_label": "negative",
         "traceparent": traceparent,
+        "key": "-",
     }
 
 

@@ -45,7 +45,10 @@ def result(**changes: Any) -> Result:
         "batch_size": 4,
         "worker": "w",
     }
-    return Result(**(values | changes))
+    values |= changes
+    if "probabilities" not in changes:  # a label always has one
+        values["probabilities"] |= {values["label"]: values["confidence"]} if values["label"] else {}
+    return Result(**values)
 
 
 def feedback(correct: bool = True, **changes: Any) -> Feedback:

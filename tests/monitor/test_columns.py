@@ -43,6 +43,8 @@ def test_fast_reading_agrees_with_the_event_models() -> None:
         ({b"tags": b'{"evaluation": '}, "malformed"),
         ({b"tags": b'["evaluation"]'}, "malformed"),
         ({b"confidence": b"inf"}, "malformed"),
+        ({b"confidence": b"7"}, "malformed"),
+        ({b"confidence": b"-0.1"}, "malformed"),
         ({b"id": b"x" * 200}, "malformed"),
     ],
 )
@@ -54,6 +56,25 @@ def test_what_cannot_be_read_is_counted_by_its_reason_and_skipped(changes: dict[
         assert fold.unreadable == {reason: 1}
         assert fold.entries_read == 2
     assert orjson.loads(watched.encode())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {b"label": b"neutral"},
+        {b"label": b"posit"},
+        {b"words": b"-3"},
+        {b"oov_ratio": b"1.5"},
+        {b"queue_ms": b"-1"},
+        {b"probabilities": b'{"negative" :0.1}'},
+    ],
+)
+def test_a_result_that_no_version_can_have_made_does_not_count(changes: dict[bytes, bytes]) -> None:
+    entry_id, fields = entry(result(), START_MS)
+    rows = read_results([(b"%d-%d" % (START_MS, n), fields | (changes if n == 7 else {})) for n in range(20)])
+    assert (len(rows.ids), rows.unreadable) == (19, {"malformed": 1})
+    spaced = read_results([(entry_id, fields | {b"probabilities": b'{"negative" : 0.1, "positive" : 0.9}'})])
+    assert spaced.labels == ["positive"]  # as somebody writes it by hand
 
 
 ODD: list[bytes] = [

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import islice, pairwise
 from statistics import NormalDist
 
 import numpy as np
@@ -11,7 +11,7 @@ from monitor.adwin import Adwin
 from monitor.channels import Channel
 from monitor.detectors import Cusum, ShiryaevRoberts, WilsonRule
 from monitor.ranks import CHUNK, RankDetector, Stakes, middle_ranks
-from monitor.run_length import SCALE, mean_run_length, ordinal_scores, threshold
+from monitor.run_length import SCALE, heights, ordinal_scores, run_lengths
 
 TIMES = np.arange(1, 400_001)  # of entries, ms
 
@@ -93,13 +93,17 @@ def test_the_wilson_rule_forgets_what_left_its_window() -> None:
     assert rule.confusion() == {"a": {"a": 100}}
 
 
+def run_length_at(height: int, steps: np.ndarray, shares: np.ndarray) -> float:
+    return next(islice(run_lengths(tuple(steps.tolist()), tuple(shares.tolist())), height - 1, None))
+
+
 def test_the_height_of_a_cusum_gives_the_run_length_it_promises() -> None:
     rng = np.random.default_rng(9)
     counts = np.array([400, 100, 100, 100, 100, 100, 100])
     scores = ordinal_scores(counts)
     steps = scores - round(SCALE * 0.25)
     shares = (counts + 0.5) / (counts.sum() + 3.5)
-    expected = mean_run_length(tuple(steps.tolist()), tuple(shares.tolist()), 100)
+    expected = run_length_at(100, steps, shares)
     runs = []
     for _ in range(400):
         total, run = 0, 0
@@ -114,10 +118,11 @@ def test_the_height_of_a_cusum_gives_the_run_length_it_promises() -> None:
 
 def test_a_longer_run_length_needs_a_greater_height() -> None:
     counts = np.full(10, 500)
-    heights = [threshold(counts, ordinal_scores(counts), 10.0**power) for power in (3, 4, 5, 6)]
-    assert heights == sorted(set(heights))
+    solved = heights(counts, ordinal_scores(counts), 1e6)
+    found = [solved.of(10.0**power) for power in (3, 4, 5, 6)]
+    assert found == sorted(set(found))
     # Siegmund's approximation for normal values: 23.3 standard deviations at 1e5, with 3/16 taken off.
-    assert threshold(counts, ordinal_scores(counts), 1e5) / SCALE == pytest.approx(23.3, abs=1.5)
+    assert solved.of(1e5) / SCALE == pytest.approx(23.3, abs=1.5)
 
 
 @given(
@@ -176,7 +181,9 @@ def test_an_alarm_near_its_threshold_does_not_flap() -> None:
         rng = np.random.default_rng(17)
         values = rng.normal(shift, 1, 400_000)
         edges = [NormalDist().inv_cdf(share / 10) for share in range(1, 10)]
-        changes = Cusum().update_many(side.steps(0)[np.searchsorted(edges, values)], side.height, side.calm(0), TIMES)
+        changes = Cusum().update_many(
+            side.steps(0)[np.searchsorted(edges, values)], side.at(1.0, 1.0), side.calm(0), TIMES
+        )
         assert len(changes) <= 3, shift
 
 
@@ -186,10 +193,12 @@ def test_an_alarm_ends_when_traffic_is_the_reference_again() -> None:
     side = channel.sides[0]
     rng, cusum, ranks = np.random.default_rng(18), Cusum(), RankDetector()
     strange, usual = rng.integers(5, 10, 1000), rng.integers(0, 10, 20_000)
-    assert [began for _, began in cusum.update_many(side.steps(0)[strange], side.height, side.calm(0), TIMES)] == [1]
+    assert [
+        began for _, began in cusum.update_many(side.steps(0)[strange], side.at(1.0, 1.0), side.calm(0), TIMES)
+    ] == [1]
     assert [began for _, began in ranks.update_many(channel.stakes, strange, 1_000_000 / CHUNK, TIMES)] == [1]
     for changes in (
-        cusum.update_many(side.steps(0)[usual], side.height, side.calm(0), TIMES),
+        cusum.update_many(side.steps(0)[usual], side.at(1.0, 1.0), side.calm(0), TIMES),
         ranks.update_many(channel.stakes, usual, 1_000_000 / CHUNK, TIMES),
     ):
         ((at, began),) = changes
@@ -222,7 +231,7 @@ def test_a_cusum_and_bets_on_ranks_say_about_when_the_shift_began() -> None:
 
     def of_cusum(rng: np.random.Generator) -> int | None:
         cusum = Cusum()
-        cusum.update_many(side.steps(0)[stream(rng)], side.height, side.calm(0), TIMES)
+        cusum.update_many(side.steps(0)[stream(rng)], side.at(1.0, 1.0), side.calm(0), TIMES)
         return cusum.onset_ms - change if cusum.active else None
 
     def of_ranks(rng: np.random.Generator) -> int | None:

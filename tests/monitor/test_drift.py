@@ -44,6 +44,7 @@ def test_a_tiny_difference_is_no_drift_however_significant() -> None:
 
 
 def test_there_is_no_score_before_the_minimum_sample() -> None:
+    assert not enough(np.array([5000]))  # one bin alone
     assert not enough(np.full(10, 9))
     assert enough(np.full(10, 10))
     assert not enough(np.full(100, 4))

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from broker.errors import MalformedEntryError, NewerSchemaError
 from broker.events import Alert, Result
 from broker.manifest import Calibration, Histogram
-from monitor.panes import HOUR_MS, MINUTE_MS, Recent
+from monitor.judgement import FAMILIES
+from monitor.panes import DAY_MS, HOUR_MS, MINUTE_MS, Recent
 from monitor.profiles import Profile, build
 from monitor.report import Asked, summarise
 from monitor.settings import Rules
@@ -179,9 +180,39 @@ def test_a_label_sent_again_counts_once() -> None:
 
 def test_a_label_older_than_every_pane_is_counted_as_late_and_judges_nothing() -> None:
     watched = state()
-    watched.feedback.fold([entry(feedback(id=prediction_id(START_MS - 49 * HOUR_MS)), START_MS)])
+    watched.feedback.fold([entry(feedback(id=prediction_id(START_MS - 9 * DAY_MS)), START_MS)])
     assert watched.feedback.outcomes == {"late": 1}
     assert len(watched.feedback.judgements) == 0
+
+
+@pytest.mark.parametrize("days", [2, 7, 60])
+def test_a_label_that_is_weeks_late_counts_in_the_day_of_its_prediction(days: int) -> None:
+    watched = state(Rules(accuracy_days=days))
+    made = START_MS - days * DAY_MS
+    watched.feedback.fold([entry(feedback(id=prediction_id(made)), START_MS)])
+    found = summarise("sentiment", [watched], Asked(since_ms=made))["versions"]["1"]
+    assert found["accuracy"][f"{days}d"]["count"] == found["accuracy"]["all"]["count"] == 1
+    assert found["accuracy"]["24h"]["count"] == 0
+    assert [row["labelled"] for row in found["over_time"]] == [1, *[0] * days]
+
+
+def test_labels_of_weeks_ago_that_come_today_count_for_the_pace_of_today() -> None:
+    watched = state(Rules(accuracy_days=30, accuracy_run_length=100))
+    for hour in range(3):
+        at = START_MS + hour * HOUR_MS
+        watched.feedback.fold([entry(feedback(id=prediction_id(at - 20 * DAY_MS)), at, i) for i in range(100)])
+    judgement = watched.feedback.judgements["1"]
+    assert judgement.multiple == 200 * 30 * FAMILIES / 100
+
+
+def test_the_time_of_a_prediction_is_the_logs_whatever_the_clock_of_its_gateway_was() -> None:
+    watched = state()
+    for number, behind_ms in enumerate((0, 30 * DAY_MS, -30 * DAY_MS)):
+        label = feedback(id=prediction_id(START_MS - behind_ms, number), made_ms=START_MS)
+        watched.feedback.fold([entry(label, START_MS + 60_000, number)])
+    assert watched.feedback.outcomes == {"joined": 3}
+    assert summarise("sentiment", [watched])["versions"]["1"]["accuracy"]["5m"]["count"] == 3
+    assert watched.feedback.delays.sum_ms == 3 * 60_000
 
 
 def test_panes_are_bounded_however_long_the_stream() -> None:
@@ -193,6 +224,7 @@ def test_panes_are_bounded_however_long_the_stream() -> None:
     track, judgement = watched.results.tracks["1"], watched.feedback.judgements["1"]
     assert len(track.panes.minutes) <= 60
     assert len(track.panes.hours) == len(judgement.panes.hours) == 48
+    assert len(track.panes.days) == len(judgement.panes.days) == 5
 
 
 def test_evaluation_runs_are_reported_exactly_and_kept_out_of_everything_live() -> None:
@@ -265,7 +297,7 @@ def test_naming_one_more_drops_what_was_named_longest_ago() -> None:
 
 def test_a_snapshot_of_a_newer_monitor_is_refused() -> None:
     with pytest.raises(NewerSchemaError, match="start the monitor that wrote it"):
-        State(Rules(), profile_of).decode(b'{"state_version": 5}')
+        State(Rules(), profile_of).decode(b'{"state_version": 6}')
 
 
 @pytest.mark.parametrize("snapshot", [b"", b"[]", b'{"state_version": 1}', b"\xff"])

@@ -1,3 +1,4 @@
+import json
 import random
 import re
 import shutil
@@ -163,6 +164,7 @@ def test_the_metrics_have_the_names_that_dashboards_rely_on(server: RedisServer,
         "observa_monitored_results_total": "label,model,role,status,version",
         "observa_drift_score": "feature,method,model,version,window",
         "observa_drift_threshold": "feature,method,model,version,window",
+        "observa_drift_watched": "model,version",
         "observa_alarm_active": "detector,feature,model",
         "observa_accuracy_ratio": "bound,model,version,window",
         "observa_accuracy_samples": "model,version,window",
@@ -191,6 +193,29 @@ def test_the_metrics_have_the_names_that_dashboards_rely_on(server: RedisServer,
         assert f'bound="{bound}"' in text
     for feature in ("characters", "words", "tokens", "oov_ratio", "confidence", "predicted_label"):
         assert f'feature="{feature}",method="psi"' in text
+
+
+def test_rare_labels_and_bins_are_watched_and_what_cannot_be_is_counted(server: RedisServer, models: Path) -> None:
+    file = models / "sentiment" / "1" / "reference.json"
+    profile = orjson.loads(file.read_bytes())
+    profile["labels"] = {"negative": 4980, "positive": 20}
+    profile["features"]["non_latin_ratio"] = {"edges": [0.0], "counts": [4999, 1]}
+    shutil.copytree(file.parent, models / "sentiment" / "2")
+    (models / "sentiment" / "2" / "reference.json").write_text(json.dumps(profile | {"labels": {"negative": 10**30}}))
+    file.write_bytes(orjson.dumps(profile))
+    with running(server, models) as process:
+        told = results_of(draw(np.random.default_rng(23), 1200, positive=0.5))
+        for version in (b"1", b"2"):
+            write(server, TAG.results, [(b"*", fields | {b"version": version}) for _, fields in told])
+        wait_until(lambda: process.report().get("versions", {}).keys() == {"1", "2"}, "both versions are known", 30)
+        wait_until(lambda: read_to_the_end(process), "all is read", 30)
+        report, metrics = process.report(), process.get("/metrics").decode()
+    assert report["versions"]["1"]["unwatched"] is None
+    assert report["versions"]["2"]["unwatched"]
+    assert 'observa_drift_watched{model="sentiment",version="1"} 1.0' in metrics
+    assert 'observa_drift_watched{model="sentiment",version="2"} 0.0' in metrics
+    assert [sum(known["totals"].values()) for known in report["versions"].values()] == [len(told)] * 2
+    assert {(alarm["version"], alarm["feature"]) for alarm in report["alarms"]} == {("1", "predicted_label")}
 
 
 def owner_of(server: RedisServer) -> bytes:

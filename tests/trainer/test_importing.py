@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 
 from broker.errors import ModelRefusedError
 from tests.trainer.made import made_examples
+from trainer import importing
 from trainer.stranger import labels_of
 from worker.models import load_version
 
@@ -29,6 +31,13 @@ class Bomb:
 
     def __reduce__(self):
         return Path.touch, (self.trace,)
+
+
+class Sleeper:
+    """Waits when it is read, and uses no processor."""
+
+    def __reduce__(self):
+        return time.sleep, (600,)
 
 
 def run(models, *arguments):
@@ -67,6 +76,13 @@ def test_a_trusted_pickle_becomes_arrays_that_answer_as_it_did(tmp_path, steps):
     found = [scores.probabilities for scores in loaded.model.predict(texts)]
     assert loaded.manifest.labels == ("no", "yes")
     assert np.abs(np.array(found) - pipeline.predict_proba(texts)).max() < 1e-9
+
+
+def test_a_pickle_that_never_ends_is_left_and_nothing_is_written(tmp_path, monkeypatch):
+    (tmp_path / "mine.pkl").write_bytes(pickle.dumps(Sleeper()))
+    monkeypatch.setattr(importing, "UNPICKLE_S", 0.5)
+    with pytest.raises(ModelRefusedError, match=r"mine\.pkl: was not read within 0.5 s"):
+        importing.unpickled(tmp_path / "mine.pkl")
 
 
 def test_a_pickle_is_not_read_unless_somebody_trusts_it(tmp_path):

@@ -85,6 +85,24 @@ async def test_after_flushall_new_messages_are_answered(server, redis):
         assert worker.silent() == []
 
 
+async def test_what_cannot_be_read_is_buried_once_although_the_group_is_lost(server, redis):
+    async with working(server):
+        for value in ("a", "b"):
+            await redis.xadd(TAG.requests, {"nonsense": value})
+        await eventually(lambda: _buried(redis, 2), "both are buried")
+        await redis.xgroup_destroy(TAG.requests, "workers")
+        await redis.xadd(TAG.requests, {"nonsense": "c"})
+        await redis.xadd(TAG.requests, fields("after"))
+        await answered(redis, 1)
+        await eventually(lambda: _buried(redis, 3), "the third is buried")
+        assert len({letter["entry_id"] for letter in await dead_letters(redis)}) == 3
+    assert not await pending(redis)
+
+
+async def _buried(redis, count):
+    return await redis.xlen(TAG.dead) == count
+
+
 async def test_a_deleted_stream_stops_no_other(server, redis):
     async with working(server, served(), served(name="other")):
         for tag in (TAG, OTHER):

@@ -123,6 +123,22 @@ def test_a_recorded_figure_below_its_promise_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("labels", "said"),
+    [({"negative": 987, "positive": 21}, None), ({"negative": 10**30}, "OverflowError"), ({"negative": -1008}, "")],
+)
+def test_a_reference_is_tried_with_the_monitors_own_code(tmp_path, labels, said):
+    bins = {"edges": [0.0], "counts": [1007, 1]}
+    profile = {"count": 1008, "source": "made up", "features": {"non_latin_ratio": bins}, "labels": labels}
+    checks = {
+        each.name: each
+        for each in examine(transformer(tmp_path, changes={"reference.json": json.dumps(profile).encode()}))
+    }
+    found = checks["detectors"]
+    assert found.passed == (said is None)
+    assert "sides are too rare to alarm" in found.found if found.passed else said in found.found
+
+
+@pytest.mark.parametrize(
     ("changes", "options", "reason"),
     [
         ({}, {"last": "Sqrt"}, "not a number"),
@@ -143,3 +159,9 @@ def test_a_folder_that_kills_its_reader_is_refused_like_any_other(tmp_path, monk
     (check,) = verify(tmp_path)
     assert not check.passed
     assert table([check])[-1] == "refused: verifier"
+
+
+def test_a_folder_whose_examination_never_ends_is_refused_like_any_other(tmp_path, monkeypatch):
+    monkeypatch.setattr("worker.verify.MOST_S", 0.1)
+    (check,) = verify(tmp_path)
+    assert (check.name, check.found, check.passed) == ("verifier", "did not end within 0.1 s", False)

@@ -9,7 +9,6 @@ import time
 from typing import Any, Final
 
 import orjson
-import uvicorn
 from prometheus_client import make_asgi_app
 
 from broker.connection import check_server, connect
@@ -58,7 +57,7 @@ async def serve(settings: ExplainerSettings) -> None:
         await check_server(redis, settings)
         await asyncio.to_thread(warm_up, Versions(settings))
         explainer = Explainer(redis, settings)
-        server = Server(uvicorn.Config(application(explainer), log_config=None, access_log=False, lifespan="off"))
+        server = Server(application(explainer), settings.names(settings.explainer_host))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await explainer.run(stop)
         server.should_exit = True

@@ -1,24 +1,47 @@
-"""uvicorn's HTTP protocol with patience that ends, and a door that shuts.
+"""uvicorn's HTTP protocol with patience that ends, and a door that shuts: that of every server of ours.
 
-Slow, endless or absent headers close the connection; a call that would be refused is refused at its headers.
+Slow, endless or absent headers close the connection; a call that would be refused is refused at its headers. What a
+caller may ask of the connection itself (its Host, its length, an Upgrade) is decided here and nowhere else.
 """
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.guard import NOTHING, SECURITY
-from gateway.intake import WHOLE
-from gateway.problems import CODES, Problem
+from broker.addresses import Names, host_of
 
-Headers = Iterable[tuple[bytes, bytes]]
-Refusal = Callable[[bytes, bytes, Headers], Problem | None]
-
-MOST_HEADER_BYTES: Final = 32 << 10  # the guard refuses 16 KiB with an answer of its own
+MOST_HEADER_BYTES: Final = 32 << 10
 LINGER_S: Final = 1.0  # for a caller who is still sending to read why it is refused
+ASK_EVERY_S: Final = 1.0  # whether a caller who sends no more still reads; who has gone is noticed at the second time
+
+SAID: Final = {
+    "bad_request": (400, "This is no HTTP request that is understood here."),
+    "request_timeout": (408, "The headers did not come in time."),
+    "bad_host": (421, "This server does not answer to that name; set {setting}."),
+    "headers_too_large": (431, "The headers are too large."),
+    "unsupported_transfer_coding": (501, "No transfer coding but chunked is understood."),
+    "overloaded": (503, "There are too many connections; come again later."),
+}
+
+
+@dataclass(slots=True)
+class Refusal:
+    """What a caller is told of whose call the application never hears; a subclass says it in its own way."""
+
+    code: str  # of SAID
+    headers: dict[str, str] = field(default_factory=dict)
+    setting: str = ""
+
+    def raw(self, path: str) -> bytes:  # noqa: ARG002 - for those who repeat it
+        """Return the whole answer."""
+        status, sentence = SAID[self.code]
+        body = sentence.format(setting=self.setting).encode()
+        headers = {"Content-Type": "text/plain; charset=utf-8", "Content-Length": str(len(body))} | self.headers
+        lines = [f"HTTP/1.1 {status} {self.code}", *(f"{name}: {value}" for name, value in headers.items())]
+        return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
 class Corked:
@@ -69,7 +92,8 @@ class PatientProtocol(HttpToolsProtocol):
     """Gives a request's headers `header_timeout_s` from the connection, or from their first byte on."""
 
     header_timeout_s = 10.0
-    refusal: Refusal  # of a call, by its method, target and headers
+    names: Names | None = None  # that are answered; None: the application looks itself
+    told: type[Refusal] = Refusal
     transport: Corked  # type: ignore[assignment]
     _in_headers = False
     _in_body = False
@@ -104,6 +128,28 @@ class PatientProtocol(HttpToolsProtocol):
         elif self._timer is None and (self._in_headers or self.cycle is None or self.cycle.response_complete):
             self._arm()
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep the connection open where answers are due: who has sent whole requests may stop sending (RFC 9112, 9.6).
+
+        The last answer closes it.
+        """
+        if self._in_headers or self._in_body or self.cycle is None or self.cycle.response_complete:
+            return False
+        self.cycle.keep_alive = False
+        self.loop.call_later(ASK_EVERY_S, self._ask_for_reader)
+        return True
+
+    def _ask_for_reader(self) -> None:
+        """Send what means nothing and every client skips: to one that has gone, writing fails.
+
+        The end of what a caller sends looks the same whether it waits or has gone.
+        """
+        if self.cycle.response_started or self.transport.is_closing():
+            return
+        if self.cycle.scope["http_version"] != "1.0":
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.loop.call_later(ASK_EVERY_S, self._ask_for_reader)
+
     def on_message_begin(self) -> None:
         """The first byte of a request was read."""
         self._in_headers = self.transport.midway = True
@@ -130,28 +176,49 @@ class PatientProtocol(HttpToolsProtocol):
             self._turned_away = False
             self._disarm()
         else:
-            self.scope["state"][WHOLE] = True
             super().on_message_complete()
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text; ours is a problem
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text; ours says no more than it must
         """Answer what is not HTTP."""
         self._refuse("bad_request")
 
-    def _refusal(self) -> Problem | None:
+    def refusal(self) -> Refusal | None:
+        """Say why the request whose headers came need not be read; for subclasses."""
+        return None
+
+    def _refusal(self) -> Refusal | None:
         """Say why the request need not be read; not of one that waits for another, or whose caller asks to go on."""
         if max(len(self.connections), len(self.tasks)) >= (self.limit_concurrency or sys.maxsize):
-            return Problem("overloaded", headers={"Connection": "close"})
+            return self.told("overloaded", {"Connection": "close"})
+        hosts = self._values(b"host")
+        if code := self._unfit(hosts):
+            return self.told(code, {"Connection": "close"})
+        if self.names and (code := self.names.refusal(hosts)):
+            return self.told(code, {"Connection": "close"}, self.names.setting)
         if self.expect_100_continue or (self.cycle is not None and not self.cycle.response_complete):
             return None
-        return self.refusal(self.parser.get_method(), self.url, self.headers)
+        return self.refusal()
 
-    def _turn_away(self, problem: Problem) -> None:
+    def _unfit(self, hosts: list[bytes]) -> str | None:
+        """Say what RFC 9112 has against headers that the parser lets pass: their Host (3.2), their coding (6.1)."""
+        is_old = self.parser.get_http_version() == "1.0"
+        if (len(hosts) != 1 and not (is_old and not hosts)) or any(host_of(host) is None for host in hosts):
+            return "bad_request"
+        codings = [one.strip().lower() for value in self._values(b"transfer-encoding") for one in value.split(b",")]
+        if any(coding != b"chunked" for coding in codings):
+            return "unsupported_transfer_coding"
+        return "bad_request" if len(codings) > 1 or (codings and is_old) else None
+
+    def _values(self, header: bytes) -> list[bytes]:
+        return [value for name, value in self.headers if name == header]
+
+    def _turn_away(self, refusal: Refusal) -> None:
         self._turned_away = True
         if not self.parser.should_keep_alive():
-            problem.headers["Connection"] = "close"
+            refusal.headers["Connection"] = "close"
         self._arm()  # the rest of the request is read, but not for ever
-        self.transport.write(_raw_response(problem, self.url.decode("latin-1")))
-        if "Connection" in problem.headers:
+        self.transport.write(refusal.raw(self.url.decode("latin-1")))
+        if "Connection" in refusal.headers:
             self.transport.close()
 
     def _arm(self) -> None:
@@ -174,19 +241,5 @@ class PatientProtocol(HttpToolsProtocol):
     def _refuse(self, code: str) -> None:
         if not self.transport.is_closing():
             self.transport.midway = True
-            self.transport.write(_raw_response(Problem(code, headers={"Connection": "close"})))
+            self.transport.write(self.told(code, {"Connection": "close"}).raw(""))
             self.transport.close()
-
-
-def patient_protocol(header_timeout_s: float, refusal: Refusal) -> type[PatientProtocol]:
-    """Return the protocol with another patience, and what it asks before it reads a body."""
-    return type("PatientProtocol", (PatientProtocol,), {"header_timeout_s": header_timeout_s, "refusal": refusal})
-
-
-def _raw_response(problem: Problem, path: str = "") -> bytes:
-    answer = problem.response(path)
-    lines = [
-        f"HTTP/1.1 {problem.status} {CODES[problem.code][1]}".encode(),
-        *(b"%b: %b" % header for header in (*answer.raw_headers, *SECURITY, NOTHING)),
-    ]
-    return b"\r\n".join([*lines, b"", bytes(answer.body)])

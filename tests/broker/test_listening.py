@@ -1,0 +1,184 @@
+"""The limits of the protocol that every server of ours speaks, and the names that it answers to."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from broker.addresses import names_of
+from broker.http_protocol import MOST_HEADER_BYTES
+from broker.listening import MOST_CONNECTIONS, Server, listen
+
+NAMES = names_of("monitor.internal", "other.example, Third.example", "OBSERVA_ALLOWED_HOSTS")
+
+
+async def hello(_scope, _receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+@asynccontextmanager
+async def serving(server: Server) -> AsyncIterator[int]:
+    listener = listen("127.0.0.1", 0, "OBSERVA_TEST")
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await task
+
+
+async def said(port: int, sent: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+    async with asyncio.timeout(10):
+        answer = await reader.read()
+    await hang_up(writer)
+    return answer
+
+
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+def get(host: str) -> bytes:
+    return f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LOCALHOST:8001",
+        "127.0.0.1:8001",
+        "[::1]:8001",
+        "10.1.2.3:9101",
+        "[fd00::7]",
+        "monitor.internal",
+        "other.example:1",
+        "third.example",
+    ],
+)
+async def test_a_server_answers_to_names_that_it_knows_and_to_addresses_in_figures(host):
+    async with serving(Server(hello, NAMES)) as port:
+        assert (await said(port, get(host))).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        ("Host: evil.example", 421),
+        ("Host: localhost.evil.example", 421),
+        ("Host: 127.0.0.1.evil.example", 421),
+        ("Host: 2130706433x", 421),
+        ("Host:", 421),
+        ("Host: localhost\r\nHost: evil.example", 400),
+        ("Host: [::1]evil.example", 400),
+        ("Host: localhost:80@evil.example", 400),
+        ("Host: localhost, evil.example", 400),
+        ("Accept: */*", 400),
+        ("Host: localhost\r\nTransfer-Encoding: gzip, chunked", 501),
+        ("Host: localhost\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked", 501),
+        ("Host: localhost\r\nTransfer-Encoding: chunked, chunked", 400),
+    ],
+)
+async def test_another_name_or_coding_is_refused_and_what_names_a_host_is_said(head, status):
+    async with serving(Server(hello, NAMES)) as port:
+        answer = await said(port, f"GET / HTTP/1.1\r\n{head}\r\n\r\n".encode())
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert status != 421 or b"OBSERVA_ALLOWED_HOSTS" in answer
+    assert b"evil" not in answer
+
+
+async def test_headers_that_do_not_end_are_refused_by_size_and_by_time():
+    server = Server(hello, NAMES)
+    server.config.http.header_timeout_s = 0.3
+    async with serving(server) as port:
+        endless = b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * (MOST_HEADER_BYTES + 1)
+        assert (await said(port, endless)).startswith(b"HTTP/1.1 431 ")
+        assert (await said(port, b"GET / HTTP/1.1\r\nHost: local")).startswith(b"HTTP/1.1 408 ")
+        assert await said(port, b"") == b""
+
+
+async def test_one_connection_too_many_is_refused_and_the_others_are_served():
+    server = Server(hello, NAMES)
+    assert server.config.limit_concurrency == MOST_CONNECTIONS
+    server.config.limit_concurrency = 3
+    async with serving(server) as port:
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        assert (await said(port, get("localhost"))).startswith(b"HTTP/1.1 503 ")
+        held[0][1].write(get("localhost"))
+        assert (await held[0][0].read()).startswith(b"HTTP/1.1 200 ")
+        for _, writer in held:
+            await hang_up(writer)
+
+
+async def test_what_is_no_http_is_refused_without_being_repeated():
+    async with serving(Server(hello, NAMES)) as port:
+        answer = await said(port, b"EVIL evil\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"EVIL" not in answer
+
+
+async def test_a_caller_of_http_1_0_may_name_no_host_and_send_nothing_in_chunks():
+    server = Server(hello, NAMES)
+    server.config.http.names = None
+    async with serving(server) as port:
+        assert (await said(port, b"GET / HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        chunked = b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        assert (await said(port, chunked)).startswith(b"HTTP/1.1 400 ")
+        assert (await said(port, b"GET / HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+
+
+class Slow:
+    """An application that answers when it is told to, and knows whether its caller has gone."""
+
+    def __init__(self):
+        self.asked, self.may_answer, self.gone = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, scope, receive, send):
+        await receive()
+        self.asked.set()
+        watching = asyncio.create_task(self._watch(receive))
+        await self.may_answer.wait()
+        watching.cancel()
+        await hello(scope, receive, send)
+
+    async def _watch(self, receive):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.gone.set()
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+async def test_who_stops_sending_after_whole_requests_gets_every_answer(version):
+    slow = Slow()
+    head = f"GET / HTTP/{version}\r\nHost: localhost\r\n\r\n".encode()
+    async with serving(Server(slow, NAMES)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head * (2 if version == "1.1" else 1))  # the second waits for the first
+        writer.write_eof()
+        async with asyncio.timeout(10):
+            await slow.asked.wait()
+            if version == "1.1":
+                assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            slow.may_answer.set()
+            answer = await reader.read()
+        assert answer.count(b"HTTP/1.1 200 ") == answer.count(b"hello") == (2 if version == "1.1" else 1)
+        assert not slow.gone.is_set()
+        await hang_up(writer)
+
+
+async def test_who_has_gone_is_noticed_although_it_looks_like_one_who_only_stopped_sending():
+    slow = Slow()
+    async with serving(Server(slow, NAMES)) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(get("localhost"))
+        async with asyncio.timeout(10):
+            await slow.asked.wait()
+            await hang_up(writer)
+            await slow.gone.wait()
+        slow.may_answer.set()
