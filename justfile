@@ -323,7 +323,7 @@ test-trainer *ARGS: _venv-dev install-trainer
 faults *ARGS: _venv-dev
     @FAULTS_LONG=1 {{ dev }}/python -m pytest tests/faults -s "$@"
 
-# Kill primaries of clusters and under Sentinels, both engines, again and again under load: about ten minutes
+# Kill primaries of clusters and under Sentinels, both engines, again and again under load: about ten minutes; --count 100
 [group('develop')]
 failover *ARGS: _venv-dev
     @FAULTS_LONG=1 {{ dev }}/python -m pytest tests/ha -s "$@"

@@ -20,7 +20,9 @@ from broker.connection import Clock
 from broker.duties import Pulse
 from broker.errors import LeaseTakenError, WrongKeyTypeError
 from broker.groups import ensure_groups, groups_of
-from broker.leases import FILES_LEASE, Lease, held
+from broker.history import ASK, telling_history
+from broker.leases import FILES_LEASE, LEASE_S, Lease, held
+from broker.scripts import REPLICA_MS
 from broker.streams import ARCHIVE, Tag
 
 BLOCK_MS: Final = 500
@@ -42,6 +44,7 @@ class Follower:
         self.read_s = time.monotonic()  # of the last answer from Redis
         self.positions = {kind: Position(redis, archive, tag, kind) for kind in KINDS}
         self._redis = redis
+        self._telling = telling_history(redis)
         self._settings = settings
         self._memory = memory
         self._clock = Clock()
@@ -49,6 +52,7 @@ class Follower:
         self._behind = dict.fromkeys(KINDS, 0)  # entries that were on the log when last looked, and not read since
         self._looked_s = 0.0
         self._born: str | None = None
+        self._history = ""  # that what is held was read under
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follow until *stop*, then write what is held."""
@@ -96,7 +100,7 @@ class Follower:
     async def _step(self) -> None:
         if self._born is not None and time.monotonic() - self._looked_s > LOOK_S:
             await self._look()
-        if self.trouble in {"disk_full", "storage"} and any(self._pending.values()):
+        if self.trouble in {"disk_full", "storage", "redis"} and any(self._pending.values()):
             await self._flush()  # nothing more is read until this can be written
         if self._born is None:
             await self._begin()
@@ -107,6 +111,10 @@ class Follower:
 
     async def _begin(self) -> None:
         born = await ensure_groups(self._redis, self.tag)
+        pipeline = self._telling.pipeline(transaction=False)
+        pipeline.get(self.tag.born)  # says whose history is meant where there are several servers
+        pipeline.execute_command(*ASK)
+        _, self._history = await pipeline.execute()
         async with held(self._redis, self.tag.lease(FILES_LEASE), wait_s=1) as lease:
             for position in self.positions.values():
                 await position.find(born, lease)
@@ -117,19 +125,23 @@ class Follower:
     async def _read(self) -> bool:
         """Read what is there; return whether somebody wants it written now.
 
-        The log's mark is read after the entries, in the same round trip, so they are of the log that is known.
+        The log's mark and the server's history are read after the entries, in the same round trip, so the entries are
+        of the log that is known.
         """
         after: Any = {
             position.stream: self._pending[kind].last or position.last for kind, position in self.positions.items()
         }
-        pipeline = self._redis.pipeline(transaction=False)
+        pipeline = self._telling.pipeline(transaction=False)
         pipeline.xread(after, count=self._settings.archive_read_count, block=BLOCK_MS)
         pipeline.get(self.tag.born)
         pipeline.exists(self.tag.flush)
-        found, born, flush = await pipeline.execute()
+        pipeline.execute_command(*ASK)
+        found, born, flush, history = await pipeline.execute()
         if born is None or born.decode() != self._born:
             await self._other_log()
             return False
+        if history != self._history:
+            raise MovedError
         self.read_s = time.monotonic()
         for name, entries in found or ():
             kind = name.decode().rpartition(":")[2]
@@ -144,12 +156,32 @@ class Follower:
         if not any(self._pending.values()):
             return
         async with held(self._redis, self.tag.lease(FILES_LEASE), wait_s=1) as lease:
+            await self._make_sure(lease)
             for kind, pending in self._pending.items():
                 for chunk in list(pending.chunks):
                     part, size = await self.positions[kind].write(born, chunk, lease)
                     pending.written(chunk)
                     self._count(part.kind, len(chunk.ids), size)
         self._measure()
+
+    async def _make_sure(self, lease: Lease) -> None:
+        """See that what is held is of the server that is there now, and on a replica where one is asked for.
+
+        Raises:
+            MovedError: it was read of another, or of one that has lost its end since.
+            RedisError: no replica has it, under OBSERVA_DURABILITY=replica.
+
+        """
+        pipeline = self._telling.pipeline(transaction=False)
+        pipeline.pexpire(lease.key, int(LEASE_S * 1000))  # WAIT is about what was written before, on its connection
+        if insist := self._settings.durability == "replica":
+            pipeline.wait(1, REPLICA_MS)
+        pipeline.execute_command(*ASK)
+        kept, *replicas, history = await pipeline.execute()
+        if not kept or history != self._history:
+            raise MovedError
+        if insist and not replicas[0]:
+            raise RedisError("no replica has what was read")
 
     async def _other_log(self) -> None:
         """Write what was read of the log that is gone, count what was not, and begin with the one that is there."""

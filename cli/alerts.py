@@ -19,7 +19,7 @@ from broker.printing import escaped, json_text
 from broker.streams import Tag
 from cli.arguments import add_model, positive
 from cli.evidence import Alarm, lines
-from cli.reading import Entry, after, oldest, opened
+from cli.reading import Entry, Place, after, oldest, opened
 from cli.settings import CliSettings
 from cli.terminal import note
 
@@ -100,22 +100,24 @@ def _take(tag: Tag, entries: Iterable[Entry], alarms: dict[Key, Alarm]) -> list[
             alarm = Alarm(tag.model, alert, known.ended if known else None)
         else:
             alarm = Alarm(tag.model, known.began if known else alert, alert)
-        alarms[key] = changed[key] = alarm
+        if alarm != known:
+            alarms[key] = changed[key] = alarm
     return list(changed.values())
 
 
 async def _follow(redis: Redis, positions: dict[Tag, str], alarms: dict[Key, Alarm], *, as_json: bool) -> None:
     backoff, tags, task = Backoff(), {tag.alerts: tag for tag in positions}, asyncio.current_task()
+    place = Place({tag.alerts: at for tag, at in positions.items()})
     while not (task and task.cancelling()):  # Python 3.11 may drop a cancellation within a sending; see cli/log.py
         try:
-            pages = await after(redis, {tag.alerts: at for tag, at in positions.items()}, PAGE, BLOCK_MS)
+            pages = await after(redis, place, PAGE, BLOCK_MS)
             backoff.reset()
         except (RedisConnectionError, RedisTimeoutError):
             note("the log cannot be read; trying again")
             await backoff.wait()
             continue
         for stream, entries in pages.items():
-            positions[tags[stream]] = entries[-1][0]
+            place.positions[stream] = entries[-1][0]
             show(_take(tags[stream], entries, alarms), await now_ms(redis), as_json=as_json)
     raise asyncio.CancelledError
 

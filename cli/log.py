@@ -19,7 +19,7 @@ from broker.printing import json_text
 from broker.streams import Tag, entry_time_ms
 from cli.arguments import add_model, positive, tags_of
 from cli.joined import Joined, Line
-from cli.reading import after, newest, opened
+from cli.reading import Place, after, newest, opened
 from cli.settings import CliSettings
 from cli.terminal import note
 
@@ -77,20 +77,20 @@ class Reader:
         self._redis = redis
         self._tags = tags
         self._count = count
-        self._positions: dict[str, str] = {}
+        self._place = Place()
 
     async def begin(self, since_ms: int) -> None:
         """Find where the newest *count* requests begin, not before *since_ms*."""
         times = sorted([time_ms for tag in self._tags for time_ms in await self._newest(tag, since_ms)])
         first_ms = times[-self._count :][0] if times else since_ms
         for tag in self._tags:
-            self._positions[tag.requests] = str(max(first_ms - 1, 0))
+            self._place.positions[tag.requests] = str(max(first_ms - 1, 0))
             early = str(max(first_ms - CLOCK_STEP_MS, 0))
-            self._positions |= {tag.results: early, tag.feedback: early}
+            self._place.positions |= {tag.results: early, tag.feedback: early}
 
     async def read(self, block_ms: int | None) -> bool:
         """Read one page of each stream; false when the end of all was reached."""
-        pages = await after(self._redis, self._positions, PAGE, block_ms)
+        pages = await after(self._redis, self._place, PAGE, block_ms)
         for tag in self._tags:
             for entry_id, fields in pages.get(tag.requests, ()):
                 self.joined.add_request(tag, entry_id, fields)
@@ -98,7 +98,7 @@ class Reader:
                 self.joined.add_result(fields)
             for _, fields in pages.get(tag.feedback, ()):
                 self.joined.add_feedback(fields)
-        self._positions |= {stream: entries[-1][0] for stream, entries in pages.items()}
+        self._place.positions |= {stream: entries[-1][0] for stream, entries in pages.items()}
         return any(len(entries) == PAGE for entries in pages.values())
 
     async def _newest(self, tag: Tag, since_ms: int) -> list[int]:

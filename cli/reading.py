@@ -1,18 +1,22 @@
 """The log as the commands see it: checked, and with Redis' errors turned into one line."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from broker.connection import check_server, connect
 from broker.errors import BrokerUnavailableError
+from broker.history import ASK, telling_history
 from cli.settings import CliSettings
 
 Entry = tuple[str, dict[bytes, bytes]]  # entry id, fields
+
+BACK_MS: Final = 600_000  # before a position, read again on another server: a replaced one is not read on for so long
 
 
 @asynccontextmanager
@@ -44,22 +48,40 @@ async def newest(redis: Redis, stream: str, last: str = "+", first: str = "-", c
     return _entries(await redis.xrevrange(stream, last, first, count))
 
 
-async def after(
-    redis: Redis, positions: Mapping[str, str], count: int, block_ms: int | None = None
-) -> dict[str, list[Entry]]:
-    """Return, per stream, at most *count* entries that came after its position; streams with none are left out."""
+@dataclass(slots=True)
+class Place:
+    """How far streams have been read; each position means something under its history alone."""
+
+    positions: dict[str, str] = field(default_factory=dict)  # stream to the last entry that was read
+    histories: dict[str, str] = field(default_factory=dict)  # stream to the history of the server that was asked
+
+
+async def after(redis: Redis, place: Place, count: int, block_ms: int | None = None) -> dict[str, list[Entry]]:
+    """Return, per stream, at most *count* entries that came after its position; streams with none are left out.
+
+    Where another server has taken over, or one has lost its end, *place* is moved back, and some come a second time.
+    """
+    telling = telling_history(redis)
 
     async def read(stream: str) -> Any:  # each by itself: in a cluster they may be on several servers
-        return await redis.xread({stream: positions[stream]}, count=count, block=block_ms)
+        pipeline = telling.pipeline(transaction=False)
+        pipeline.xread({stream: place.positions[stream]}, count=count, block=block_ms)
+        pipeline.execute_command(*ASK)
+        found, history = await pipeline.execute()
+        if place.histories.setdefault(stream, history) != history:
+            place.histories[stream] = history
+            place.positions[stream] = str(max(0, order(place.positions[stream])[0] - BACK_MS))
+            return await read(stream)
+        return found
 
-    found = [answer for answers in await asyncio.gather(*map(read, positions)) for answer in answers]
+    found = [answer for answers in await asyncio.gather(*map(read, place.positions)) for answer in answers]
     return {stream.decode(): _entries(entries) for stream, entries in found}
 
 
 def order(entry_id: str) -> tuple[int, int]:
     """Return what sorts entry ids as their stream does."""
     time_ms, _, sequence = entry_id.partition("-")
-    return int(time_ms), int(sequence)
+    return int(time_ms), int(sequence or 0)
 
 
 def _entries(found: Any) -> list[Entry]:

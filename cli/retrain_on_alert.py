@@ -20,7 +20,7 @@ from broker.errors import MalformedEntryError, NewerSchemaError, SettingsError
 from broker.events import Alert
 from broker.manifest import models_in
 from broker.streams import Tag, entry_time_ms
-from cli.reading import Entry, after, newest, opened
+from cli.reading import Entry, Place, after, newest, opened
 from cli.settings import CliSettings
 from cli.terminal import note, printable
 
@@ -73,10 +73,10 @@ class Memory:
         self._path = path
         try:
             found: Any = orjson.loads(path.read_bytes())
-            self.positions: dict[str, str] = dict(found["positions"])
+            self.place = Place(dict(found["positions"]), dict(found.get("histories", {})))
             self.trained_s: dict[str, float] = dict(found["trained"])
         except (OSError, ValueError, KeyError, TypeError):
-            self.positions, self.trained_s = {}, {}
+            self.place, self.trained_s = Place(), {}
 
     def save(self) -> None:
         """Write it, whole or not at all.
@@ -87,7 +87,8 @@ class Memory:
         """
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write(self._path, orjson.dumps({"positions": self.positions, "trained": self.trained_s}), 0o600)
+            found = {"positions": self.place.positions, "histories": self.place.histories, "trained": self.trained_s}
+            write(self._path, orjson.dumps(found), 0o600)
         except OSError as error:
             raise SettingsError(f"{self._path}: {error.strerror}; set OBSERVA_DATA_DIR to a folder of yours") from error
 
@@ -104,20 +105,23 @@ class Watch:
     async def begin(self) -> None:
         """Begin each stream that is met for the first time at its end: what happened before is known to somebody."""
         for tag in await self._tags():
-            if tag.alerts not in self._memory.positions:
+            if tag.alerts not in self._memory.place.positions:
                 last = await newest(self._redis, tag.alerts, count=1)
-                self._memory.positions[tag.alerts] = last[0][0] if last else "0-0"
+                self._memory.place.positions[tag.alerts] = last[0][0] if last else "0-0"
         self._memory.save()
 
     async def look(self, block_ms: int | None) -> bool:
         """Read what came, and train where it says so; return whether a training failed."""
         streams = {tag.alerts: tag.model for tag in await self._tags()}
-        positions = {stream: self._memory.positions.get(stream, "0-0") for stream in streams}
+        known = self._memory.place
+        place = Place({stream: known.positions.get(stream, "0-0") for stream in streams}, known.histories)
+        pages = await after(self._redis, place, COUNT, block_ms)
+        known.positions |= place.positions
         failed = False
-        for stream, entries in (await after(self._redis, positions, COUNT, block_ms)).items():
+        for stream, entries in pages.items():
             reason = self._reason(entries)
             # Remembered before the training: a training that ends this process is not begun again and again.
-            self._memory.positions[stream] = entries[-1][0]
+            known.positions[stream] = entries[-1][0]
             if reason and self._is_due(streams[stream]):
                 self._memory.trained_s[streams[stream]] = time.time()
                 self._memory.save()

@@ -92,6 +92,7 @@ class Replies:
                 self._metrics.broker_failures.labels("replies").inc()
                 log.warning("replies of %s cannot be read: %s", tag, type(error).__name__)
                 await backoff.wait()
+                last = b"0-0"  # another server's entries may be earlier than the last that was read
                 self._look_all_up_now()
                 continue
             backoff.reset()

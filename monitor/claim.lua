@@ -1,6 +1,6 @@
--- Become the only monitor of this tag and return what the last one left.
+-- Become the only monitor of this tag, or stay it on another server, and return what is known here.
 -- KEYS: monitor hash, results, feedback
--- ARGV: owner
+-- ARGV: owner, epoch that it holds already, or 0
 local wrong = wrong_type({hash = {[KEYS[1]] = true}, stream = {[KEYS[2]] = true, [KEYS[3]] = true}})
 if wrong then return wrong end
 
@@ -11,11 +11,12 @@ local function before_first(key)
   return stream['entries-added'] - stream['length']
 end
 
+local stored, epoch = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0'), tonumber(ARGV[2])
+if epoch > 0 and stored > epoch then return {'fenced', redis.call('HGET', KEYS[1], 'owner') or '?'} end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local stored = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
 -- Epochs grow with the server's time, so that they grow past a lost hash, too: the monitor started last wins.
-local epoch = math.max(stored + 1, now)
+if epoch == 0 then epoch = math.max(stored + 1, now) end
 redis.call('HSET', KEYS[1], 'epoch', string.format('%d', epoch), 'owner', ARGV[1])
 local left = redis.call('HMGET', KEYS[1], 'born', 'state')
-return {string.format('%d', epoch), left[1], left[2], before_first(KEYS[2]), before_first(KEYS[3])}
+return {'ok', string.format('%d', epoch), history(), left[1], left[2], before_first(KEYS[2]), before_first(KEYS[3])}

@@ -15,6 +15,7 @@ from broker.connection import Clock
 from broker.duties import Pulse
 from broker.errors import ObservaError
 from broker.groups import ensure_groups
+from broker.history import ASK, telling_history
 from broker.streams import Tag
 from monitor.aside import fold_carefully, place_of
 from monitor.columns import Entry, versions_in
@@ -46,13 +47,14 @@ class Reader:
         self.folded = 0  # entries since the process started
         self._redis = redis
         # Replies as they come: redis-py makes a dict of each entry, which takes longer than all that is done with it.
-        self._raw = type(redis)(connection_pool=redis.connection_pool)
+        self._raw = telling_history(redis)
         self._raw.set_response_callback("XREAD", _as_it_comes)
         self._settings = settings
         self._profiles = profiles
         kept = settings.monitor_checkpoints, settings.monitor_checkpoint_h
         self._snapshots = Snapshots(redis, tag, owner, *kept)
-        self._born: str | None = None
+        self._born: str | None = None  # the mark of the log that the state is of
+        self._history: str | None = None  # the history that it was read under; None: to be found out
         self._alerts: list[Alert] = []  # not yet written
         self._unsaved = 0  # entries folded since the last snapshot
         self._read_s = self._saved_s = self._written_s = time.monotonic()
@@ -83,18 +85,20 @@ class Reader:
                 self._fall(error)
                 await falls.wait()
         with contextlib.suppress(OtherLogError, RedisError):
-            if self._born is not None:
+            if self._history is not None:
                 await self._save()
 
     async def _follow(self, clock: Clock, backoff: Backoff) -> None:
         """Take what is there; while Redis cannot be reached, wait."""
         try:
-            if self._born is None:
+            if self._history is None:
                 await self._begin(clock)
             await self._step(clock)
             backoff.reset()
         except OtherLogError:
-            await self._other_log(clock, backoff)
+            log.warning("%s has become another server's, or another log: beginning at its snapshot", self.tag)
+            self._history = None
+            await backoff.wait()
         except RedisError as error:
             self._fail("read", error)
             await backoff.wait()
@@ -116,25 +120,40 @@ class Reader:
         return max(0.0, (now_ms - self._at_end_ms) / 1000)
 
     async def _begin(self, clock: Clock) -> None:
-        """Become the only monitor of this tag and go on where the last one stopped."""
+        """Become the only monitor of this tag, or stay it, and go on from the snapshot that lies beside the log.
+
+        Writes are replicated in their order, so on every server a snapshot counts what the log holds up to there. What
+        was read of another server, or before this one lost its end, is dropped, and read again where it is.
+        """
         await self._profiles.prepare()
         await clock.sync(self._redis)
         born = await ensure_groups(self._redis, self.tag)
         claimed = await self._snapshots.claim()
-        state = State(self._settings.rules, self._profiles)
-        if claimed.state is None:
-            for fold, start in zip(state.folds, claimed.starts, strict=True):
-                fold.entries_read = start  # what was gone before there was a monitor is no gap
-        else:
-            await self._profiles.load(versions_of(claimed.state))
-            state.decode(claimed.state)
+        if claimed.state is not None:
+            await self._take(claimed.state)
             if claimed.born != born:
-                log.warning("%s is another log than before: reading from its start", self.tag)
-                state.begin_other_log()
-        self.state, self._alerts, self._unsaved = state, [], 0
-        self._born = born
+                self._begin_other_log()
+        elif self._born in {None, born}:
+            await self._take(None)
+            for fold, start in zip(self.state.folds, claimed.starts, strict=True):
+                fold.entries_read = start  # what was gone before there was a monitor is no gap
+        else:  # the log was emptied, and the snapshot with it: what was seen happened, in whichever log
+            self._begin_other_log()
+        self._born, self._history = born, claimed.history
         await self._save()
         log.info("following %s from %s", self.tag, self.state.results.position)
+
+    async def _take(self, snapshot: bytes | None) -> None:
+        state = State(self._settings.rules, self._profiles)
+        if snapshot is not None:
+            await self._profiles.load(versions_of(snapshot))
+            state.decode(snapshot)
+        self.state, self._alerts, self._unsaved = state, [], 0
+
+    def _begin_other_log(self) -> None:
+        log.warning("%s is another log than before: reading from its start", self.tag)
+        self.state.begin_other_log()
+        self._careful.clear()
 
     async def _step(self, clock: Clock) -> None:
         folded = self.folded
@@ -156,16 +175,17 @@ class Reader:
     async def _read(self) -> bool:
         """Read and fold what is there; return whether there may be more.
 
-        The log's mark is read after the entries, in the same round trip: as long as it is the known one, the entries
-        are of the known log, and what another log holds is never folded on top.
+        The log's mark and the server's history are read after the entries, in the same round trip: as long as they are
+        the known ones, the entries are of the known log, and what another log holds is never folded on top.
         """
         results, feedback = self.state.results, self.state.feedback
         pipeline = self._raw.pipeline(transaction=False)
         streams: Any = {self.tag.results: results.position, self.tag.feedback: feedback.position}
         pipeline.xread(streams, count=self._settings.monitor_read_count, block=BLOCK_MS)
         pipeline.get(self.tag.born)
-        found, born = await pipeline.execute()
-        if born is None or born.decode() != self._born:
+        pipeline.execute_command(*ASK)
+        found, born, history = await pipeline.execute()
+        if born is None or born.decode() != self._born or history != self._history:
             raise OtherLogError
         self._read_s = time.monotonic()
         full = False
@@ -207,21 +227,9 @@ class Reader:
         for alert in alerts:
             log.warning("%s %s of %s: %s", alert.detector, alert.state, alert.version, alert.summary)
 
-    async def _other_log(self, clock: Clock, backoff: Backoff) -> None:
-        """Keep what is known and follow the new log from its start."""
-        log.warning("%s has become another log: reading from its start", self.tag)
-        try:
-            self._born = await ensure_groups(self._redis, self.tag)
-            await clock.sync(self._redis)
-            self.state.begin_other_log()
-            self._careful.clear()
-        except RedisError as error:
-            self._fail("read", error)
-            await backoff.wait()
-
     def _fall(self, error: Exception) -> None:
         """Say what went wrong, and begin again from the snapshot: the state may have taken half of something."""
-        self._born = None
+        self._born = self._history = None
         self.trouble = str(error) if isinstance(error, ObservaError) else place_of(error)
         self.failures["reader"] = self.failures.get("reader", 0) + 1
         log.error("%s is not judged now; its reader begins again: %s", self.tag, self.trouble)

@@ -1,8 +1,10 @@
--- Write the state, the alerts it raised and the visible position, all or nothing, unless another monitor took over.
+-- Write the state, the alerts it raised and the visible position, all or nothing, unless another monitor took over, or the
+-- state is of another server's log.
 -- KEYS: monitor hash, born, results, feedback, alerts, checkpoints
 -- ARGV: epoch, owner, born, state, results position, entries read, feedback position, entries read, most alerts kept,
 --       name of a checkpoint of this state (kept unless there is one of that name; empty: none), most checkpoints kept,
---       number of the last alert, count of alerts, then per alert: count of strings, field and value strings
+--       number of the last alert, count of alerts, then per alert: count of strings, field and value strings;
+--       last: the history that the state was read under
 local wrong = wrong_type({
   hash = {[KEYS[1]] = true, [KEYS[6]] = true},
   string = {[KEYS[2]] = true},
@@ -10,7 +12,7 @@ local wrong = wrong_type({
 })
 if wrong then return wrong end
 local born = redis.call('GET', KEYS[2]) or ''
-if born ~= ARGV[3] then return {'born', born} end
+if born ~= ARGV[3] or history() ~= ARGV[#ARGV] then return {'other'} end
 local stored = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'alerts')
 if stored[1] and tonumber(stored[1]) > tonumber(ARGV[1]) then return {'fenced', stored[2] or '?'} end
 

@@ -24,14 +24,15 @@ class FencedError(ObservaError):
 
 
 class OtherLogError(Exception):
-    """The log is not the one that was read: it was emptied, or the server lost it."""
+    """The log is not the one that was read: it was emptied, lost its end, or is another server's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What the last monitor left. *starts*: entries gone from the front of results and feedback, now."""
+    """What a server has of the monitor. *starts*: entries gone from the front of results and feedback, now."""
 
     epoch: int
+    history: str  # of the server that was asked; broker/history.py
     born: str | None
     state: bytes | None
     starts: tuple[int, int]
@@ -70,6 +71,7 @@ class Snapshots:
         self._period_ms = checkpoint_h * HOUR_MS
         self._checkpoint = ""  # the last one that was offered
         self._epoch = 0
+        self._history = ""
         self._claim = Script(redis, _HERE / "claim.lua")
         self._write = Script(redis, _HERE / "snapshot.lua")
 
@@ -79,23 +81,28 @@ class Snapshots:
         return self._tag.key("monitor")
 
     async def claim(self) -> Claimed:
-        """Become the only writer.
+        """Become the only writer; called again, stay it on whichever server is there now.
 
         Raises:
+            FencedError: another monitor took over since.
             WrongKeyTypeError: a key holds another type.
 
         """
         keys = [self.key, self._tag.results, self._tag.feedback]
-        epoch, born, state, *starts = await self._claim(keys, [self._owner])
-        self._epoch = int(epoch)
-        return Claimed(self._epoch, born.decode() if born else None, state, (int(starts[0]), int(starts[1])))
+        outcome, *rest = await self._claim(keys, [self._owner, self._epoch])
+        if outcome == b"fenced":
+            raise self._fenced(rest[0])
+        epoch, history, born, state, *starts = rest
+        self._epoch, self._history, self._checkpoint = int(epoch), history.decode(), ""
+        known = born.decode() if born else None
+        return Claimed(self._epoch, self._history, known, state, (int(starts[0]), int(starts[1])))
 
     async def write(self, state: State, born: str, alerts: Sequence[Alert]) -> None:
         """Write *state* and *alerts*, the last ones it counts; then count the gaps that the script found.
 
         Raises:
             FencedError: another monitor took over; nothing was written.
-            OtherLogError: *born* is not the log's mark; nothing was written.
+            OtherLogError: *born* is not the log's mark, or the server not the one of the claim; nothing was written.
             WrongKeyTypeError: a key holds another type; nothing was written.
 
         """
@@ -110,15 +117,17 @@ class Snapshots:
             strings = [part for field in alert.to_fields().items() for part in field]
             flat += [len(strings), *strings]
         arguments = [self._epoch, self._owner, born, state.encode(), *at, ALERTS_KEPT, *checkpoint]
-        arguments += [state.alerts, len(alerts), *flat]
+        arguments += [state.alerts, len(alerts), *flat, self._history]
         outcome, *rest = await self._write(keys, arguments)
         match outcome:
-            case b"born":
+            case b"other":
                 raise OtherLogError
             case b"fenced":
-                who = rest[0].decode()
-                raise FencedError(f"another monitor ({who}) took over {self._tag}; stop one of the two")
+                raise self._fenced(rest[0])
         self._checkpoint = period
         for fold, place in zip(state.folds, rest, strict=True):
             fold.gap += max(0, int(place) - fold.entries_read)
             fold.entries_read = int(place)
+
+    def _fenced(self, owner: bytes) -> FencedError:
+        return FencedError(f"another monitor ({owner.decode()}) took over {self._tag}; stop one of the two")

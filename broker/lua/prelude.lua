@@ -23,6 +23,12 @@ local function keep(key, seconds)
   if redis.call('EXPIRE', key, seconds, 'NX') == 0 then redis.call('EXPIRE', key, seconds, 'GT') end
 end
 
+-- Return the run of this server process and what it replicates; broker/history.py says what for.
+local function history()
+  local info = redis.call('INFO', 'server', 'replication')
+  return string.match(info, '%f[%w]run_id:(%w+)') .. ' ' .. string.match(info, '%f[%w]master_replid:(%w+)')
+end
+
 -- Return the table of a flat reply of names and values, as XINFO gives one.
 local function described(flat)
   local of = {}

@@ -9,6 +9,7 @@ from broker.archived import Archive
 from tests.archive.streams import TAG
 from tests.live.services import Process, Services, make_model
 from tests.servers import RedisServer, wait_until
+from tests.takeover import pair, servers  # noqa: F401 fixtures
 
 
 class Archiving:

@@ -8,6 +8,7 @@ from cli.__main__ import main
 from tests.cli.commands import Just
 from tests.cli.stub_gateway import Served, StubGateway
 from tests.servers import RedisServer
+from tests.takeover import pair, servers  # noqa: F401 fixtures
 
 
 @pytest.fixture

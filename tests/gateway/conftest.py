@@ -11,6 +11,7 @@ from redis import Redis as SyncRedis
 from gateway.settings import GatewaySettings
 from tests.gateway.stack import EchoWorker, RunningGateway, running_stack
 from tests.servers import RedisServer
+from tests.takeover import pair, servers  # noqa: F401 fixtures
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""Several servers at once: `just failover` runs the long form, with both engines and fail-over after fail-over."""
+"""Several servers at once: `just failover` runs the long form, with both engines and fail-over after fail-over.
+
+`just failover --count 100` does nothing else a hundred times, in a cluster and under Sentinels.
+"""
 
 import os
 from collections.abc import Iterator
@@ -18,14 +21,37 @@ SHORT = (("cluster", "valkey"), ("sentinel", "redis" if "redis" in PROGRAMS else
 ALL = tuple((kind, engine) for kind in TOPOLOGIES for engine in PROGRAMS)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--count", type=int, metavar="N", help="tests/ha: only fail-overs, N of each kind")
+
+
+def _count(config: pytest.Config) -> int | None:
+    return config.getoption("--count", default=None)  # unknown where pytest was told to run all of tests
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    count = _count(config)
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.live)
-            item.add_marker(pytest.mark.timeout(900 if LONG else 300))
+            item.add_marker(pytest.mark.timeout(300 + 60 * count if count else 900 if LONG else 300))
+    if count:
+        items[:] = [item for item in items if "failovers" in getattr(item, "fixturenames", ())]
 
 
-@pytest.fixture(params=ALL if LONG else SHORT, ids="-".join)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "topology" in metafunc.fixturenames:
+        kinds = ALL if LONG and not _count(metafunc.config) else SHORT
+        metafunc.parametrize("topology", kinds, indirect=True, ids="-".join)
+
+
+@pytest.fixture
+def failovers(pytestconfig: pytest.Config) -> range:
+    """Numbers of the fail-overs: the primary of an even one is killed, that of an odd one stands still for a while."""
+    return range(1, 1 + (_count(pytestconfig) or (5 if LONG else 2)))
+
+
+@pytest.fixture
 def topology(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Topology]:
     """Servers of the test's own, since it kills some."""
     kind, engine = request.param

@@ -1,0 +1,1 @@
+from tests.takeover import pair, servers  # noqa: F401 fixtures
