@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import socket
-import sys
 
 import orjson
 from prometheus_client import generate_latest
@@ -19,8 +18,9 @@ from archive.metrics import REGISTRY
 from archive.settings import ArchiveSettings
 from broker.addresses import Names
 from broker.archiving import ArchiveWriter
-from broker.connection import check_server, connect
-from broker.errors import ObservaError, SettingsError
+from broker.connection import check_server, connect, patiently
+from broker.duties import exit_codes
+from broker.errors import SettingsError
 from broker.listening import Server, listen
 from broker.logs import log_to_stderr
 from broker.settings import load_settings
@@ -29,12 +29,9 @@ from broker.settings import load_settings
 def main() -> None:
     """Run the archiver until SIGTERM; a mistake of the person who started it is one line and exit code 2."""
     log_to_stderr("archive")
-    try:
+    with exit_codes("archive"):
         settings = load_settings(ArchiveSettings)
         asyncio.run(serve(settings, opened(settings)))
-    except ObservaError as error:
-        print(f"observa archive: {error}", file=sys.stderr)  # noqa: T201 - for a person
-        sys.exit(2)
 
 
 def opened(settings: ArchiveSettings) -> ArchiveWriter:
@@ -68,7 +65,7 @@ async def serve(settings: ArchiveSettings, archive: ArchiveWriter) -> None:
     redis = connect(settings, "archive")
     stop = asyncio.Event()
     try:
-        await check_server(redis, settings)
+        await patiently(lambda: check_server(redis, settings), settings)
         names = settings.names(settings.archive_host)
         await _serve(Archiver(redis, settings, archive), listener, names, stop)
     finally:
@@ -79,12 +76,15 @@ async def _serve(archiver: Archiver, listener: socket.socket, names: Names, stop
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     server = Server(application(archiver), names)
-    answering = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+    archiver.duties.guard()
+    answering = archiver.duties.begin(server.serve(sockets=[listener]))
     try:
         await archiver.run(stop)
     finally:
         server.should_exit = True
-        await answering
+        await asyncio.wait({answering})
+        await archiver.duties.stop()
+    archiver.duties.check()
 
 
 def application(archiver: Archiver) -> Starlette:
@@ -93,12 +93,17 @@ def application(archiver: Archiver) -> Starlette:
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
+    async def livez(_: Request) -> Response:
+        stuck = archiver.duties.stuck()
+        body = {"status": "stuck" if stuck else "ok", "stuck": stuck}
+        return Response(orjson.dumps(body), 503 if stuck else 200, media_type="application/json")
+
     async def healthz(_: Request) -> Response:
         waiting = archiver.waiting()
         body = {"status": "waiting" if waiting else "ok", "detail": _said(waiting), "waiting": waiting}
         return Response(orjson.dumps(body), 503 if waiting else 200, media_type="application/json")
 
-    return Starlette(routes=[Route("/metrics", metrics), Route("/healthz", healthz)])
+    return Starlette(routes=[Route("/metrics", metrics), Route("/healthz", healthz), Route("/livez", livez)])
 
 
 def _said(waiting: dict[str, str]) -> str:

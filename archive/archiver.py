@@ -15,6 +15,7 @@ from archive.upkeep import EVERY_S as UPKEEP_S
 from archive.upkeep import Upkeep
 from broker.announcements import served_models
 from broker.archiving import ArchiveWriter
+from broker.duties import Duties
 from broker.manifest import models_in
 from broker.streams import Tag
 
@@ -29,6 +30,7 @@ class Archiver:
     """Followers by tag. A second archiver does no harm: each looks what the files hold before it writes."""
 
     def __init__(self, redis: Redis, settings: ArchiveSettings, archive: ArchiveWriter) -> None:
+        self.duties = Duties()
         self.followers: dict[Tag, Follower] = {}
         self._redis = redis
         self._settings = settings
@@ -41,17 +43,18 @@ class Archiver:
     async def run(self, stop: asyncio.Event) -> None:
         """Archive until *stop*, then write what is held."""
         kept_s = time.monotonic()
-        async with asyncio.TaskGroup() as tasks:
-            while not stop.is_set():
-                await self._see_models()
-                self._follow(tasks)
-                self._leave_removed()
-                if time.monotonic() - kept_s >= UPKEEP_S:
-                    await self._keep_up()
-                    kept_s = time.monotonic()
-                await _either(stop, EVERY_S)
-            for stopped, _ in self._tasks.values():
-                stopped.set()
+        while not stop.is_set():
+            await self._see_models()
+            self._follow()
+            self._leave_removed()
+            if time.monotonic() - kept_s >= UPKEEP_S:
+                await self._keep_up()
+                kept_s = time.monotonic()
+            await _either(stop, EVERY_S)
+        for stopped, _ in self._tasks.values():
+            stopped.set()
+        if self._tasks:
+            await asyncio.wait({task for _, task in self._tasks.values()})
 
     def waiting(self) -> dict[str, str]:
         """Return the shards that do not go on, and why."""
@@ -70,7 +73,7 @@ class Archiver:
             models |= self._seen_s.keys()  # nothing is known to have been removed
         self._seen_s |= dict.fromkeys(models, time.monotonic())
 
-    def _follow(self, tasks: asyncio.TaskGroup) -> None:
+    def _follow(self) -> None:
         for model in sorted(self._seen_s):
             for shard in range(self._settings.shards):
                 tag = Tag(model, shard)
@@ -79,7 +82,7 @@ class Archiver:
                     stopped = asyncio.Event()
                     self.followers[tag] = follower
                     self._upkeep[tag] = Upkeep(self._redis, self._settings, tag, self._archive)
-                    self._tasks[tag] = (stopped, tasks.create_task(follower.run(stopped), name=f"archive {tag}"))
+                    self._tasks[tag] = (stopped, self.duties.begin(follower.run(stopped), follower.pulse))
 
     def _leave_removed(self) -> None:
         """Leave models that are gone, so that their keys may be deleted; their files stay."""

@@ -17,6 +17,7 @@ from broker.archived_rows import KINDS
 from broker.archiving import ArchiveWriter
 from broker.backoff import Backoff
 from broker.connection import Clock
+from broker.duties import Pulse
 from broker.errors import LeaseTakenError, WrongKeyTypeError
 from broker.groups import ensure_groups, groups_of
 from broker.history import ASK, telling_history
@@ -25,6 +26,7 @@ from broker.scripts import REPLICA_MS
 from broker.streams import ARCHIVE, Tag
 
 BLOCK_MS: Final = 500
+STILL_S: Final = 600.0  # of one step: a file may go far and slowly
 LOOK_S: Final = 2.0  # between two looks at how long the streams are
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ class Follower:
         self, redis: Redis, settings: ArchiveSettings, tag: Tag, archive: ArchiveWriter, memory: Memory
     ) -> None:
         self.tag = tag
+        self.pulse = Pulse(STILL_S)
         self.trouble = ""  # why it does not go on
         self.read_s = time.monotonic()  # of the last answer from Redis
         self.positions = {kind: Position(redis, archive, tag, kind) for kind in KINDS}
@@ -65,6 +68,7 @@ class Follower:
     async def _tried(self, step: Any) -> bool:
         """Do *step*; what Redis and the storage may do wrong is counted, said once, and tried again later."""
         model = self.tag.model
+        self.pulse.beat()
         try:
             await self._whichever_log(step)
         except LeaseTakenError:

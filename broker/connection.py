@@ -1,24 +1,42 @@
 """One way to connect, one check of the server, one idea of its time."""
 
+import logging
 import time
-from typing import Any, Literal
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, TypeVar
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
+from broker.backoff import Backoff
 from broker.cluster import ClusterPool, ClusterRedis, primaries
 from broker.errors import BrokerUnavailableError, UnsafeServerError
 from broker.sentinel import sentinel_pool
 from broker.settings import BrokerSettings
 from broker.wire import WiredPool
 
+T = TypeVar("T")
+
 BLOCK_MS = 1000  # of a blocking read; well below SOCKET_TIMEOUT_S, or every idle read would end as an error
 SOCKET_TIMEOUT_S = 5
 Weakness = Literal["evicts", "forgets"]
 OLDEST_VERSION = (7, 0)  # XINFO GROUPS reports lag, XGROUP SETID takes ENTRIESREAD
+
+FOR_A_WHILE = ("MISCONF", "BUSY", "NOREPLICAS")  # answers of a full disk, of a script that runs, of a fail-over
+
+log = logging.getLogger(__name__)
 
 
 def connect(settings: BrokerSettings, name: str) -> Redis:
@@ -133,7 +151,40 @@ async def check_replicas(redis: Redis, settings: BrokerSettings) -> None:
         )
 
 
-def _refusal(error: RedisError) -> str:
+async def patiently(step: Callable[[], Awaitable[T]], settings: BrokerSettings) -> T:
+    """Do one *step* of a service's start; while the server is only away, busy or full, do it again.
+
+    A service that ended at once would be started by its supervisor later and later, and be missing when the server is
+    back. Still, after OBSERVA_REDIS_WAIT_S it ends, since a person may have to look.
+
+    Raises:
+        BrokerUnavailableError: the server refuses us, or did not come back in time.
+
+    """
+    backoff, end_s, told = Backoff(first_s=0.1), time.monotonic() + settings.redis_wait_s, False
+    while True:
+        try:
+            return await step()
+        except (RedisError, OSError, BrokerUnavailableError) as failure:
+            error = failure.__cause__ if isinstance(failure, BrokerUnavailableError) else failure
+            why = f"{settings.server_url.partition('://')[2]} {_refusal(error)}"
+            if not _may_pass(error) or time.monotonic() >= end_s:
+                raise BrokerUnavailableError(why) from error
+        if not told:
+            log.warning("the start waits: %s", why)
+            told = True
+        await backoff.wait()
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    if isinstance(error, (AuthenticationError, AuthorizationError, NoPermissionError)):
+        return False
+    if isinstance(error, ResponseError):
+        return isinstance(error, (OutOfMemoryError, ReadOnlyError, TryAgainError)) or str(error).startswith(FOR_A_WHILE)
+    return "CERTIFICATE_VERIFY_FAILED" not in str(error)
+
+
+def _refusal(error: BaseException | None) -> str:
     """Say why the server cannot be used, and what to look at."""
     if isinstance(error, AuthenticationError):
         return "refuses the password; check OBSERVA_REDIS_URL, OBSERVA_REDIS_USER and OBSERVA_REDIS_PASSWORD_FILE"
@@ -144,6 +195,8 @@ def _refusal(error: RedisError) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         reason = str(error).partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
         return f"shows a certificate that is not trusted ({reason}); check OBSERVA_REDIS_CA_FILE and the host's name"
+    if isinstance(error, ResponseError):
+        return f"refuses to work ({error}); look at its log, its disk and its memory"
     return f"cannot be reached ({error}); start it with `just up` or set OBSERVA_REDIS_URL"
 
 

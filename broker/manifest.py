@@ -22,6 +22,9 @@ ModelName = Annotated[str, StringConstraints(pattern=rf"^{NAME_PATTERN}$")]
 ModelVersion = ModelName
 Label = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, le=10**12)]  # sums of them are exact as whole numbers and as floats
 
 
 class _Document(BaseModel):
@@ -65,8 +68,8 @@ class Histogram(_Document):
     the last bin is ``x > edges[-1]``: ``numpy.searchsorted(edges, x, side="left")``.
     """
 
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]
+    edges: tuple[Finite, ...]
+    counts: tuple[Count, ...]
 
     @model_validator(mode="after")
     def _one_more_count_than_edges(self) -> Self:
@@ -79,8 +82,15 @@ class Histogram(_Document):
 class Calibration(_Document):
     """Knots of the map from reported confidence to the measured share of right answers (linear between knots)."""
 
-    confidence: tuple[float, ...]
-    accuracy: tuple[float, ...]
+    confidence: tuple[Share, ...]
+    accuracy: tuple[Share, ...]
+
+    @model_validator(mode="after")
+    def _one_accuracy_a_knot(self) -> Self:
+        if len(self.confidence) != len(self.accuracy) or list(self.confidence) != sorted(self.confidence):
+            msg = "confidence must ascend, and accuracy must have as many knots"
+            raise ValueError(msg)
+        return self
 
 
 class ReferenceProfile(_Document):
@@ -90,7 +100,7 @@ class ReferenceProfile(_Document):
     count: Annotated[int, Field(ge=1)]  # texts profiled
     source: str  # which data, in words
     features: dict[str, Histogram]  # characters, words, tokens, oov_ratio, non_latin_ratio, ...
-    labels: dict[str, int]  # predicted label to count
+    labels: dict[str, Count]  # predicted label to count
     calibration: Calibration | None = None
 
 

@@ -75,7 +75,7 @@ class Script:
 
 
 class Scripts:
-    """The files of ``broker/lua`` by name, over a line of their own: ``await scripts("accept", keys, arguments)``."""
+    """The files of ``broker/lua`` by name, over the pool's line: ``await scripts("accept", keys, arguments)``."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis

@@ -58,6 +58,7 @@ class BrokerSettings(ObservaSettings):
     redis_cert_file: FilePath | None = None  # rediss://: our own certificate, where the server asks for one
     redis_key_file: FilePath | None = None
     data_dir: Folder = Path(".data")
+    redis_wait_s: Annotated[float, Field(ge=0, le=3600)] = 60  # at a start, for a server that is away, busy or full
     redis_max_connections: Annotated[int, Field(ge=4, le=10_000)] = 64
     allow_unsafe_redis: bool = False  # serve from a server without append-only file (tests)
     models: Folder = Path("models")  # one folder a model: the model store, or where versions of `store` are copied to

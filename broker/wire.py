@@ -20,21 +20,22 @@ PATIENCE_S: Final = 5.0  # for an answer, where the pool names no other
 
 
 class WiredPool(BlockingConnectionPool):
-    """A pool that also opens wires, and closes them when it disconnects."""
+    """A pool with one wire for all, and one for each reader that blocks; it closes them when it disconnects."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._wires: list[Wire] = []
+        self.shared = Wire(self)  # opens itself with its first call
+        self._blocking: list[Wire] = []
 
-    def wire(self) -> "Wire":
-        """Return a wire that opens itself with its first call."""
+    def blocking(self) -> "Wire":
+        """Return another wire, open until the pool is closed."""
         wire = Wire(self)
-        self._wires.append(wire)
+        self._blocking.append(wire)
         return wire
 
     async def disconnect(self, inuse_connections: bool = True) -> None:  # noqa: FBT001, FBT002 the client's signature
         """Close every connection."""
-        for wire in self._wires:
+        for wire in (self.shared, *self._blocking):
             wire.close()
         await super().disconnect(inuse_connections)
 
@@ -42,13 +43,14 @@ class WiredPool(BlockingConnectionPool):
 class Line:
     """Asks one server; answers are as Redis gives them. Where the client's pool has no wires, the client is asked.
 
-    A call that blocks holds up those that come after it on the same line.
+    All lines of one pool share a connection, so as many may be made as are handy. A call that *blocks* would hold up
+    those that come after it: a reader that makes such calls has a connection of its own, for the life of the pool.
     """
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, *, blocks: bool = False) -> None:
         pool = redis.connection_pool
         if isinstance(pool, WiredPool):
-            self._ask: Any = pool.wire().call
+            self._ask: Any = (pool.blocking() if blocks else pool.shared).call
         else:
             plain = type(redis)(connection_pool=pool)
             plain.response_callbacks.clear()

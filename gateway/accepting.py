@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from broker.backoff import Backoff
+from broker.duties import Duties
 from broker.errors import WrongKeyTypeError
 from broker.groups import ensure_groups
 from broker.log import Acceptance, Log, Unit
@@ -44,21 +45,17 @@ class Accepting:
     they wait for it.
     """
 
-    def __init__(self, redis: Redis, log_: Log, metrics: Metrics, *, timeout_s: float) -> None:
+    def __init__(self, redis: Redis, log_: Log, metrics: Metrics, duties: Duties, *, timeout_s: float) -> None:
         self._redis = redis
         self._log = log_
         self._metrics = metrics
+        self._duties = duties
         self._timeout_s = timeout_s
         self._queues: dict[_Key, _Queue] = {}
         self._grouped: set[Tag] = set()
         self._full: dict[Tag, tuple[float, int]] = {}  # until when, and at which limit
         self._failed: dict[Tag, float] = {}  # until when it is avoided
         self._probing: asyncio.Task[None] | None = None  # while the log is away nobody else waits for it
-
-    @property
-    def tasks(self) -> list[asyncio.Task[None]]:
-        """What runs in the background; whoever closes the client must stop it before."""
-        return [self._probing] if self._probing else []
 
     @property
     def away(self) -> bool:
@@ -140,7 +137,7 @@ class Accepting:
             if "OOM" in str(error) or type(error).__name__ == "OutOfMemoryError":
                 raise Problem("overloaded") from error
             if isinstance(error, PASSING) and not self._probing:
-                self._probing = asyncio.create_task(self._probe(), name="probe")
+                self._probing = self._duties.begin(self._probe())
         self._metrics.broker_failures.labels("accept").inc()
         raise Problem("broker_unavailable")
 

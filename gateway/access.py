@@ -15,6 +15,7 @@ from starlette.types import Scope as Connection
 from broker.access import ApiKey, Scope, read_keys, verify
 from broker.answers import KEYLESS
 from broker.connection import Clock
+from broker.duties import Pulse
 from gateway.limits import Limits
 from gateway.metrics import Metrics
 from gateway.problems import Problem
@@ -49,6 +50,7 @@ class Access:
 
     def __init__(self, settings: GatewaySettings, metrics: Metrics) -> None:
         self.required = settings.auth == "keys"
+        self.pulse = Pulse()
         self._internal_port = settings.internal_port
         self._metrics = metrics
         self._limits = Limits(settings.gateway_key_requests_per_second, settings.gateway_key_open_requests)
@@ -107,6 +109,7 @@ class Access:
         """Refresh, and share what callers may ask with the other gateways, as long as the process runs."""
         while True:
             await asyncio.sleep(REFRESH_S)
+            self.pulse.beat()
             try:
                 await self.refresh(redis)
                 await self._limits.exchange(redis, clock.now_ms())

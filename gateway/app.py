@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import socket
 import sys
 import time
@@ -9,18 +10,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from types import FrameType
-from typing import Final
+from typing import Final, NoReturn
 
 import uvicorn
 from fastapi import FastAPI
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.access import read_keys
-from broker.connection import check_replicas, check_server, connect
-from broker.errors import BrokerUnavailableError, ObservaError, SettingsError
+from broker.connection import check_replicas, check_server, connect, patiently
+from broker.duties import exit_codes
+from broker.errors import SettingsError
 from broker.groups import ensure_groups
 from broker.listening import http_options, listen
 from broker.logs import log_to_stderr
@@ -55,8 +56,8 @@ GRACE_S: Final = 20  # for open requests after a signal to stop
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: GatewaySettings) -> FastAPI:
-    """Return the application; it connects when its lifespan begins.
+def create_app(settings: GatewaySettings, *, alone: bool = False) -> FastAPI:
+    """Return the application; it connects when its lifespan begins. *alone* in its process, it ends that if it hangs.
 
     Raises:
         SettingsError: spans are wanted and cannot be had.
@@ -71,8 +72,13 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         try:
             async with run_gateway(settings, metrics, access, spans) as gateway:
                 app.state.gateway = gateway
+                if alone:
+                    gateway.duties.guard()
                 spare_the_collector()
-                yield
+                try:
+                    yield
+                except BaseException as error:  # noqa: BLE001 uvicorn would write its message, and go on answering
+                    gateway.duties.fail("the application", error)
         finally:
             if spans:
                 spans.stop()
@@ -138,6 +144,13 @@ class GatewayServer(uvicorn.Server):
         gateway: Gateway | None = getattr(self._application.state, "gateway", None)
         return gateway.door.refusal(method, target, headers) if gateway else None
 
+    def leave(self, *_: object) -> NoReturn:
+        """End the process, with exit code 0 only if all went well."""
+        gateway: Gateway | None = getattr(self._application.state, "gateway", None)
+        if gateway is None:  # it never began
+            sys.exit(1)
+        gateway.duties.leave()
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop; a second signal stops at once."""
         gateway: Gateway | None = getattr(self._application.state, "gateway", None)
@@ -152,20 +165,20 @@ class GatewayServer(uvicorn.Server):
 def main() -> None:
     """Run the gateway until a signal; exit with 2 and one line if it cannot start."""
     log_to_stderr("gateway")
-    try:
+    with exit_codes("gateway"):
         settings = load_settings(GatewaySettings)
-        app = create_app(settings)
+        app = create_app(settings, alone=True)
         listeners = listen_everywhere(settings)
         asyncio.run(prepare(settings))
-    except ObservaError as error:
-        sys.stderr.write(f"observa gateway: {error}\n")
-        raise SystemExit(2) from None
-    for listener in listeners:
-        host, port = listener.getsockname()[:2]
-        log.info("listening on %s port %d", host, port)
-    if settings.exposed and settings.auth == "none":
-        log.warning("whoever reaches this address may use it: OBSERVA_GATEWAY_AUTH=none")
-    GatewayServer(app, settings).run(sockets=listeners)
+        for listener in listeners:
+            host, port = listener.getsockname()[:2]
+            log.info("listening on %s port %d", host, port)
+        if settings.exposed and settings.auth == "none":
+            log.warning("whoever reaches this address may use it: OBSERVA_GATEWAY_AUTH=none")
+        server = GatewayServer(app, settings)
+        signal.signal(signal.SIGTERM, server.leave)  # uvicorn repeats it when all is closed
+        server.run(sockets=listeners)
+        server.leave()
 
 
 def listen_everywhere(settings: GatewaySettings) -> list[socket.socket]:
@@ -190,15 +203,17 @@ async def prepare(settings: GatewaySettings) -> None:
 
     """
     redis = connect(settings, "gateway-start")
-    try:
+
+    async def look() -> None:
         await check_server(redis, settings)
         await check_replicas(redis, settings)
         for shard in range(settings.shards):
             await ensure_groups(redis, Tag(settings.model, shard))
         if settings.auth == "keys":
             await _check_keys(redis, settings)
-    except RedisError as error:
-        raise BrokerUnavailableError(f"Redis refuses to work ({error}); look at its log") from error
+
+    try:
+        await patiently(look, settings)
     finally:
         await redis.aclose()
         await redis.connection_pool.disconnect()

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from broker.announcements import Announcement, ServedVersion, announcements, served_models
 from broker.connection import Clock, Weakness, weaknesses
+from broker.duties import Pulse
 from broker.inspection import memory_ratio
 from broker.manifest import Pointer
 from broker.shares import is_in_share
@@ -68,6 +69,7 @@ class Fleet:
         self._settings = settings
         self._models: dict[str, ModelView] = {settings.model: ModelView(settings.model)}
         self._unknown: OrderedDict[str, float] = OrderedDict()
+        self.pulse = Pulse()
         self.reachable = False  # whether the last refresh worked
         self.memory_ratio = 0.0  # of maxmemory; 0 where there is none
         self._default = settings.model
@@ -124,6 +126,7 @@ class Fleet:
         """Refresh as long as the process runs."""
         while True:
             await asyncio.sleep(REFRESH_S if self.serves(self._models[self._default]) else SOON_S)
+            self.pulse.beat()
             try:
                 await self.refresh()
             except (RedisError, OSError) as error:

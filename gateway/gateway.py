@@ -1,6 +1,5 @@
 """The parts of one gateway process, and how they start and stop together."""
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -12,6 +11,7 @@ from redis.exceptions import RedisError
 from starlette.requests import Request
 
 from broker.connection import Clock, connect
+from broker.duties import Duties
 from broker.explanations import Explanations
 from broker.log import Log
 from gateway.access import Access
@@ -34,6 +34,7 @@ class Gateway:
 
     settings: GatewaySettings
     access: Access
+    duties: Duties
     redis: Redis
     clock: Clock
     log: Log
@@ -59,32 +60,24 @@ async def run_gateway(
     """Connect, read and refresh in the background; stop all that at the end."""
     gateway_id = secrets.token_hex(6)
     redis = connect(settings, f"gateway-{gateway_id}")
-    clock, log = Clock(), Log(redis, settings)
+    clock, log, duties = Clock(), Log(redis, settings), Duties()
     fleet = Fleet(redis, clock, metrics, settings)
-    replies = Replies(redis, log, metrics, gateway_id)
-    accepting = accepting_with(spans)(redis, log, metrics, timeout_s=settings.gateway_accept_timeout_s)
+    replies = Replies(redis, log, metrics, gateway_id, duties)
+    accepting = accepting_with(spans)(redis, log, metrics, duties, timeout_s=settings.gateway_accept_timeout_s)
     serving = Serving(settings, fleet, accepting, replies, clock, metrics, gateway_id)
     with suppress(RedisError, OSError):  # not ready yet; the refresher goes on trying
         await fleet.refresh()
         if access.required:
             await access.refresh(redis)
     callers = Callers()
-    duties = [
-        asyncio.create_task(duty)
-        for duty in (fleet.refresh_forever(), replies.look_up_forever(), callers.look_forever())
-    ]
+    duties.begin(fleet.refresh_forever(), fleet.pulse)
+    duties.begin(replies.look_up_forever(), replies.pulse)
+    duties.begin(callers.look_forever())
     if access.required:
-        duties.append(asyncio.create_task(access.refresh_forever(redis, clock)))
+        duties.begin(access.refresh_forever(redis, clock), access.pulse)
     try:
         explanations, door = Explanations(redis, settings), Door(fleet, serving, metrics)
-        yield Gateway(settings, access, redis, clock, log, explanations, fleet, serving, callers, door, metrics)
+        yield Gateway(settings, access, duties, redis, clock, log, explanations, fleet, serving, callers, door, metrics)
     finally:
-        await _stop({*duties, *replies.readers, *accepting.tasks})
+        await duties.stop()
         await redis.aclose()
-
-
-async def _stop(tasks: set[asyncio.Task[None]]) -> None:
-    while tasks:  # a cancellation that meets a timeout inside the Redis client can get lost: say it again
-        for task in tasks:
-            task.cancel()
-        _, tasks = await asyncio.wait(tasks, timeout=1)

@@ -19,8 +19,10 @@ router = APIRouter(route_class=DirectRoute, tags=["health"])
 
 
 @router.get("/healthz", summary="Alive")
-async def healthz(_request: Request) -> Response:
-    """The process runs."""
+async def healthz(request: Request) -> Response:
+    """The process works, also while Redis is away; 503: what it does in the background hangs, so start it anew."""
+    if gateway_of(request).duties.stuck():
+        return Response(b'{"status":"stuck"}', 503, media_type=JSON)
     return Response(b'{"status":"alive"}', media_type=JSON)
 
 

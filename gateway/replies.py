@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 from broker.answers import PENDING
 from broker.backoff import Backoff
 from broker.connection import BLOCK_MS
+from broker.duties import Duties, Pulse
 from broker.log import Log
 from broker.streams import PredictionId, Tag
 from broker.wire import Line
@@ -29,14 +30,16 @@ log = logging.getLogger(__name__)
 class Replies:
     """Futures by prediction id. A future belongs to one caller and one id, so nobody gets another's answer."""
 
-    def __init__(self, redis: Redis, log_: Log, metrics: Metrics, gateway_id: str) -> None:
+    def __init__(self, redis: Redis, log_: Log, metrics: Metrics, gateway_id: str, duties: Duties) -> None:
         self._redis = redis
         self._log = log_
         self._metrics = metrics
         self._gateway_id = gateway_id
+        self._duties = duties
+        self.pulse = Pulse()  # of the look-ups
         self._futures: dict[str, list[asyncio.Future[bytes | None]]] = {}
         self._accepted: dict[str, tuple[float, float]] = {}  # id: when to look it up, and how often
-        self._readers: dict[Tag, asyncio.Task[None]] = {}
+        self._listening: set[Tag] = set()
 
     def expecting(self, ids: Sequence[str]) -> "_Expected":
         """Give a future per id, each resolved with the answer's JSON or `LOST`; left alone at the end."""
@@ -58,21 +61,19 @@ class Replies:
             if prediction_id in self._futures:
                 self._accepted[prediction_id] = (due, every)
 
-    @property
-    def readers(self) -> list[asyncio.Task[None]]:
-        """The tasks that read; whoever closes the client must stop them before."""
-        return list(self._readers.values())
-
     def listen(self, tag: Tag) -> None:
         """Read the replies of *tag* from now on; the stream is this process' own, so its beginning is not missed."""
-        if tag not in self._readers:
-            self._readers[tag] = asyncio.create_task(self._read(tag), name=f"replies of {tag}")
+        if tag not in self._listening:
+            self._listening.add(tag)
+            pulse = Pulse()
+            self._duties.begin(self._read(tag, pulse), pulse)
 
     async def look_up_forever(self) -> None:
         """Ask the answer store for ids that are due, as long as the process runs."""
         backoff = Backoff(first_s=SWEEP_S, most_s=AGAIN_S)
         while True:
             await asyncio.sleep(SWEEP_S)
+            self.pulse.beat()
             try:
                 await self._look_up()
                 backoff.reset()
@@ -80,9 +81,11 @@ class Replies:
                 self._metrics.broker_failures.labels("look_up").inc()
                 await backoff.wait()
 
-    async def _read(self, tag: Tag) -> None:
-        key, last, backoff, line = tag.replies(self._gateway_id), b"0-0", Backoff(most_s=AGAIN_S), Line(self._redis)
+    async def _read(self, tag: Tag, pulse: Pulse) -> None:
+        key, last, backoff = tag.replies(self._gateway_id), b"0-0", Backoff(most_s=AGAIN_S)
+        line = Line(self._redis, blocks=True)
         while True:
+            pulse.beat()
             try:
                 found = await line("XREAD", "COUNT", MOST_REPLIES, "BLOCK", BLOCK_MS, "STREAMS", key, last)
             except (RedisError, OSError) as error:

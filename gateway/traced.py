@@ -7,6 +7,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from redis.asyncio import Redis
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from broker.duties import Duties
 from broker.log import Acceptance, Log, Unit
 from broker.spans import Spans, context_of, traceparent_of
 from broker.streams import Tag
@@ -64,8 +65,10 @@ class Traced:
 class TracedAccepting(Accepting):
     """Carries each call's trace on to the log: its entries name the span of their sending as where they come from."""
 
-    def __init__(self, spans: Spans, redis: Redis, log: Log, metrics: Metrics, *, timeout_s: float) -> None:
-        super().__init__(redis, log, metrics, timeout_s=timeout_s)
+    def __init__(  # noqa: PLR0913 those of what it extends, and one more
+        self, spans: Spans, redis: Redis, log: Log, metrics: Metrics, duties: Duties, *, timeout_s: float
+    ) -> None:
+        super().__init__(redis, log, metrics, duties, timeout_s=timeout_s)
         self._spans = spans
 
     async def accept(self, tag: Tag, unit: Unit, backlog_limit: int) -> Acceptance:

@@ -2,9 +2,8 @@
 
 import asyncio
 import signal
-import sys
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import orjson
 from prometheus_client import generate_latest
@@ -15,8 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from broker.connection import check_server, connect
-from broker.errors import BrokerUnavailableError, ObservaError
+from broker.connection import check_server, connect, patiently
+from broker.duties import exit_codes
+from broker.errors import BrokerUnavailableError
 from broker.listening import Server, listen
 from broker.logs import log_to_stderr
 from broker.loops import run
@@ -33,52 +33,40 @@ def main() -> None:
     """Run the monitor until SIGTERM; a mistake of the person who started it is one line and exit code 2."""
     log_to_stderr("monitor")
     return_large_blocks()
-    try:
+    with exit_codes("monitor"):
         run(serve(load_settings(MonitorSettings)))
-    except* ObservaError as errors:
-        _give_up(errors)
-
-
-def _give_up(errors: BaseExceptionGroup[ObservaError]) -> NoReturn:
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    print(f"observa monitor: {error}", file=sys.stderr)  # noqa: T201 - for a person
-    sys.exit(2)
 
 
 async def serve(settings: MonitorSettings) -> None:
     """Watch and answer until told to stop.
 
     Raises:
-        ObservaError, ExceptionGroup of them: what only a person can put right.
+        ObservaError: what only a person can put right.
 
     """
     listener = listen(settings.monitor_host, settings.monitor_port, "OBSERVA_MONITOR")
     redis = connect(settings, "monitor")
     stop = asyncio.Event()
     try:
-        await check_server(redis, settings)
+        await patiently(lambda: check_server(redis, settings), settings)
         monitor = Monitor(redis, settings)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         spare_the_collector()
         server = Server(application(monitor, Comparisons(settings)), settings.names(settings.monitor_host))
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(server.serve(sockets=[listener]), name="http")
-            await _watch(monitor, server, stop)
+        monitor.duties.guard()
+        answering = monitor.duties.begin(server.serve(sockets=[listener]))
+        try:
+            await monitor.run(stop)
+        finally:
+            server.should_exit = True
+            await asyncio.wait({answering})
+            await monitor.duties.stop()
     finally:
         listener.close()
         await redis.aclose()
         await redis.connection_pool.disconnect()
-
-
-async def _watch(monitor: Monitor, server: Server, stop: asyncio.Event) -> None:
-    try:
-        await monitor.run(stop)
-    finally:
-        stop.set()
-        server.should_exit = True
+    monitor.duties.check()
 
 
 def application(monitor: Monitor, comparisons: Comparisons) -> Starlette:
@@ -95,15 +83,19 @@ def application(monitor: Monitor, comparisons: Comparisons) -> Starlette:
             return _json(wanted._asdict(), 400)
         model = request.path_params.get(MODEL, query.get(MODEL))
         if model is None:
-            return _json({name: monitor.report(name, wanted) for name in monitor.models()})
+            return _json({report[MODEL]: report for report in monitor.reports(wanted)})
         if model not in monitor.models():
             return _json({"code": "model_unknown", "models": monitor.models()}, 404)
         return _json(monitor.report(model, wanted))
 
+    async def livez(_: Request) -> Response:
+        stuck = monitor.duties.stuck()
+        return _json({"status": "stuck" if stuck else "ok", "stuck": stuck}, 503 if stuck else 200)
+
     async def healthz(_: Request) -> Response:
         readers = {str(tag): reader.fresh for tag, reader in monitor.readers.items()}
-        fresh = monitor.fresh()
-        return _json({"status": "ok" if fresh else "stale", "readers": readers}, 200 if fresh else 503)
+        status = monitor.health()
+        return _json({"status": status, "readers": readers}, 503 if status == "stale" else 200)
 
     return Starlette(
         routes=[
@@ -112,6 +104,7 @@ def application(monitor: Monitor, comparisons: Comparisons) -> Starlette:
             Route("/report/{model}", report),
             Route("/compare", _compare(monitor, comparisons)),
             Route("/healthz", healthz),
+            Route("/livez", livez),
         ]
     )
 

@@ -118,7 +118,7 @@ class Alike:
             try:
                 into.add([place], read_result(entry_id.decode(), fields))
             except UNREADABLE:
-                into.skip(reason(fields))
+                into.skip(place, entry_id.decode(), reason(fields))
 
 
 class Batch:
@@ -126,26 +126,27 @@ class Batch:
 
     def __init__(self) -> None:
         self._parts: list[tuple[list[int], Results]] = []
-        self._unreadable: dict[str, int] = {}
+        self._unreadable: list[tuple[int, str, str]] = []
 
     def add(self, places: list[int], rows: Results) -> None:
         """Add the rows of the entries at *places*."""
         self._parts.append((places, rows))
 
-    def skip(self, why: str) -> None:
-        """Count an entry that cannot be read."""
-        self._unreadable[why] = self._unreadable.get(why, 0) + 1
+    def skip(self, place: int, entry_id: str, why: str) -> None:
+        """Leave out the entry at *place*, which cannot be read."""
+        self._unreadable.append((place, entry_id, why))
 
     def joined(self) -> Results:
         """Return all rows in the order of the batch."""
+        unreadable = [(entry_id, why) for _, entry_id, why in sorted(self._unreadable)]
         if len(self._parts) == 1:
             whole = self._parts[0][1]
-            whole.unreadable = self._unreadable
+            whole.unreadable = unreadable
             return whole
         if not self._parts:
-            return Results(unreadable=self._unreadable)
+            return Results(unreadable=unreadable)
         order = np.argsort(np.concatenate([places for places, _ in self._parts])).tolist()
-        columns: dict[str, Any] = {"unreadable": self._unreadable}
+        columns: dict[str, Any] = {"unreadable": unreadable}
         for name in _COLUMNS:
             parts = [getattr(rows, name) for _, rows in self._parts]
             if isinstance(parts[0], np.ndarray):
@@ -157,7 +158,7 @@ class Batch:
 
 
 def read_results(entries: Sequence[Entry]) -> Results:
-    """Read entries of a results stream; what cannot be read is counted by its reason and left out."""
+    """Read entries of a results stream; what cannot be read is left out, and said with its reason."""
     flat = [fields if isinstance(fields, list) else flattened(fields) for _, fields in entries]
     names = list(map(_NAMES, flat))
     kinds: dict[tuple[bytes, ...], Alike] = {}

@@ -4,6 +4,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
@@ -73,7 +74,7 @@ class Results:
     flags: NDArray[np.bool_] = field(default_factory=lambda: np.empty((0, 2), dtype=np.bool_))  # abstained, truncated
     numbers: Numbers = field(default_factory=lambda: np.empty((0, len(NUMERIC))))  # as NUMERIC; NaN: not said
     embedding: Numbers = field(default_factory=lambda: np.empty((0, EMBEDDED)))  # NaN: not said
-    unreadable: dict[str, int] = field(default_factory=dict)  # reason to count
+    unreadable: list[tuple[str, str]] = field(default_factory=list)  # entry id and reason, in stream order
 
     def values(self) -> Numbers:
         """Return the numbers, shape (entries, len(NUMERIC)), with the entropy of two labels."""
@@ -266,6 +267,27 @@ def _checked(text: str, most: int) -> str:
     if not 0 < len(text) <= most:
         raise ValueError
     return text
+
+
+def versions_in(entries: Sequence[Entry]) -> set[str]:
+    """Return the versions that *entries* name; one that is no name is left out."""
+    named: set[bytes] = set()
+    place = 1  # of the value within an entry: mostly that of the entry before
+    for _, fields in entries:
+        if isinstance(fields, Mapping):
+            named.add(fields.get(b"version", b""))
+            continue
+        if not (place < len(fields) and place % 2 and fields[place - 1] == b"version"):
+            names = list(fields[::2])
+            if b"version" not in names:
+                continue
+            place = 2 * names.index(b"version") + 1
+        named.add(fields[place] if place < len(fields) else b"")
+    found = set()
+    for name in named:
+        with suppress(ValueError):
+            found.add(version_of(name))
+    return found
 
 
 def reason(fields: Mapping[bytes, bytes]) -> str:

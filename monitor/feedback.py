@@ -8,6 +8,7 @@ from typing import Any, Final
 from broker.events import Alert
 from broker.forgetting import ERASED
 from monitor.alarms import Decided, in_order
+from monitor.aside import FAILED, Aside
 from monitor.columns import Entry, Label, as_mapping, read_label
 from monitor.judgement import Judged, Judgement
 from monitor.panes import DAY_MS, MINUTE_MS, Recent
@@ -48,7 +49,7 @@ class FeedbackFold:
         self.judgements: Recent[Judgement] = Recent(MAX_VERSIONS)
         self.runs: Recent[dict[str, Judged]] = Recent(MAX_RUNS)  # run to version to counts
         self.outcomes: dict[str, int] = {}
-        self.unreadable: dict[str, int] = {}
+        self.aside = Aside()
         self.delays = Delays()
         self._rules = rules
         self._profile_of = profile_of
@@ -61,7 +62,7 @@ class FeedbackFold:
                 continue
             label = read_label(entry)
             if isinstance(label, str):
-                self.unreadable[label] = self.unreadable.get(label, 0) + 1
+                self.aside.put([(entry[0].decode(), label)])
             else:
                 decided += self._take(label)
         if entries:
@@ -118,6 +119,12 @@ class FeedbackFold:
         dropped = self.judgements.put(version, Judgement(profile, self._rules))
         return dropped.alarms.end_all("the version gets no labels any more", label.entry_id) if dropped else []
 
+    def skip(self, entry_id: str) -> None:
+        """Pass by the next entry, which the fold cannot take."""
+        self.aside.put([(entry_id, FAILED)])
+        self.position = entry_id
+        self.entries_read += 1
+
     def dump(self) -> dict[str, Any]:
         """Return the state as plain values."""
         return {
@@ -126,7 +133,7 @@ class FeedbackFold:
             "gap": self.gap,
             "now_ms": self.now_ms,
             "outcomes": self.outcomes,
-            "unreadable": self.unreadable,
+            "aside": self.aside.dump(),
             "delays": [self.delays.counts, self.delays.sum_ms],
             "judgements": [[version, judgement.dump()] for version, judgement in self.judgements.items()],
             "runs": [
@@ -139,7 +146,8 @@ class FeedbackFold:
         """Take the state back."""
         self.position, self.entries_read = state["position"], state["entries_read"]
         self.gap, self.now_ms = state["gap"], state["now_ms"]
-        self.outcomes, self.unreadable = state["outcomes"], state["unreadable"]
+        self.outcomes = state["outcomes"]
+        self.aside.load(state["aside"])
         self.delays = Delays(*state["delays"])
         for version, dumped in state["judgements"]:
             self.judgements.put(version, Judgement.loaded(self._profile_of(version), self._rules, dumped))

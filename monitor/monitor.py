@@ -14,12 +14,15 @@ from redis.exceptions import RedisError
 
 from broker.announcements import Announcement, announcements, served_models
 from broker.connection import Clock
+from broker.duties import Duties
 from broker.events import Alert
 from broker.inspection import GroupState, entries_added, group_states, read_alerts
 from broker.manifest import Pointer, models_in
 from broker.store import store_of
 from broker.streams import MONITOR, Tag
 from broker.versions import wanted
+from monitor.aside import place_of
+from monitor.loading import beside
 from monitor.metrics import Monitored, Report
 from monitor.profiles import Profiles
 from monitor.reading import Reader
@@ -50,9 +53,12 @@ class Monitor(Monitored):
     """Readers by tag. One process watches every model; a second one takes over and this one leaves."""
 
     def __init__(self, redis: Redis, settings: MonitorSettings) -> None:
+        self.duties = Duties()
         self.readers: dict[Tag, Reader] = {}
         self._redis = redis
         self._settings = settings
+        self._store = store_of(settings)
+        self._listing: asyncio.Future[list[str]] | None = None  # of the models in the store
         self._clock = Clock()
         self._measured: dict[Tag, Measured] = {}
         self._profiles: dict[str, Profiles] = {}
@@ -61,29 +67,20 @@ class Monitor(Monitored):
         self._owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Watch until *stop*; a reader that may not go on ends all of them.
+        """Watch until *stop*, then return once the readers have written what they know."""
+        while not stop.is_set():
+            for tag in await self._new_tags():
+                self._follow(tag, stop)
+            await self._forget_removed()
+            await self._measure()
+            await _either(stop, EVERY_S)
+        if self._tasks:
+            await asyncio.wait(self._tasks.values())
 
-        Raises:
-            ExceptionGroup: of what ended a reader; FencedError among others.
-
-        """
-        async with asyncio.TaskGroup() as tasks:
-            while not stop.is_set():
-                for tag in await self._new_tags():
-                    profiles = self._profiles.setdefault(
-                        tag.model,
-                        Profiles(self._settings.models / tag.model, self._settings.rules, store_of(self._settings)),
-                    )
-                    self._measured[tag] = Measured()
-                    self.readers[tag] = Reader(self._redis, self._settings, tag, profiles, self._owner)
-                    self._tasks[tag] = tasks.create_task(self.readers[tag].run(stop), name=f"reader {tag}")
-                await self._forget_removed()
-                await self._measure()
-                await _either(stop, EVERY_S)
-
-    def fresh(self) -> bool:
-        """Tell whether every reader read something, or nothing, of late."""
-        return all(reader.fresh for reader in self.readers.values())
+    def health(self) -> str:
+        """Return "ok", "degraded" where some models are not followed now, or "stale" where none is."""
+        fresh = [reader.fresh for reader in self.readers.values()]
+        return "ok" if all(fresh) else "degraded" if any(fresh) else "stale"
 
     def now_ms(self) -> float:
         """Return Redis' time in milliseconds."""
@@ -106,12 +103,33 @@ class Monitor(Monitored):
         report["monitor"] = self._own(readers)
         return report
 
-    def reports(self) -> list[Report]:
-        """Return the report of every model."""
-        return [self.report(model) for model in self.models()]
+    def reports(self, asked: Asked = Asked()) -> list[Report]:  # noqa: B008 immutable
+        """Return the report of every model; one that cannot be made is said, and missing."""
+        found = []
+        for model in self.models():
+            try:
+                found.append(self.report(model, asked))
+            except Exception as error:  # noqa: BLE001 of one model; its metrics are missing, which MonitorBlind sees
+                log.error("%s cannot be reported: %s", model, place_of(error))  # noqa: TRY400 no text
+        return found
+
+    async def _stored_models(self) -> set[str]:
+        """Return the models in the store; those known before, while it does not answer."""
+        if self._listing is None:
+            self._listing = beside(lambda: models_in(self._settings.models))
+        done, _ = await asyncio.wait([self._listing], timeout=EVERY_S)
+        if not done:
+            log.warning("the models' folder does not answer: the models known before are watched")
+            return set(self._seen_s)
+        listing, self._listing = self._listing, None
+        try:
+            return set(listing.result())
+        except OSError as error:
+            log.warning("cannot see which models there are: %s", error.strerror)
+            return set(self._seen_s)
 
     async def _new_tags(self) -> list[Tag]:
-        models = set(models_in(self._settings.models))
+        models = await self._stored_models()
         try:
             models |= set(await served_models(self._redis))
         except RedisError as error:
@@ -121,14 +139,18 @@ class Monitor(Monitored):
         tags = (Tag(model, shard) for model in sorted(models) for shard in range(self._settings.shards))
         return [tag for tag in tags if tag not in self.readers]
 
+    def _follow(self, tag: Tag, stop: asyncio.Event) -> None:
+        place = self._settings.models / tag.model
+        profiles = self._profiles.setdefault(tag.model, Profiles(place, self._settings.rules, self._store))
+        self._measured[tag] = Measured()
+        reader = self.readers[tag] = Reader(self._redis, self._settings, tag, profiles, self._owner)
+        self._tasks[tag] = self.duties.begin(reader.run(stop), reader.pulse)
+
     async def _forget_removed(self) -> None:
         """Leave models that are gone, so that their keys may be deleted; a snapshot that stays is gone on from."""
         oldest_s = time.monotonic() - GONE_S
         for tag in [tag for tag in self.readers if self._seen_s[tag.model] < oldest_s]:
-            task = self._tasks.pop(tag)
-            while not task.done():  # Python 3.11 may drop a cancellation within a sending
-                task.cancel()
-                await asyncio.wait([task], timeout=1)
+            await self.duties.end([self._tasks.pop(tag)])
             del self.readers[tag], self._measured[tag]
             self._profiles.pop(tag.model, None)
             self._seen_s.pop(tag.model, None)
@@ -146,14 +168,13 @@ class Monitor(Monitored):
                 measured.gaps = {name.decode(): int(count) for name, count in gaps.items()}
                 measured.alerts = await read_alerts(self._redis, tag, ALERTS)
                 measured.pointer = await wanted(self._redis, tag.model)
-            except (RedisError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 what one model's keys hold may not end the measuring of others
                 measured.failures += 1
-                log.warning("cannot measure %s: %s", tag, type(error).__name__)
+                log.warning("cannot measure %s: %s", tag, place_of(error))
 
     def _own(self, readers: dict[Tag, Reader]) -> dict[str, Any]:
         """Return what is known of the monitor and of the groups; lags add, the oldest entry of any shard counts."""
         now_ms = self._clock.now_ms()
-        lags = [reader.lag_s(now_ms) for reader in readers.values()]
         failures: dict[str, int] = {}
         for tag, reader in readers.items():
             for name, count in [*reader.failures.items(), ("groups", self._measured[tag].failures)]:
@@ -164,7 +185,8 @@ class Monitor(Monitored):
             "groups": _groups([self._measured[tag] for tag in readers]),
             "gaps": _gaps([self._measured[tag] for tag in readers]),
             "failures": failures,
-            "lag_seconds": None if None in lags else max((lag for lag in lags if lag is not None), default=None),
+            "lag_seconds": max(reader.lag_s(now_ms) for reader in readers.values()),
+            "trouble": {str(tag): reader.trouble for tag, reader in readers.items() if reader.trouble},
             "snapshot_age_seconds": max(reader.snapshot_age_s for reader in readers.values()),
             "entries_folded": sum(reader.folded for reader in readers.values()),
         }

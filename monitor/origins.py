@@ -1,6 +1,6 @@
 """Where counting again may begin: a kept checkpoint, or the archive."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -23,13 +23,14 @@ async def whole_log(redis: Redis, tag: Tag) -> bool:
     return await _from(redis, tag.results, "0-0", 0) and await _from(redis, tag.feedback, "0-0", 0)
 
 
-async def oldest_checkpoint(redis: Redis, tag: Tag, born: str, fresh: Callable[[], State]) -> State | None:
+async def oldest_checkpoint(
+    redis: Redis, tag: Tag, born: str, decoded: Callable[[bytes], Awaitable[State]]
+) -> State | None:
     """Return the oldest kept state, of the log *born*, from which on the log still has every entry."""
     for checkpoint in await read_checkpoints(redis, tag):
         if checkpoint.born != born or orjson.loads(checkpoint.state)["state_version"] != STATE_VERSION:
             continue  # counts of another log, or detectors that an older monitor left behind
-        state = fresh()
-        state.decode(checkpoint.state)
+        state = await decoded(checkpoint.state)
         results, feedback = state.folds
         if await _from(redis, tag.results, results.position, results.entries_read) and await _from(
             redis, tag.feedback, feedback.position, feedback.entries_read

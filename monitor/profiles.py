@@ -1,5 +1,6 @@
 """What a version should look like: its labels, its target accuracy, its reference histograms."""
 
+import asyncio
 import contextlib
 import hashlib
 import logging
@@ -7,7 +8,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ from monitor import run_length
 from monitor.accuracy import MICRO
 from monitor.channels import Channel, coarse
 from monitor.drift import Counts
+from monitor.loading import beside
 from monitor.settings import Rules
 
 NUMERIC: Final = (
@@ -50,6 +52,9 @@ MAX_COORDINATES: Final = 16
 SIDES: Final = 4  # of a CUSUM: two of the level and two tails share its false alarms...
 LABEL_SIDES: Final = 2  # ...and more or less of a label
 MISSING_RETRY_S: Final = 10.0
+MOST_MISSING: Final = 64  # versions that are looked for again
+AT_ONCE: Final = 24  # versions that are read, as many as a snapshot holds
+READ_S: Final = 30.0  # that the first entry of a version waits for the store
 NO_REFERENCE: Final = "reference"  # there is none that can be read
 NO_DETECTORS: Final = "detectors"  # none can be built by it
 
@@ -141,58 +146,127 @@ class Profile:
         return None if found is None else int(found[0])
 
 
+Fetched = tuple[ModelManifest | None, ReferenceProfile | None]
+
+
+class Reading(NamedTuple):
+    """A version that is being read: from the store, then its heights solved."""
+
+    fetched: "asyncio.Future[Fetched]"
+    task: asyncio.Task[None]
+
+
+class Missing(NamedTuple):
+    """What is known of a version without a reference, and when it is looked for again."""
+
+    profile: Profile
+    again_s: float  # on the monotonic clock
+
+
 class Profiles:
-    """The versions of one model in the store, each read once; one that is not there is looked for again later."""
+    """The versions of one model in the store, each read once; one that is not there is looked for again later.
+
+    A store may be slow or hang, and solving a version's heights takes a moment: both happen in threads. For the store
+    nothing waits longer than `READ_S`; what it has not given by then is counted without drift.
+    """
 
     def __init__(self, folder: Path, rules: Rules, store: Store | None = None) -> None:
         self._folder = folder
         self._rules = rules
         self._store = store  # asked for what the folder does not have
         self._found: dict[str, Profile] = {}
-        self._missing: dict[str, float] = {}
+        self._missing: dict[str, Missing] = {}
+        self._reading: dict[str, Reading] = {}
 
     def __call__(self, version: str) -> Profile:
-        """Return the profile of *version*; a bare one, said once, where it has no folder or no reference."""
+        """Return the profile of *version* as far as it is known; a bare one where it was not read."""
         if version in self._found:
             return self._found[version]
+        missing = self._missing.get(version)
+        return missing.profile if missing else self._bare(version)
+
+    async def load(self, versions: Iterable[str]) -> None:
+        """Read those of *versions* that are not known. Only at the first try it waits for them."""
         now = time.monotonic()
-        if now < self._missing.get(version, 0.0):
-            return Profile(version, self._rules.target_accuracy, unwatched=NO_REFERENCE)
-        profile = self._read(version, first=version not in self._missing)
-        if profile.digest or profile.unwatched == NO_DETECTORS:
-            self._found[version] = profile
-        else:
-            self._missing[version] = now + MISSING_RETRY_S
-        return profile
+        first = []
+        for version in versions:
+            if version in self._found:
+                continue
+            missing = self._missing.get(version)
+            if (
+                version not in self._reading
+                and len(self._reading) < AT_ONCE
+                and (not missing or now >= missing.again_s)
+            ):
+                self._begin(version, first=missing is None)
+            if version in self._reading and missing is None:
+                first.append(version)
+        readings = [self._reading[version] for version in first]
+        if readings:
+            await asyncio.wait([reading.fetched for reading in readings], timeout=READ_S)
+        for version, reading in zip(first, readings, strict=True):
+            if reading.fetched.done():
+                await asyncio.wait([reading.task])  # solving takes as long as it takes: the state needs its bins
+            else:
+                log.warning("%s/%s is counted without drift: the store is slow", self._folder.name, version)
+                self._note_missing(self._bare(version))
 
-    def prepare(self) -> None:
-        """Read the live version now; solving its detectors' heights takes a moment that no reader should wait."""
-        with contextlib.suppress(ModelRefusedError):  # said when the version is met
-            self(live_version(self._folder.parent, self._folder.name))
+    async def prepare(self) -> None:
+        """Read the live version now, so that no entry waits for it."""
+        pointer = beside(lambda: live_version(self._folder.parent, self._folder.name))
+        with contextlib.suppress(ModelRefusedError, TimeoutError):  # said when the version is met
+            await self.load([await asyncio.wait_for(pointer, READ_S)])
 
-    def _read(self, version: str, *, first: bool) -> Profile:
-        folder = self._folder / version
-        profile = Profile(version, self._rules.target_accuracy, unwatched=NO_REFERENCE)
+    def _begin(self, version: str, *, first: bool) -> None:
+        fetched = beside(lambda: self._fetch(version, first=first))
+        self._reading[version] = Reading(fetched, asyncio.create_task(self._learn(version, fetched, first=first)))
+
+    def _fetch(self, version: str, *, first: bool) -> Fetched:
+        """Return what the store has of *version*, said where that is not all."""
+        folder, name = self._folder / version, self._folder.name
+        manifest = None
         try:
-            elsewhere = self._store if not folder.is_dir() else None
-            name = self._folder.name
-            manifest = elsewhere.manifest(name, version) if elsewhere else read_manifest(folder)
-            profile = replace(profile, target=manifest.target_accuracy, labels=manifest.labels)
-            reference = elsewhere.reference(name, version) if elsewhere else read_reference(folder)
-            if first and f"{EMBEDDING}_0" not in reference.features:
-                log.info("the embedding of %s/%s is not watched: its reference has none", name, version)
-            return build(manifest, reference, self._rules)
+            store = self._store if not folder.is_dir() else None
+            manifest = store.manifest(name, version) if store else read_manifest(folder)
+            return manifest, store.reference(name, version) if store else read_reference(folder)
         except (ModelRefusedError, StoreError) as error:
             if first:
                 log.warning("version is counted without drift: %s", error)
-            return profile
+            return manifest, None
+
+    async def _learn(self, version: str, fetched: "asyncio.Future[Fetched]", *, first: bool) -> None:
+        profile = self._bare(version)
+        try:
+            manifest, reference = await fetched
+            if manifest:
+                profile = replace(profile, target=manifest.target_accuracy, labels=manifest.labels)
+            if manifest and reference:
+                if first and f"{EMBEDDING}_0" not in reference.features:
+                    log.info("the embedding of %s is not watched: its reference has none", f"{manifest.name}/{version}")
+                profile = await beside(lambda: build(manifest, reference, self._rules))
         except Exception as error:  # noqa: BLE001 numbers of any kind may break a detector; what came is counted
             log.warning(
                 "version is counted without drift: no detectors can be built by the reference of %s/%s (%s: %s); "
                 "make it again, just verify-model tries it",
                 *(self._folder.name, version, type(error).__name__, error),
             )
-            return replace(profile, unwatched=NO_DETECTORS)
+            profile = replace(profile, unwatched=NO_DETECTORS)
+        finally:
+            del self._reading[version]
+        if profile.digest or profile.unwatched == NO_DETECTORS:
+            self._missing.pop(version, None)
+            self._found[version] = profile
+        else:
+            self._note_missing(profile)
+
+    def _bare(self, version: str) -> Profile:
+        return Profile(version, self._rules.target_accuracy, unwatched=NO_REFERENCE)
+
+    def _note_missing(self, profile: Profile) -> None:
+        self._missing.pop(profile.version, None)
+        self._missing[profile.version] = Missing(profile, time.monotonic() + MISSING_RETRY_S)
+        while len(self._missing) > MOST_MISSING:
+            del self._missing[next(iter(self._missing))]
 
 
 def build(manifest: ModelManifest, reference: ReferenceProfile, rules: Rules) -> Profile:

@@ -23,14 +23,15 @@ from broker.errors import BrokerUnavailableError, ObservaError
 from broker.settings import load_settings
 from broker.store import store_of
 from broker.streams import Tag, entry_time_ms
-from monitor.columns import Entry
+from monitor.aside import fold_carefully
+from monitor.columns import Entry, versions_in
 from monitor.feedback import FeedbackFold
 from monitor.origins import PAGE, archived, oldest_checkpoint, whole_log
 from monitor.panes import DAY_MS, HOUR_MS, MINUTE_MS, RINGS
 from monitor.profiles import Profiles
 from monitor.results import ResultsFold
 from monitor.settings import MonitorSettings
-from monitor.state import State
+from monitor.state import State, versions_of
 
 PANE_MS: Final = dict(zip(RINGS, (MINUTE_MS, HOUR_MS, DAY_MS), strict=True))
 SHOWN: Final = 12  # differences printed
@@ -78,20 +79,22 @@ async def rebuild(redis: Redis, settings: MonitorSettings, tag: Tag, *, archive:
     if stored[0] is None:
         return None
 
-    def fresh() -> State:
-        return State(settings.rules, profiles)
+    async def decoded(snapshot: bytes) -> State:
+        await profiles.load(versions_of(snapshot))
+        state = State(settings.rules, profiles)
+        state.decode(snapshot)
+        return state
 
-    live, born = fresh(), stored[1].decode()
-    live.decode(stored[0])
+    live, born = await decoded(stored[0]), stored[1].decode()
     checkpoint = None
     if not archive and not await whole_log(redis, tag):
-        checkpoint = await oldest_checkpoint(redis, tag, born, fresh)
-    again = checkpoint or fresh()
+        checkpoint = await oldest_checkpoint(redis, tag, born, decoded)
+    again = checkpoint or State(settings.rules, profiles)
     began_ms = max(fold.now_ms for fold in again.folds) if checkpoint else None
     ranges = []
-    for kind, known, fold in zip(("results", "feedback"), live.folds, again.folds, strict=True):
+    for kind, known in zip(("results", "feedback"), live.folds, strict=True):
         pages = archived(settings, tag, kind, born, known.position) if archive else iter(())
-        ranges.append(await _fold(redis, tag.key(kind), known, fold, again, pages))
+        ranges.append(await _fold(redis, tag, kind, known, again, profiles, pages))
     whole = Rebuilt(tag, tuple(ranges), live.other_logs, began_ms)
     first, second = _comparable(live), _comparable(again)
     if not whole.whole:
@@ -102,21 +105,25 @@ async def rebuild(redis: Redis, settings: MonitorSettings, tag: Tag, *, archive:
 
 async def _fold(  # noqa: PLR0913, PLR0917 both sides of one stream
     redis: Redis,
+    tag: Tag,
     stream: str,
     live: ResultsFold | FeedbackFold,
-    fold: ResultsFold | FeedbackFold,
     into: State,
+    profiles: Profiles,
     pages: Iterator[Sequence[Entry]],
 ) -> Range:
     """Fold *pages*, then *stream* from where those or a checkpoint end, up to where *live* stands."""
     first, last, count = None, live.position, 0
-    known = max(0, fold.entries_read - fold.gap)
+    begun = into.fold_of(stream)
+    known = max(0, begun.entries_read - begun.gap)
     while last != "0-0":
-        start = "-" if fold.position == "0-0" else f"({fold.position}"
-        entries: Any = next(pages, None) or await redis.xrange(stream, start, last, PAGE)
+        position = into.fold_of(stream).position
+        start = "-" if position == "0-0" else f"({position}"
+        entries: Any = next(pages, None) or await redis.xrange(tag.key(stream), start, last, PAGE)
         if not entries:
             break
-        into.alerts += len(fold.fold(entries))
+        await profiles.load(versions_in(entries))
+        into.alerts += len(await fold_carefully(into, stream, entries, len(entries)))
         first = first or entries[0][0].decode()
         count += len(entries)
     # What was gone before there was a monitor, and gaps, are in `entries_read` too: they were never counted.

@@ -63,7 +63,10 @@ def summarise(model: str, states: Sequence[State], asked: Asked = Asked()) -> di
         "streams": {
             name: {
                 "gap_entries": sum(fold.gap for fold in folds),
-                "unreadable": added(fold.unreadable for fold in folds),
+                "unreadable": added(fold.aside.counts for fold in folds),
+                "put_aside": [
+                    {"entry": entry, "reason": reason} for fold in folds for entry, reason in fold.aside.newest
+                ],
                 "positions": [fold.position for fold in folds],
             }
             for name, folds in (("results", [s.results for s in states]), ("feedback", [s.feedback for s in states]))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from broker.events import Alert
 from monitor.alarms import Decided, in_order
+from monitor.aside import FAILED, Aside
 from monitor.batches import read_results
 from monitor.columns import Entry, Results, picked
 from monitor.panes import MINUTE_MS, Recent
@@ -46,15 +47,14 @@ class ResultsFold:
         self.tracks: Recent[Track] = Recent(MAX_VERSIONS)
         self.shadows: Recent[Track] = Recent(MAX_VERSIONS)  # counted beside the live answers, never among them
         self.runs: Recent[Run] = Recent(MAX_RUNS)
-        self.unreadable: dict[str, int] = {}
+        self.aside = Aside()
         self._rules = rules
         self._profile_of = profile_of
 
     def fold(self, entries: Sequence[Entry]) -> list[Alert]:
         """Take the next entries of the stream; return the alarms that began or ended, in stream order."""
         rows = read_results(entries)
-        for reason, count in rows.unreadable.items():
-            self.unreadable[reason] = self.unreadable.get(reason, 0) + count
+        self.aside.put(rows.unreadable)
         live, shadow, runs = _sorted_out(rows)
         for i in runs:
             self._count_run(rows.evaluations[i] or "", rows, i)
@@ -145,6 +145,12 @@ class ResultsFold:
         dropped = self.tracks.put(version, Track(profile, self._rules))
         return dropped.watch.alarms.end_all("the version stopped answering", entry_id) if dropped else []
 
+    def skip(self, entry_id: str) -> None:
+        """Pass by the next entry, which the fold cannot take."""
+        self.aside.put([(entry_id, FAILED)])
+        self.position = entry_id
+        self.entries_read += 1
+
     def dump(self) -> dict[str, Any]:
         """Return the state as plain values."""
         return {
@@ -152,7 +158,7 @@ class ResultsFold:
             "entries_read": self.entries_read,
             "gap": self.gap,
             "now_ms": self.now_ms,
-            "unreadable": self.unreadable,
+            "aside": self.aside.dump(),
             "tracks": [[version, track.dump()] for version, track in self.tracks.items()],
             "shadows": [[version, track.dump()] for version, track in self.shadows.items()],
             "runs": [[name, run.totals] for name, run in self.runs.items()],
@@ -161,7 +167,8 @@ class ResultsFold:
     def load(self, state: dict[str, Any]) -> None:
         """Take the state back."""
         self.position, self.entries_read = state["position"], state["entries_read"]
-        self.gap, self.now_ms, self.unreadable = state["gap"], state["now_ms"], state["unreadable"]
+        self.gap, self.now_ms = state["gap"], state["now_ms"]
+        self.aside.load(state["aside"])
         for version, dumped in state["tracks"]:
             self.tracks.put(version, Track.loaded(self._profile_of(version), self._rules, dumped))
         for version, dumped in state["shadows"]:

@@ -28,6 +28,7 @@ class State:
 
     def __init__(self, rules: Rules, profile_of: ProfileOf) -> None:
         self.rules = rules
+        self._profile_of = profile_of
         self.results = ResultsFold(rules, profile_of)
         self.feedback = FeedbackFold(rules, profile_of)
         self.alerts = 0  # begun or ended so far
@@ -37,6 +38,22 @@ class State:
     def folds(self) -> tuple[ResultsFold | FeedbackFold, ...]:
         """Results, feedback."""
         return self.results, self.feedback
+
+    def fold_of(self, stream: str) -> ResultsFold | FeedbackFold:
+        """Return the fold of *stream*, "results" or "feedback"."""
+        return self.results if stream == "results" else self.feedback
+
+    def keep(self, stream: str) -> bytes:
+        """Return a copy of the fold of *stream* as it is now."""
+        return orjson.dumps(self.fold_of(stream).dump())
+
+    def put_back(self, stream: str, kept: bytes) -> None:
+        """Begin again from a copy of the fold of *stream*."""
+        if stream == "results":
+            self.results = ResultsFold(self.rules, self._profile_of)
+        else:
+            self.feedback = FeedbackFold(self.rules, self._profile_of)
+        self.fold_of(stream).load(orjson.loads(kept))
 
     def encode(self) -> bytes:
         """Return the snapshot: the same bytes for the same entries, however they were read."""
@@ -85,10 +102,22 @@ class State:
             fold.gap += 1  # at least; nobody can say how many entries the old log still held
 
 
+def versions_of(snapshot: bytes) -> set[str]:
+    """Return the versions that *snapshot* holds something of; none where it is damaged, which decoding it says."""
+    try:
+        state = orjson.loads(snapshot)
+        results, feedback = state["results"], state["feedback"]
+        return {version for version, _ in (*results["tracks"], *results["shadows"], *feedback["judgements"])}
+    except (ValueError, KeyError, TypeError):
+        return set()
+
+
 def _upgrade(state: dict[str, Any]) -> None:
     """Turn an older snapshot into one of this version."""
     if state["state_version"] < WITH_DETECTORS:
         _renew_detectors(state)
+    for fold in (state["results"], state["feedback"]):
+        fold["aside"] = [fold.pop("unreadable"), []]
     for _, track in (*state["results"]["tracks"], *state["results"]["shadows"]):
         track["days"] = _days(track["hours"], lambda panes: np.sum(panes, axis=0).tolist())
     for _, judgement in state["feedback"]["judgements"]:

@@ -3,10 +3,9 @@
 import logging
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from faststream.asgi import AsgiFastStream, AsgiResponse, get
@@ -15,8 +14,8 @@ from faststream.redis import StreamSub
 from prometheus_client import make_asgi_app
 from redis.asyncio import Redis
 
-from broker.connection import BLOCK_MS, check_server, connect
-from broker.errors import ObservaError
+from broker.connection import BLOCK_MS, check_server, connect, patiently
+from broker.duties import Duties, exit_codes
 from broker.listening import http_options, protocol_for
 from broker.logs import log_to_stderr
 from broker.loops import run
@@ -42,27 +41,21 @@ def main() -> None:
     """Run one worker until SIGTERM; a mistake of the person who started it is one line and exit code 2."""
     log_to_stderr("worker")
     return_large_blocks()
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, Duties().leave)  # while it loads
     # One process is one core's worth of work: more workers, not more threads, use the others.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Read when ONNX Runtime is imported, with the first model. Without it, 1.32 keeps a database of usage events in the
     # home folder and sends them to its maker.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    try:
+    with exit_codes("worker"):
         settings = load_settings(WorkerSettings)
         check_claim_time(settings)
         spans = start_tracing("worker", SPANS)
-        failure = run(serve(settings, Loading(settings).first(), spans))  # nothing is reachable or read before
-    except ObservaError as error:
-        print(f"observa worker: {error}", file=sys.stderr)  # noqa: T201 for a person
-        sys.exit(2)
-    sys.exit(1 if failure else 0)
+        run(serve(settings, Loading(settings).first(), spans))  # nothing is reachable or read before
 
 
-async def serve(
-    settings: WorkerSettings, prepared: list[tuple[Served, Speed]], spans: "Spans | None" = None
-) -> BaseException | None:
-    """Serve until told to stop; return what made the worker stop by itself, if that happened.
+async def serve(settings: WorkerSettings, prepared: list[tuple[Served, Speed]], spans: "Spans | None" = None) -> None:
+    """Serve until told to stop.
 
     Raises:
         BrokerUnavailableError, UnsafeServerError: the server cannot be used.
@@ -70,9 +63,13 @@ async def serve(
     """
     redis = connect(settings, f"worker-{settings.worker_slot}")
     try:
-        await check_server(redis, settings)
+        await patiently(lambda: check_server(redis, settings), settings)
         worker = Worker(redis, settings, prepared, discovers=not settings.worker_models, spans=spans)
         prepared.clear()  # or the first version would stay in memory after a swap
+        signal.signal(signal.SIGTERM, worker.duties.leave)
+        worker.duties.guard()
+        await worker.start()
+        spare_the_collector()
         await shell(settings, worker).run(
             log_level=logging.WARNING,
             run_extra_options={
@@ -87,11 +84,11 @@ async def serve(
         await _close(redis)
         if spans:
             spans.stop()
-    return worker.failure
+    worker.duties.check()
 
 
 def shell(settings: WorkerSettings, worker: Worker) -> AsgiFastStream:
-    """Return the FastStream application that runs *worker* for as long as it lives."""
+    """Return the FastStream application around a *worker* that has started; it stops the worker at its end."""
     bus = ControlBus(settings)
 
     @bus.subscriber(stream=StreamSub(CHANGES, polling_interval=BLOCK_MS))
@@ -101,16 +98,23 @@ def shell(settings: WorkerSettings, worker: Worker) -> AsgiFastStream:
 
     @asynccontextmanager
     async def lifespan(**_: Any) -> AsyncIterator[None]:
-        await worker.start()
-        spare_the_collector()
         try:
             yield
+        except BaseException as error:  # noqa: BLE001 uvicorn would write its message, and go on answering without it
+            worker.duties.fail("the application", error)
         finally:
             await worker.stop()
 
     @get
+    async def livez(_: Scope) -> AsgiResponse:
+        """Tell whether it works, also while Redis is away; one that does not wants to be started anew."""
+        stuck = worker.duties.stuck()
+        body = orjson.dumps({"status": "stuck" if stuck else "ok", "stuck": stuck})
+        return AsgiResponse(body, 503 if stuck else 200, {"Content-Type": "application/json"})
+
+    @get
     async def healthz(_: Scope) -> AsgiResponse:
-        """Tell a process that runs from one that reads."""
+        """Tell whether it reads."""
         silent = worker.silent()
         body = orjson.dumps({"status": "silent" if silent else "ok", "worker": worker.name, "silent": silent})
         return AsgiResponse(body, 503 if silent else 200, {"Content-Type": "application/json"})
@@ -119,15 +123,10 @@ def shell(settings: WorkerSettings, worker: Worker) -> AsgiFastStream:
         bus,
         lifespan=lifespan,
         logger=None,
-        asgi_routes=[("/healthz", healthz), ("/metrics", make_asgi_app(REGISTRY))],
+        asgi_routes=[("/livez", livez), ("/healthz", healthz), ("/metrics", make_asgi_app(REGISTRY))],
     )
 
 
 async def _close(redis: Redis) -> None:
     await redis.aclose()
     await redis.connection_pool.disconnect()
-
-
-def _leave(_signal: int, _frame: object) -> NoReturn:
-    """End with exit code 0: uvicorn repeats the signal that stopped it after everything is closed."""
-    sys.exit(0)

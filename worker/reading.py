@@ -22,7 +22,7 @@ class Reader:
         self.serving = serving
         self.last_read_at: float | None = None  # time.monotonic() of the last answer, empty ones included
         self._redis = redis
-        self._line = Line(redis)
+        self._line = Line(redis, blocks=True)
         self._stopping = stopping
         self._trouble = Trouble("reading", serving.tag.model)
         self._began = False
@@ -34,16 +34,19 @@ class Reader:
         """
         settling: asyncio.Task[list[bool]] | None = None
         async for entries in self._batches():
-            settlements = await self.serving.work(entries)
-            if settling:
-                await settling
-            settling = asyncio.create_task(self.serving.settle(settlements))
+            settlements = await self.serving.work(entries) if entries else []
+            if settling and (settlements or settling.done()):
+                await settling  # also where nothing comes after it: its failure is ours
+                settling = None
+            if settlements:
+                settling = asyncio.create_task(self.serving.settle(settlements))
         if settling:
             await settling
 
     async def _batches(self) -> AsyncIterator[Entries]:
         backoff, ready = Backoff(), False
         while not self._stopping.is_set():
+            self.serving.pulse.beat()
             try:
                 if not ready:
                     await self._begin()
@@ -57,8 +60,7 @@ class Reader:
             backoff.reset()
             self._trouble.over()
             self.last_read_at = time.monotonic()
-            if entries:
-                yield entries
+            yield entries
 
     async def _begin(self) -> None:
         await ensure_groups(self._redis, self.serving.tag)

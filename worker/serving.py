@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 from broker.backoff import Backoff
 from broker.connection import Clock
+from broker.duties import Pulse
 from broker.events import Request
 from broker.log import Log
 from broker.settings import BrokerSettings
@@ -53,6 +54,7 @@ class Serving:
         self.means = means
         self.held: set[str] = set()
         self.newer: set[str] = set()
+        self.pulse = Pulse()  # of its reader, which may wait here until Redis takes what it has
         self._answered: set[str] = set()  # versions that did, the former live one included
         self._doubtful_until_ms = 0.0
         self.speed = speed
@@ -131,6 +133,7 @@ class Serving:
             try:
                 answer = await ask()
             except PASSING as error:
+                self.pulse.beat()
                 self._trouble.met(error)
                 await backoff.wait()
             else:

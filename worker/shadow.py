@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -67,12 +67,9 @@ class Shadow:
         self._said_at = 0.0
         self._trouble = Trouble(f"shadow {self.version}", tag.model)
 
-    async def run(self) -> None:
-        """Read, infer and publish until cancelled; what is in hand then is taken over by another worker."""
-        async with asyncio.TaskGroup() as duties:
-            duties.create_task(self._keep_held())
-            duties.create_task(self._take_over())
-            await self._read_on()
+    def duties(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        """Return what is to run until it is cancelled; what is in hand then is taken over by another worker."""
+        return self._read_on(), self._keep_held(), self._take_over()
 
     async def _read_on(self) -> None:
         backoff, ready = Backoff(), False

@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from redis.asyncio import Redis
 
 from broker.announcements import EVERY_S
+from broker.duties import cancel
 from broker.errors import ModelRefusedError
 from broker.manifest import Pointer
 from broker.streams import Tag
@@ -30,6 +31,11 @@ class _Running:
     ready: Ready
     shadows: list[Shadow]  # one a shard
     tasks: list[asyncio.Task[None]]
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether one has ended by itself."""
+        return any(task.done() for task in self.tasks)
 
 
 @dataclass
@@ -91,6 +97,7 @@ class Shadowing:
             self.means.settings.need_texts("a shadow version")
         for version in self._refused.keys() - wanted_shares.keys():
             self._forgive(version)
+        await self._end_failed()
         for version in self._running.keys() - wanted_shares.keys():
             await self._end(version)
             logger.info("a shadow version has ended", extra={"model": self.model, "version": version})
@@ -112,7 +119,11 @@ class Shadowing:
         self._forgive(version)
         tags = [Tag(self.model, shard) for shard in range(self.means.settings.shards)]
         shadows = [Shadow(self.redis, tag, ready.loaded, share, self.means) for tag in tags]
-        tasks = [asyncio.create_task(self._watched(shadow)) for shadow in shadows]
+        duties = [duty for shadow in shadows for duty in shadow.duties()]
+        tasks = [
+            asyncio.create_task(self._watched(version, duty), name=getattr(duty, "__qualname__", None))
+            for duty in duties
+        ]
         self._running[version] = _Running(ready, shadows, tasks)
         logger.info("a shadow version runs", extra={"model": self.model, "version": version, "share": share})
 
@@ -127,19 +138,21 @@ class Shadowing:
         self._shown = set(wanted_versions)
         for version in self._shown:
             running = self._running.get(version)
-            SHADOW_RUNNING.labels(self.model, version).set(
-                int(running is not None and not any(task.done() for task in running.tasks))
-            )
+            SHADOW_RUNNING.labels(self.model, version).set(int(running is not None and not running.has_failed))
 
-    async def _watched(self, shadow: Shadow) -> None:
-        """Run *shadow*; whatever is wrong with it is no reason for the worker to stop answering."""
+    async def _watched(self, version: str, duty: Coroutine[Any, Any, None]) -> None:
+        """Do a shadow's *duty*; whatever is wrong with it is no reason for the worker to stop answering."""
         try:
-            await shadow.run()
+            await duty
         except Exception:
-            logger.exception("a shadow failed", extra={"model": self.model, "version": shadow.version})
+            logger.exception("a shadow failed", extra={"model": self.model, "version": version})
+
+    async def _end_failed(self) -> None:
+        for version in [name for name, running in self._running.items() if running.has_failed]:
+            await self._end(version)
+            self._refused_at[version] = time.monotonic()
+            self._refused[version] = "it failed while it ran; the worker's log has the place, and it is tried again"
 
     async def _end(self, version: str) -> None:
         running = self._running.pop(version)
-        for task in running.tasks:
-            task.cancel()
-        await asyncio.gather(*running.tasks, return_exceptions=True)
+        await cancel(running.tasks)

@@ -4,17 +4,17 @@ import asyncio
 import logging
 import os
 import secrets
-import signal
 import socket
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from redis.asyncio import Redis
 
-from broker.connection import Clock
+from broker.connection import Clock, patiently
+from broker.duties import Duties
 from broker.log import Log
 from broker.streams import Tag
 from worker.claiming import Claimer
@@ -69,9 +69,8 @@ class Worker:
         self._turns = Turns()
         self._clock = Clock()
         self._stopping = asyncio.Event()
-        self.failure: BaseException | None = None  # of a task that must never end by itself
+        self.duties = Duties()
         self._to_finish: list[asyncio.Task[None]] = []
-        self._to_cancel: list[asyncio.Task[None]] = []
         self._means = Means(Log(redis, settings), self._turns, self._clock, settings, self.name)
         self._serving = serving_with(spans)
         self._loading = Loading(settings)
@@ -87,14 +86,14 @@ class Worker:
         """Begin to read and announce.
 
         Raises:
-            redis.exceptions.RedisError: the server went away since it was checked.
+            BrokerUnavailableError: the server went away since it was checked, and stays away.
 
         """
-        await self._clock.sync(self._redis)
+        await patiently(partial(self._clock.sync, self._redis), self._settings)
         for name in self._followers:
             self._begin(name)
         if self._discovery:
-            self._cancel_later(self._discovery.run())
+            self.duties.begin(self._discovery.run())
 
     async def announce(self, model: str) -> None:
         """Look at the pointer of *model*, if it is served, and say again what is served of it."""
@@ -115,10 +114,11 @@ class Worker:
             async with asyncio.timeout(GOODBYE_S):
                 for announcer in tuple(self._announcers.values()):
                     await announcer.announce(leaving=True)
-        _, unfinished = await asyncio.wait(self._to_finish, timeout=FINISH_S)
-        if unfinished:
-            logger.warning("stopped with entries in hand; another worker takes them over")
-        await _cancel({*self._to_finish, *self._to_cancel})
+        if self._to_finish:
+            _, unfinished = await asyncio.wait(self._to_finish, timeout=FINISH_S)
+            if unfinished:
+                logger.warning("stopped with entries in hand; another worker takes them over")
+        await self.duties.stop()
         self._turns.close()
         self._loading.close()
 
@@ -144,16 +144,17 @@ class Worker:
         self._readers += [Reader(self._redis, serving, self._stopping) for serving in servings]
 
     def _begin(self, name: str) -> None:
+        begin = self.duties.begin
         for reader in self._readers:
             serving = reader.serving
             if serving.tag.model == name:
-                self._finish_later(reader.run())
-                self._finish_later(Claimer(self._redis, serving, self._stopping).run())
-                self._cancel_later(serving.keep_held())
-                self._cancel_later(keep_house_often(self._redis, self._settings, serving.tag, self.name))
-        self._cancel_later(self._announcers[name].run())
-        self._cancel_later(self._followers[name].run())
-        self._cancel_later(self._shadowings[name].run())
+                claimer = Claimer(self._redis, serving, self._stopping)
+                self._to_finish += [begin(reader.run(), serving.pulse), begin(claimer.run())]
+                begin(serving.keep_held())
+                begin(keep_house_often(self._redis, self._settings, serving.tag, self.name))
+        begin(self._announcers[name].run())
+        begin(self._followers[name].run())
+        begin(self._shadowings[name].run())
 
     def _take(self, served: Served, speed: Speed) -> None:
         if not self._stopping.is_set():
@@ -162,29 +163,3 @@ class Worker:
 
     def _handler(self, served: Served) -> Handler:
         return Handler(served, self.name, self._clock.now_ms, time.perf_counter)
-
-    def _finish_later(self, work: Coroutine[Any, Any, None]) -> None:
-        self._to_finish.append(self._watched(work))
-
-    def _cancel_later(self, work: Coroutine[Any, Any, None]) -> None:
-        self._to_cancel.append(self._watched(work))
-
-    def _watched(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        """A mistake of ours ends the process, loudly: one that lives on without a reader would look well."""
-        if not task.cancelled() and (failure := task.exception()) and self.failure is None:
-            self.failure = failure
-            logger.critical("a task failed; the worker stops", exc_info=failure)
-            signal.raise_signal(signal.SIGTERM)
-
-
-async def _cancel(tasks: set[asyncio.Task[None]]) -> None:
-    """Cancel until all have ended: before Python 3.12 a cancellation that meets a send just finished is lost."""
-    while tasks:
-        for task in tasks:
-            task.cancel()
-        _, tasks = await asyncio.wait(tasks, timeout=0.2)

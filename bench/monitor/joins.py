@@ -16,9 +16,9 @@ from tests.servers import RedisServer
 BATCH: Final = 500
 RATES: Final = (1, 10, 100, 1000)  # predictions a second, which share a hash
 ROWS: Final = {
-    "plain": ["positive", "0.966235", "1", ""],
-    "labelled": ["positive", "0.966235", "1", "negative"],
-    "2 tags": ["positive", "0.966235", "1", "", '{"source":"app","region":"eu-west"}'],
+    "plain": ["positive", "0.9662", "1", "", "{}", 12],
+    "labelled": ["positive", "0.9662", "1", "negative", "{}", 12],
+    "2 tags": ["positive", "0.9662", "1", "", '{"source":"app","region":"eu-west"}', 12],
 }
 
 
@@ -36,7 +36,7 @@ async def main(predictions: int) -> None:
                     server.stop()
 
 
-async def _measured(server: RedisServer, row: list[str], rate: int, predictions: int) -> float:
+async def _measured(server: RedisServer, row: list[str | int], rate: int, predictions: int) -> float:
     """Write rows as the result script does, then ask the server for the memory of their keys."""
     redis = Redis(port=server.port)
     ids = [PredictionId.parse(prediction_id(START_MS + i * 1000 // rate, i)) for i in range(predictions)]

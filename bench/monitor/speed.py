@@ -45,7 +45,7 @@ async def _measure(server: RedisServer, events: int) -> None:
     settings = MonitorSettings(redis_url=server.url, redis_password_file=None, models=MODELS)
     redis = connect(settings, "bench")
     profiles = Profiles(MODELS / TAG.model, settings.rules)
-    profiles.prepare()  # takes seconds, once
+    await profiles.prepare()  # takes seconds, once
     reader = Reader(redis, settings, TAG, profiles, "bench")
     monitor = Monitor(redis, settings)
     monitor.readers[TAG], monitor._measured[TAG] = reader, Measured()  # noqa: SLF001 without its own loop

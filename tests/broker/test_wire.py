@@ -1,6 +1,7 @@
 """A line answers whoever asked, in order, never one caller with what is another's, whatever happens to the server."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 from redis.asyncio import Redis
@@ -10,7 +11,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from broker.connection import connect
 from broker.settings import BrokerSettings
+from broker.streams import Tag
 from broker.wire import Line
+from tests.broker.script_users import use_each_script
+from tests.servers import eventually
 
 
 async def test_calls_at_once_get_their_own_answers(redis):
@@ -88,3 +92,35 @@ async def test_without_wires_the_client_is_asked(redis, server):
 
     assert await Line(other)("XRANGE", "stream", "-", "+") == [[b"1-1", [b"name", b"value"]]]
     await other.aclose()
+
+
+async def test_scripts_and_lines_share_one_connection_that_closes_with_the_pool(settings, redis):
+    other = connect(settings, "many-scripts")
+
+    async def connections() -> int:
+        return sum(client["name"] == "observa-many-scripts" for client in await redis.client_list())
+
+    await use_each_script(other, settings, Tag("toy"))
+    after_one = await connections()
+    for _ in range(20):
+        await use_each_script(other, settings, Tag("toy"))
+        await asyncio.gather(*(Line(other)("PING") for _ in range(5)))
+    assert await connections() == after_one <= 3  # the wire, and two of the pool: a lease is kept while it is held
+    await other.aclose()
+    await eventually(lambda: _is(connections, 0), "all are closed")
+
+
+async def _is(count: Callable[[], Awaitable[int]], wanted: int) -> bool:
+    return await count() == wanted
+
+
+async def test_a_call_that_blocks_holds_up_nobody_on_another_line(redis):
+    reader, line = Line(redis, blocks=True), Line(redis)
+    reading = asyncio.create_task(reader("BLPOP", "nothing", 0))
+    await asyncio.sleep(0)
+
+    async with asyncio.timeout(2):
+        assert await line("PING") == b"PONG"
+    assert not reading.done()
+    await redis.rpush("nothing", "something")
+    assert await reading == [b"nothing", b"something"]

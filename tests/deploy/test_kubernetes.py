@@ -105,6 +105,8 @@ def test_each_service_is_probed_on_a_port_it_has_and_knows_its_own_password_only
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
             how = container[probe].get("httpGet") or container[probe]["tcpSocket"]
             assert how["port"] in ports, (name, probe)
+        if name in {"observa-worker", "observa-monitor", "observa-explainer", "observa-archive"}:
+            assert container["livenessProbe"]["httpGet"]["path"] == "/livez", name  # do its readers come round
         role = name.removeprefix("observa-")
         secrets = [volume["secret"] for volume in pod["volumes"] if "redis-passwords" in str(volume)]
         keys = {item["key"] for secret in secrets for item in secret["items"]} - {"ca.crt"}

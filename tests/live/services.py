@@ -144,7 +144,7 @@ class Services:
         """Everything the services wrote."""
         return "".join(process.log.read_text() for process in self.processes)
 
-    def _start(self, module: str, port: int, more: dict[str, object]) -> Process:
+    def _start(self, module: str, port: int, more: dict[str, object], *arguments: str) -> Process:
         environment = {
             "OBSERVA_REDIS_URL": self.server.url,
             "OBSERVA_MODELS": str(self.models),
@@ -153,7 +153,7 @@ class Services:
             **{name: str(value) for name, value in more.items()},
         }
         log = self.folder / f"{module.rpartition('.')[2]}-{len(self.processes)}.log"
-        process = Process([sys.executable, "-m", module], port, environment, log)
+        process = Process([sys.executable, "-m", module, *arguments], port, environment, log)
         self.processes.append(process)
         return process
 

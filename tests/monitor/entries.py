@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+import orjson
 
 from broker.events import Feedback, Result
 from broker.manifest import Histogram, ModelManifest, ReferenceProfile
@@ -138,6 +139,17 @@ def fold_all(into: State, results: Iterable[Entry] = (), labels: Iterable[Entry]
     alerts = into.results.fold(list(results)) + into.feedback.fold(list(labels))
     into.alerts += len(alerts)
     return alerts
+
+
+def as_version_4(watched: State) -> dict[str, Any]:
+    """The snapshot as a monitor without a long window wrote it."""
+    old: dict[str, Any] = orjson.loads(watched.encode()) | {"state_version": 4}
+    for fold in (old["results"], old["feedback"]):
+        fold["unreadable"] = fold.pop("aside")[0]
+    for _, known in (*old["results"]["tracks"], *old["results"]["shadows"], *old["feedback"]["judgements"]):
+        del known["days"]
+        known.pop("arrivals", None)
+    return old
 
 
 _KNOWN = build(*reference(), Rules())

@@ -53,7 +53,7 @@ def test_what_cannot_be_read_is_counted_by_its_reason_and_skipped(changes: dict[
     for fold, event in ((watched.results, result()), (watched.feedback, feedback())):
         entry_id, fields = entry(event, START_MS)
         fold.fold([(entry_id, fields | changes), (b"%d-1" % START_MS, fields)])
-        assert fold.unreadable == {reason: 1}
+        assert fold.aside.counts == {reason: 1}
         assert fold.entries_read == 2
     assert orjson.loads(watched.encode())
 

@@ -97,7 +97,7 @@ def test_no_order_of_labels_corrections_evictions_and_gaps_makes_a_part_exceed_i
     for start in range(0, len(entries), cut):
         watched.feedback.fold(entries[start : start + cut])
         assert_all_sound(watched)
-    assert watched.feedback.unreadable == {}
+    assert watched.feedback.aside.counts == {}
 
 
 def test_a_correction_whose_first_label_a_gap_took_counts_as_a_first_one() -> None:

@@ -12,6 +12,7 @@ from monitor.slices import MAX_SLICES, OTHER
 from monitor.state import State
 from tests.monitor.entries import (
     START_MS,
+    as_version_4,
     draw,
     entry,
     feedback,
@@ -139,7 +140,7 @@ def test_more_traffic_makes_run_lengths_longer_and_alarms_rarer() -> None:
 def test_a_snapshot_of_version_1_keeps_counts_and_begins_its_windows_anew(caplog: pytest.LogCaptureFixture) -> None:
     watched = state()
     fold_all(watched, results_of(draw(np.random.default_rng(4), 600, longer=0.5)), labels_of([True] * 30))
-    old = orjson.loads(watched.encode()) | {"state_version": 1}
+    old = as_version_4(watched) | {"state_version": 1}
     for _, judgement in old["feedback"]["judgements"]:
         judgement["sums"] = judgement["sequential"][0]
         for name in ("multiple", "change", "slices", "sequential"):

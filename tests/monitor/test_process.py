@@ -244,7 +244,7 @@ def test_a_port_in_use_is_one_line_and_exit_code_2(server: RedisServer, models: 
 
 
 def test_a_server_that_is_not_there_is_one_line_and_exit_code_2(server: RedisServer, models: Path) -> None:
-    code, line = Process(server, models, redis_url="redis://127.0.0.1:1/0").start().end()
+    code, line = Process(server, models, redis_url="redis://127.0.0.1:1/0", redis_wait_s=0).start().end()
     assert code == 2
     assert line.startswith("observa monitor: ")
 

@@ -100,7 +100,7 @@ async def working(server, *models, discovers=False, **settings):
         await worker.stop()
         await client.aclose()
         await client.connection_pool.disconnect()
-        assert worker.failure is None
+        assert worker.duties.failure is None
 
 
 _sequence = itertools.count()

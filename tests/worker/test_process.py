@@ -82,6 +82,7 @@ async def test_sigterm_ends_a_worker_whose_server_is_gone(own_server, store):
         own_server.kill()
         wait_until(lambda: get(port, "/healthz")[0] == 503, "the worker says that it cannot read")
         assert "observa:{toy}:requests" in get(port, "/healthz")[1]
+        assert get(port, "/livez")[0] == 200
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(10) == 0
 
@@ -152,7 +153,7 @@ def test_a_wrong_setting_is_refused_in_one_line(refused, store):
 
 
 def test_a_server_that_cannot_be_reached_is_refused_in_one_line(refused, store):
-    assert "cannot be reached" in refused(store)
+    assert "cannot be reached" in refused(store, redis_wait_s=0)
 
 
 def test_a_worker_imports_no_training_library():

@@ -18,6 +18,7 @@ from tests.servers import eventually
 from tests.worker.builders import TAG, Toy, fields, results, served, working, write_model
 from worker.metrics import REGISTRY
 from worker.models import LOADERS
+from worker.shadow import Shadow
 
 
 @pytest.fixture(autouse=True)
@@ -258,4 +259,30 @@ async def test_a_shadow_slower_than_its_traffic_falls_behind_and_live_answers_do
         slow = (await groups(redis))[shadow_group("2")]
         assert slow["lag"] + slow["pending"] > 100
         assert int(await redis.get(TAG.backlog)) <= 0, "admission does not count what a shadow has to do"
+        await by_role(redis, "shadow", 1)
+
+
+@pytest.mark.parametrize("duty", ["_read_on", "_keep_held", "_take_over"])
+async def test_a_shadow_that_fails_by_a_mistake_begins_again_and_live_answers_go_on(
+    server, redis, store, monkeypatch, duty
+):
+    does, fails = getattr(Shadow, duty), asyncio.Event()
+
+    async def once(shadow):
+        if not fails.is_set():
+            await asyncio.sleep(0.1)
+            fails.set()
+            raise RuntimeError("a mistake")
+        await does(shadow)
+
+    monkeypatch.setattr(Shadow, duty, once)
+    monkeypatch.setattr("worker.shadowing.AGAIN_S", 1)
+    async with working(server, models=store) as worker:
+        await want_of_store(redis, store, **{"2": 1.0})
+        await until_announced(redis, worker, lambda one: "it failed" in one.refused.get("2", ""))
+        await send(redis, 3)
+        await by_role(redis, "live", 3)
+        await until_announced(redis, worker, lambda one: set(one.shadows) == {"2"} and not one.refused)
+        assert shown("observa_shadow_running") == 1
+        await send(redis, 1)
         await by_role(redis, "shadow", 1)

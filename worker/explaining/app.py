@@ -4,15 +4,15 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 import time
 from typing import Any, Final
 
 import orjson
 from prometheus_client import make_asgi_app
 
-from broker.connection import check_server, connect
-from broker.errors import ModelRefusedError, ObservaError, StoreError
+from broker.connection import check_server, connect, patiently
+from broker.duties import exit_codes
+from broker.errors import ModelRefusedError, StoreError
 from broker.listening import Server, listen
 from broker.logs import log_to_stderr
 from broker.settings import load_settings
@@ -32,13 +32,10 @@ def main() -> None:
     log_to_stderr("explainer")
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported; see worker/app.py
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    try:
+    with exit_codes("explainer"):
         settings = load_settings(ExplainerSettings)
         os.nice(settings.explainer_nice)  # answers come first
         asyncio.run(serve(settings))
-    except ObservaError as error:
-        print(f"observa explainer: {error}", file=sys.stderr)  # noqa: T201 - for a person
-        sys.exit(2)
 
 
 async def serve(settings: ExplainerSettings) -> None:
@@ -51,21 +48,26 @@ async def serve(settings: ExplainerSettings) -> None:
     listener = listen(settings.explainer_host, settings.explainer_port, "OBSERVA_EXPLAINER")
     redis = connect(settings, "explainer")
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        await check_server(redis, settings)
+        await patiently(lambda: check_server(redis, settings), settings)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await asyncio.to_thread(warm_up, Versions(settings))
         explainer = Explainer(redis, settings)
         server = Server(application(explainer), settings.names(settings.explainer_host))
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        await explainer.run(stop)
-        server.should_exit = True
-        await serving
+        explainer.duties.guard()
+        answering = explainer.duties.begin(server.serve(sockets=[listener]))
+        try:
+            await explainer.run(stop)
+        finally:
+            server.should_exit = True
+            await asyncio.wait({answering})
+            await explainer.duties.stop()
     finally:
         listener.close()
         await redis.aclose()
         await redis.connection_pool.disconnect()
+    explainer.duties.check()
 
 
 def warm_up(versions: Versions) -> None:
@@ -80,18 +82,23 @@ def warm_up(versions: Versions) -> None:
 
 
 def application(explainer: Explainer) -> Any:
-    """Return the HTTP side: /healthz and /metrics."""
+    """Return the HTTP side: /healthz, /livez and /metrics."""
     metrics = make_asgi_app(REGISTRY)
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] == "/metrics":
             await metrics(scope, receive, send)
             return
-        read_at = explainer.last_read_at
-        fresh = read_at is not None and time.monotonic() - read_at < SILENT_S
-        known = scope["path"] == "/healthz"
-        body = orjson.dumps({"status": "ok" if fresh else "silent"} if known else {"code": "not_found"})
-        status = (200 if fresh else 503) if known else 404
+        match scope["path"]:
+            case "/healthz":
+                read_at = explainer.last_read_at
+                fresh = read_at is not None and time.monotonic() - read_at < SILENT_S
+                status, said = (200, {"status": "ok"}) if fresh else (503, {"status": "silent"})
+            case "/livez":
+                status, said = (503, {"status": "stuck"}) if explainer.duties.stuck() else (200, {"status": "ok"})
+            case _:
+                status, said = 404, {"code": "not_found"}
+        body = orjson.dumps(said)
         headers = [(b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from broker.announcements import served_models
 from broker.backoff import Backoff
 from broker.connection import BLOCK_MS
+from broker.duties import Duties, Pulse
 from broker.errors import MalformedEntryError, ModelRefusedError, NewerSchemaError, StoreError, WrongKeyTypeError
 from broker.events import Explained, ExplainRequest
 from broker.explanations import MARK_S, Explanations
@@ -38,6 +39,7 @@ class Explainer:
 
     def __init__(self, redis: Redis, settings: ExplainerSettings) -> None:
         self.name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+        self.duties = Duties()
         self.last_read_at: float | None = None  # time.monotonic() of the last answer from Redis
         self._redis = redis
         self._settings = settings
@@ -45,23 +47,23 @@ class Explainer:
         self._versions = Versions(settings)
         self._thread = ThreadPoolExecutor(1, "explaining")
         self._turn = asyncio.Lock()
+        self._pulses: dict[Tag, Pulse] = {}  # of the readers
 
     async def run(self, stop: asyncio.Event) -> None:
         """Explain for every model there is, also those that come later, until told to stop."""
-        readers: dict[Tag, asyncio.Task[None]] = {}
+        readers: list[asyncio.Task[None]] = []
         try:
             while not stop.is_set():
                 with suppress(StoreError, *PASSING):
                     for tag in await self._tags():
-                        if tag not in readers or readers[tag].done():
-                            readers[tag] = asyncio.create_task(self._read_forever(tag))
+                        if tag not in self._pulses:
+                            pulse = self._pulses[tag] = Pulse()
+                            readers.append(self.duties.begin(self._read_forever(tag), pulse))
                         await self._explanations.announce(tag, self.name)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), MARK_S / 3)
         finally:
-            for reader in readers.values():
-                reader.cancel()
-            await asyncio.gather(*readers.values(), return_exceptions=True)
+            await self.duties.end(readers)
             self._thread.shutdown(cancel_futures=True)
 
     async def _tags(self) -> list[Tag]:
@@ -71,6 +73,7 @@ class Explainer:
     async def _read_forever(self, tag: Tag) -> None:
         backoff, ready, looked_s = Backoff(), False, 0.0
         while True:
+            self._pulses[tag].beat()
             try:
                 if not ready:
                     await self._explanations.ensure_group(tag)
@@ -167,6 +170,7 @@ class Explainer:
         """Say how far it is, and that it is still ours: what is idle for long is taken over by others."""
         while True:
             await asyncio.sleep(TELL_S)
+            self._pulses[tag].beat()
             with suppress(*PASSING):
                 await self._redis.xclaim(tag.explain, EXPLAINERS, self.name, 0, [entry_id], justid=True)
                 await self._explanations.tell_progress(tag, explanation, progress.share)
@@ -189,6 +193,7 @@ class Explainer:
             try:
                 await self._explanations.finish(tag, entry_id, event, document)
             except PASSING:
+                self._pulses[tag].beat()
                 await backoff.wait()
             else:
                 return

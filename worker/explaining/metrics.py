@@ -1,8 +1,9 @@
 """What the explainer counts."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
 REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
 
 EXPLANATIONS = Counter(
     "observa_explanations_total", "Explanations by how they ended.", ("model", "status"), registry=REGISTRY
