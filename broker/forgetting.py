@@ -143,9 +143,10 @@ class _OneTag:
     async def _erase_from(self, stream: str, how: str) -> int:
         """Erase what was found in *stream*, or only "look"; return how many entries are still read."""
         outcomes, entries = list[bytes](), self._found[stream]
+        keys = [stream, self._tag.backlog] if stream == self._tag.requests else [stream]
         for start in range(0, len(entries), PAGE):
             page = entries[start : start + PAGE]
-            outcomes += await self._scripts("erase", [stream], [WORKERS, how, *page])
+            outcomes += await self._scripts("erase", keys, [WORKERS, how, *page])
         if how != "look":
             self._found[stream] = [one for one, outcome in zip(entries, outcomes, strict=True) if outcome == b"waiting"]
             self._count(stream, outcomes.count(b"erased"))

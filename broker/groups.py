@@ -4,7 +4,7 @@ import secrets
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from broker.errors import WrongKeyTypeError
 from broker.streams import WORKERS, Tag
@@ -21,6 +21,9 @@ async def ensure_groups(redis: Redis, tag: Tag) -> str:
     """
     try:
         await redis.xgroup_create(tag.requests, WORKERS, id="0", mkstream=True)
+    except OutOfMemoryError:  # a full server says so before it looks
+        if WORKERS.encode() not in {group["name"] for group in await groups_of(redis, tag.requests)}:
+            raise
     except ResponseError as error:
         if "WRONGTYPE" in str(error):
             raise WrongKeyTypeError(
@@ -28,9 +31,11 @@ async def ensure_groups(redis: Redis, tag: Tag) -> str:
             ) from error
         if "BUSYGROUP" not in str(error):
             raise
-    await redis.set(tag.born, secrets.token_hex(8), nx=True)
     born: Any = await redis.get(tag.born)
-    return born.decode() if born else await ensure_groups(redis, tag)
+    if born:
+        return str(born.decode())
+    await redis.set(tag.born, secrets.token_hex(8), nx=True)
+    return await ensure_groups(redis, tag)
 
 
 async def groups_of(redis: Redis, stream: str) -> list[dict[str, Any]]:

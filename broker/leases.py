@@ -44,13 +44,8 @@ class Lease:
 
 
 async def keep_or_take(redis: Redis, key: str, owner: str, lease_ms: int) -> bool:
-    """Take the lease *key* for *owner*, or keep it, for *lease_ms*; false where it is another's."""
-    if await redis.set(key, owner, nx=True, px=lease_ms):
-        return True
-    if await redis.get(key) != owner.encode():
-        return False
-    await redis.pexpire(key, lease_ms)
-    return True
+    """Take the lease *key* for *owner*, or keep it, for *lease_ms*, on a full server, too; false where it is another's."""
+    return bool(await Scripts(redis)("take", [key], [owner, lease_ms]))
 
 
 @asynccontextmanager

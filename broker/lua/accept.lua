@@ -70,6 +70,7 @@ end
 local backlog = tonumber(redis.call('GET', KEYS[2]) or '0')
 local bytes = math.max(backlog, 0) * tonumber(redis.call('GET', KEYS[4]) or '0')  -- of all that waits
 local added, pending, deadlines, waiting = 0, {}, {}, {}
+local head = ring > 0 and tonumber(redis.call('HGET', KEYS[ring], 'head') or '0') % slots  -- of the ring
 
 -- Return how many entries of the unit are new, and their bytes.
 local function size(entries)
@@ -115,7 +116,7 @@ for answers, fields in pairs(pending) do
   keep(KEYS[answers], answer_ttl + deadlines[answers])
 end
 if keyed[ring] then
-  local slot = KEYS[ring + 1 + tonumber(redis.call('HGET', KEYS[ring], 'head') or '0')]
+  local slot = KEYS[ring + 1 + head]
   set_fields(slot, keyed[ring])
   keep(slot, idem_ttl)
 end

@@ -20,7 +20,7 @@ for _, info in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   if certain and read then lost = added - read - waiting end
   if KEYS[3] and group['name'] == ARGV[2] and waiting then
     local unfinished = waiting + group['pending']
-    lost = math.max(lost, tonumber(redis.call('GET', KEYS[3]) or '0') - unfinished)
+    lost = math.max(lost, (tonumber(redis.call('GET', KEYS[3])) or 0) - unfinished)
     redis.call('SET', KEYS[3], string.format('%d', unfinished))
   end
   if lost > 0 then redis.call('HINCRBY', KEYS[2], ARGV[1] .. group['name'], lost) end

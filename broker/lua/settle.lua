@@ -116,22 +116,23 @@ local function trim(id)
 end
 
 -- Only what is older than the last delivered entry may be deleted singly: at or past it, Redis no longer knows the lag.
--- That entry itself goes by trimming, once nothing older is pending.
-local function take_off()
+-- That entry itself goes by trimming, once nothing older is pending. *done*: entries that this call took.
+local function take_off(done)
   local last = last_delivered()
   if not last then return end
   local pending = redis.call('XPENDING', KEYS[1], group, '-', '+', 1)[1]
   trim(pending and pending[1] or after(last))
   if not pending then return end
-  for _, settled in ipairs(settlements) do
-    if settled.entry ~= last then redis.call('XDEL', KEYS[1], settled.entry) end
+  for _, entry in ipairs(done) do
+    if older(entry, last) then redis.call('XDEL', KEYS[1], entry) end
   end
 end
 
-local published, acknowledged, unanswered = {}, 0, 0
+local published, taken, acknowledged, unanswered = {}, {}, 0, 0
 for position, settled in ipairs(settlements) do
   published[position] = 0
   if take(settled) then
+    taken[#taken + 1] = settled.entry
     if not settled.overdue then acknowledged = acknowledged + 1 end
     local fresh, parked = true, nil
     if settled.answers > 0 then
@@ -162,5 +163,5 @@ if unanswered > 0 then
   redis.call('HINCRBY', KEYS[8], 'requests', unanswered)
   redis.call('HSET', KEYS[8], 'last_s', redis.call('TIME')[1])
 end
-if not keeps_text then take_off() end
+if not keeps_text then take_off(taken) end
 return published

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from redis.exceptions import OutOfMemoryError
 
 from broker.budget import Budget, cuts_for, lasts_s, waiting_bytes
 from broker.connection import connect
@@ -10,6 +11,7 @@ from broker.errors import SettingsError
 from broker.events import Request
 from broker.groups import ensure_groups
 from broker.holdings import MINUTE_MS, SLOT_MS, Answers, Held, Keys
+from broker.janitor import keep_house
 from broker.kept import given_up_before_ms
 from broker.log import Acceptance, Idempotency, Log, Unit
 from broker.settings import BrokerSettings, load_settings
@@ -178,5 +180,26 @@ async def test_a_model_that_nobody_serves_any_more_is_within_the_budget(own_serv
     assert memory["used_memory"] < 0.58 * 8 * MB
     assert 0 < await client.xlen(gone.results) < 4000
     assert 0 < budget.kept_s["gone"]["results"] < 7 * 24 * 3600
+    await client.aclose()
+    await client.connection_pool.disconnect()
+
+
+async def test_a_server_whose_limit_is_set_below_what_it_holds_is_relieved(own_server):
+    settings = BrokerSettings(redis_url=own_server.url, redis_password_file=None)
+    client, tag = connect(settings, "test"), Tag(settings.model)
+    now_ms = (await client.time())[0] * 1000
+    pipeline = client.pipeline(transaction=False)
+    for number in range(10_000):
+        pipeline.xadd(tag.results, {"id": "x" * 1000}, id=f"{now_ms - 4_000_000 + number * 100}-0")
+    await pipeline.execute()
+    await client.config_set("maxmemory", 8 * MB)
+    with pytest.raises(OutOfMemoryError):
+        await client.set("a", "word")
+    budget = Budget(client, settings, "me")
+    for _ in range(5):
+        await budget.keep()
+    assert await keep_house(client, settings, tag, "me")
+    assert (await client.info("memory"))["used_memory"] < 0.58 * 8 * MB
+    await client.set("a", "word")
     await client.aclose()
     await client.connection_pool.disconnect()

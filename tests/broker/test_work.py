@@ -61,7 +61,7 @@ CALLS = {
     "account": ([TAG.requests, TAG.gaps, TAG.backlog], ["requests/", WORKERS]),
     "archived": ([TAG.lease("files"), TAG.born, TAG.results], ["me", "b", "archive", "11-1", "500-1", 489]),
     "claim": ([TAG.requests, TAG.gaps, TAG.suspects("5-1"), TAG.backlog], [WORKERS, "v", 0, "5-1", "requests/w", 60]),
-    "erase": ([TAG.requests], [WORKERS, "now", "5-1", "6-1", "7-1"]),
+    "erase": ([TAG.requests, TAG.backlog], [WORKERS, "now", "5-1", "6-1", "7-1"]),
     "explain": ([TAG.explained("x"), TAG.explain, TAG.explainer], ["{}", 60, 1e9, "id", "x"]),
     "explained": ([TAG.explain, TAG.explained("x"), TAG.explanations], ["g", "5-1", "{}", 60, 1000, "id", "x"]),
     "feedback": ([TAG.joins(1), TAG.answers(1), TAG.feedback, TAG.joined], [ID, ID[-36:], "b", 60, 1]),
@@ -88,6 +88,7 @@ CALLS = {
         [WORKERS, json.dumps([SETTLED]), 60, 60, "none", "{}"],
     ),
     "shadow": ([TAG.requests, TAG.results], ["shadow.2", json.dumps([{"entry": "5-1", "result": ["id", "x"]}])]),
+    "take": ([TAG.lease("files")], ["me", 10_000]),
     "trim": ([TAG.requests, TAG.gaps], ["999999-1", AT_ONCE, "requests/"]),
     "monitor.claim": ([MONITOR, TAG.results, TAG.feedback], ["me"]),
     "monitor.snapshot": (

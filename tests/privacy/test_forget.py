@@ -11,6 +11,7 @@ from broker.events import Explained, ExplainRequest, Request
 from broker.explanations import Explanations
 from broker.forgetting import forget, ids_of_subject
 from broker.groups import ensure_groups
+from broker.janitor import keep_house
 from broker.log import Idempotency, Log, Unit
 from broker.settings import BrokerSettings
 from broker.settlement import DeadNote, Settlement
@@ -110,6 +111,27 @@ async def test_what_a_reader_has_not_finished_is_told_and_erased_only_on_demand(
     forgotten = await forget(redis, [TAG], {mine.id}, wait_s=0, now=True)
     assert not forgotten.waiting
     assert mine.id not in await everything(redis)
+
+
+@pytest.mark.parametrize("delivered", range(4))
+@pytest.mark.parametrize("position", range(3))
+async def test_what_is_erased_on_demand_is_not_lost_and_nothing_is_published_of_it(
+    log, redis, settings, delivered, position
+):
+    sent = [request(f"number {n}") for n in range(3)]
+    await accept(log, *sent)
+    entries = await read(redis, delivered) if delivered else []
+    assert not (await forget(redis, [TAG], {sent[position].id}, wait_s=0, now=True)).waiting
+    await keep_house(redis, settings, TAG, "w")
+    assert await redis.get(TAG.backlog) == b"2"
+    await log.settle(TAG, [answered(entry) for entry in entries])
+    await accept(log, request("one more"))
+    await settle_all(log, redis)
+    await keep_house(redis, settings, TAG, "w")
+    assert sent[position].id not in await everything(redis)
+    assert await redis.xlen(TAG.results) == 3
+    assert not await redis.hgetall(TAG.gaps)
+    assert (await redis.get(TAG.backlog), await lag(redis)) == (b"0", 0)
 
 
 @pytest.mark.parametrize("position", range(4))

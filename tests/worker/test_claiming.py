@@ -67,6 +67,18 @@ async def test_a_worker_that_survives_an_entry_leaves_no_mark_of_it(server, redi
     assert await redis.keys("observa:*:suspects:*") == []
 
 
+async def test_a_worker_that_starts_on_a_full_server_answers_what_waits(server, redis):
+    await ensure_groups(redis, TAG)
+    await redis.xadd(TAG.requests, fields("good"))
+    await redis.config_set("maxmemory", 1)
+    try:
+        async with working(server):
+            await answered(redis, 1)
+            await eventually(lambda: nothing_pending(redis), "it is acknowledged")
+    finally:
+        await redis.config_set("maxmemory", 0)
+
+
 async def test_a_full_server_hinders_no_takeover(server, redis):
     await left_behind(redis, fields("good"))
     await redis.config_set("maxmemory", 1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -104,6 +105,17 @@ async def test_what_the_group_has_or_will_get_is_left_to_it(log, redis, overdue,
     await overdue.look()
     assert await answer_of(log, one) == b"pending"
     assert await redis.hlen(TAG.waiting) == 1
+
+
+async def test_a_text_that_the_group_has_or_will_get_stays_though_none_is_to_be_stored(redis, settings, overdue):
+    log = Log(redis, settings.model_copy(update={"store_text": "none"}))
+    overdue._serving.means = replace(overdue._serving.means, log=log)
+    sent = await accept(log, 3)
+    await redis.xreadgroup(WORKERS, "a worker", {TAG.requests: ">"}, count=2)
+    await past(overdue, redis, sent[-1])
+    await overdue.look()
+    assert await redis.xlen(TAG.requests) == 3
+    assert await redis.hlen(TAG.waiting) == 3
 
 
 @pytest.mark.parametrize("lost", ["trimmed", "all"])
