@@ -35,14 +35,15 @@ class Budget:
         self._settings = settings
         self._owner = owner
         self._said_s = -math.inf  # time.monotonic() when that was last worked out
-        self._found: set[Tag] = set()  # what the server holds, of models that nobody serves any more, too
+        self.unserved: list[Tag] = []  # what nobody serves any more and the server still holds, if it is we who know
+        self._found: set[Tag] = set()  # what the server holds
         self._sought_s = -math.inf  # time.monotonic() when that was last looked for
 
     async def keep(self) -> None:
         """Bring each server back within its budget if the lease is ours or free; may be repeated or interrupted."""
         lease = Tag(self._settings.model).lease("budget")
         if not await keep_or_take(self._redis, lease, self._owner, LEASE_MS):
-            self.kept_s = {}
+            self.kept_s, self.unserved = {}, []
             return
         seconds, _ = await self._redis.time()
         for server, tags in await self._tags_by_server():
@@ -94,6 +95,7 @@ class Budget:
             self._found, self._sought_s = await tags_on(self._redis), time.monotonic()
         models = await served_models(self._redis) or [self._settings.model]
         served = {Tag(model, shard) for model in models for shard in range(self._settings.shards)}
+        self.unserved = sorted(self._found - served)
         servers: dict[int, tuple[Redis, list[Tag]]] = {}
         for tag in sorted(served | self._found):
             server = await primary_of(self._redis, tag.born)

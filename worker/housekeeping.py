@@ -1,6 +1,8 @@
 """What a worker does beside serving: say what it serves, keep Redis' time, mirror the pointer, trim the log."""
 
 import asyncio
+import math
+import time
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
@@ -19,6 +21,7 @@ from worker.serving import Serving
 from worker.trouble import Trouble
 
 HOUSE_S = 2
+UNSERVED_S = 60
 BUDGET_S = 1  # what comes meanwhile must fit between the budget and where the gateway refuses
 
 
@@ -75,13 +78,21 @@ async def keep_house_often(redis: Redis, serving: Serving) -> None:
 
 
 async def keep_budget_often(redis: Redis, settings: BrokerSettings, worker: str) -> None:
-    """Keep the servers within their budget, over and over; only one worker at a time really does it."""
-    trouble = Trouble("keeping the budget", settings.model)
-    budget = Budget(redis, settings, worker)
+    """Keep the servers within their budget, over and over; only one worker at a time really does it.
+
+    It also keeps house for models that nobody serves any more: their texts go when their hour has come.
+    """
+    trouble, tidying = Trouble("keeping the budget", settings.model), Trouble("housekeeping", settings.model)
+    budget, tidied_s = Budget(redis, settings, worker), -math.inf
     while True:
         await asyncio.sleep(BUDGET_S)
         with trouble.waited_out():
             await budget.keep()
+        if time.monotonic() - tidied_s > UNSERVED_S:
+            tidied_s = time.monotonic()
+            for tag in budget.unserved:
+                with tidying.waited_out():
+                    await keep_house(redis, settings, tag, worker)
         KEPT.clear()
         for model, kinds in budget.kept_s.items():
             for kind, seconds in kinds.items():

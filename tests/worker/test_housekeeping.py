@@ -2,10 +2,10 @@ import pytest
 
 from broker.announcements import announcements
 from broker.manifest import Pointer
-from broker.streams import versions_key
+from broker.streams import WORKERS, Tag, versions_key
 from broker.versions import mirror, mirror_newer, wanted
 from tests.servers import eventually
-from tests.worker.builders import TAG, served, working, write_model
+from tests.worker.builders import TAG, fields, served, working, write_model
 
 
 async def announced(redis, condition):
@@ -72,6 +72,24 @@ async def test_what_somebody_wrote_in_place_of_the_pointer_is_put_right(server, 
 
     async with working(server, models=tmp_path):
         await eventually(right, "the pointer is mirrored")
+
+
+async def test_texts_of_a_model_that_nobody_serves_any_more_go_when_their_hour_has_come(server, redis, monkeypatch):
+    monkeypatch.setattr("worker.housekeeping.UNSERVED_S", 0.1)
+    gone, damaged = Tag("gone", 1), Tag("a-damaged-one")
+    await redis.set(damaged.requests, "not a stream")
+    await redis.set(damaged.born, "x")
+    await redis.xgroup_create(gone.requests, WORKERS, mkstream=True)
+    await redis.xadd(gone.requests, fields("an old text"), id="1000-0")
+    kept = await redis.xadd(gone.requests, fields("of today"))
+    [(_, read)] = await redis.xreadgroup(WORKERS, "w", {gone.requests: ">"})
+    await redis.xack(gone.requests, WORKERS, *(entry_id for entry_id, _ in read))
+    async with working(server):
+
+        async def tidied():
+            return [entry_id for entry_id, _ in await redis.xrange(gone.requests)] == [kept]
+
+        await eventually(tidied, "what is old has gone")
 
 
 async def test_the_worker_keeps_house(server, redis):
