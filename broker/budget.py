@@ -57,7 +57,7 @@ class Budget:
         budget = self._settings.log_memory_ratio * most_memory(memory)
         if not budget:
             return
-        for tag in tags:
+        for tag in set(tags).difference(self.unserved):  # or a key would come back to a model whose keys were deleted
             await Keys(self._redis, self._settings, tag).turn(now_ms, budget / KEY_SLOTS)
         # What is being freed in the background is not free yet: give up nothing more for it.
         excess = memory["used_memory"] - budget

@@ -17,6 +17,7 @@ from broker.join_rows import HOUR_MS, bytes_of_a_row, drop_before, rows_by_hour
 from broker.kept import give_up_before, given_up_before_ms
 from broker.log import IDEMPOTENCY_S, LATE_S
 from broker.settings import BrokerSettings
+from broker.stored import whole_numbers
 from broker.streams import IDEM_SLOTS, Tag, entry_time_ms
 from broker.trimming import trim, unfinished_since_ms
 
@@ -229,7 +230,8 @@ class Keys(Holding):
     async def _ring(self) -> tuple[int, dict[int, int]]:
         """Return the head, and when each slot began, Unix ms."""
         found: Any = await self._redis.hgetall(self._tag.idem_ring)
-        return int(found.pop(b"head", 0)), {int(slot): int(began) for slot, began in found.items()}
+        ring = whole_numbers(found)
+        return ring.pop("head", 0), {slot: ring[str(slot)] for slot in range(IDEM_SLOTS) if str(slot) in ring}
 
 
 KINDS: Final = (Requests, Results, Feedback, Dead, Answers, Joins, Keys)

@@ -73,6 +73,8 @@ async def _trim(  # noqa: PLR0913 by position as the table above has them
         return
     oldest_one: Any = await redis.xrange(key, count=1)
     newest_one: Any = await redis.xrevrange(key, count=1)
+    if not oldest_one or not newest_one:  # its readers' lists alone are that large, or it was emptied just now
+        return
     first, last = (entry_time_ms(entry_id.decode()) for entry_id, _ in (*oldest_one, *newest_one))
     await trim(redis, tag, stream, f"{last - int((last - first) * most_mb * MB / size * 0.9)}-0")
 

@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
 from broker.kept import give_up_before, given_up_before_ms
+from broker.stored import whole_numbers
 from broker.streams import Tag
 
 ROW_BYTES: Final = 160  # where no row can be measured: one alone in its second; just bench-joins
@@ -19,7 +20,7 @@ HOUR_MS: Final = HOUR_S * 1000
 async def rows_by_hour(redis: Redis, tag: Tag) -> dict[int, int]:
     """Return how many rows were written for the predictions of each hour since 1970."""
     found: Any = await redis.hgetall(tag.joined)
-    return {int(hour): int(count) for hour, count in found.items()}
+    return {int(hour): count for hour, count in whole_numbers(found).items() if hour.isdecimal()}
 
 
 async def bytes_of_a_row(redis: Redis, tag: Tag, hour: int) -> float:

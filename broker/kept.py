@@ -7,6 +7,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
+from broker.stored import whole_numbers
 from broker.streams import Tag
 
 _BEFORE = "_before"
@@ -20,7 +21,8 @@ async def give_up_before(redis: Redis, tag: Tag, kind: str, time_ms: int) -> Non
 
 async def given_up_before_ms(redis: Redis, tag: Tag, kind: str) -> int:
     """Return the time before which *kind* was given up for want of memory, Unix ms; 0: none was."""
-    return int(await redis.hget(tag.kept, kind + _BEFORE) or 0)
+    found: Any = await redis.hgetall(tag.kept)
+    return whole_numbers(found).get(kind + _BEFORE, 0)
 
 
 async def note_kept(redis: Redis, tag: Tag, seconds: Mapping[str, float]) -> None:
@@ -33,4 +35,4 @@ async def note_kept(redis: Redis, tag: Tag, seconds: Mapping[str, float]) -> Non
 async def kept_s(redis: Redis, tag: Tag) -> dict[str, int]:
     """Return how long each kind is kept at the present rate, seconds; a kind that nothing is held of is not there."""
     found: Any = await redis.hgetall(tag.kept)
-    return {kind.decode(): int(value) for kind, value in found.items() if not kind.endswith(_BEFORE.encode())}
+    return {kind: seconds for kind, seconds in whole_numbers(found).items() if not kind.endswith(_BEFORE)}

@@ -44,7 +44,10 @@ class Lease:
 
 
 async def keep_or_take(redis: Redis, key: str, owner: str, lease_ms: int) -> bool:
-    """Take the lease *key* for *owner*, or keep it, for *lease_ms*, on a full server, too; false where it is another's."""
+    """Take the lease *key* for *owner*, or keep it, for *lease_ms*; false where it is another's.
+
+    It works on a full server, too.
+    """
     return bool(await Scripts(redis)("take", [key], [owner, lease_ms]))
 
 

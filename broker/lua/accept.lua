@@ -68,7 +68,7 @@ local function earlier(unit)
 end
 
 local backlog = tonumber(redis.call('GET', KEYS[2]) or '0')
-local bytes = math.max(backlog, 0) * tonumber(redis.call('GET', KEYS[4]) or '0')  -- of all that waits
+local bytes = math.max(backlog, 0) * (tonumber(redis.call('GET', KEYS[4])) or 0)  -- of all that waits
 local added, pending, deadlines, waiting = 0, {}, {}, {}
 local head = ring > 0 and tonumber(redis.call('HGET', KEYS[ring], 'head') or '0') % slots  -- of the ring
 

@@ -180,8 +180,24 @@ async def test_a_model_that_nobody_serves_any_more_is_within_the_budget(own_serv
     assert memory["used_memory"] < 0.58 * 8 * MB
     assert 0 < await client.xlen(gone.results) < 4000
     assert 0 < budget.kept_s["gone"]["results"] < 7 * 24 * 3600
+    assert not await client.exists(gone.idem_ring), "or its keys could not be deleted for good"
     await client.aclose()
     await client.connection_pool.disconnect()
+
+
+async def test_what_somebody_else_wrote_into_a_hash_of_numbers_stops_nobody(redis, settings):
+    tag, foreign = Tag(settings.model), {"a": "b", b"\xff": "1", "1": "a", "2": "1.5", "99": "3", "head": "x"}
+    for key in (tag.idem_ring, tag.joined, tag.kept):
+        await redis.hset(key, mapping=foreign | {"joins_before": "y"})
+    await redis.set(tag.backlog, "z")
+    await redis.set(tag.entry_bytes, "z")
+    assert await keep_house(redis, settings, tag, "me")
+    await Budget(redis, settings, "me").keep()
+    await ensure_groups(redis, tag)
+    assert await keep_house(redis, settings, tag, "me")
+    unit = Unit((Request(id=str(PredictionId.new(tag)), text="x"),), Idempotency("key", "body"))
+    [outcome] = await Log(redis, settings).accept(tag, [unit], backlog_limit=9)
+    assert outcome.status == "accepted"
 
 
 async def test_a_server_whose_limit_is_set_below_what_it_holds_is_relieved(own_server):
