@@ -24,7 +24,7 @@ for _, unit in ipairs(units) do
     push(ids_of, entry.answers, entry.id)
   end
 end
-for slot = 0, ring > 0 and slots or -1 do wanted.hash[KEYS[ring + slot]] = true end
+if ring > 0 then wanted.hash[KEYS[ring]] = true end
 local wrong = wrong_type(wanted)
 if wrong then return wrong end
 
@@ -36,9 +36,14 @@ end
 
 local used, keyed = {}, {}  -- Idempotency-Key to {body, uuid, ...}: of before, and what is new
 for slot = 1, ring > 0 and slots or 0 do
-  for key, stored in pairs(values_of(KEYS[ring + slot], asked)) do
-    used[key] = {}
-    for part in string.gmatch(stored, '[^|]+') do table.insert(used[key], part) end
+  local found = redis.pcall('HMGET', KEYS[ring + slot], unpack(asked))  -- says what asking each for its type would
+  if found.err then return wrong_type({hash = {[KEYS[ring + slot]] = true}}) or found end
+  for position, stored in ipairs(found) do
+    if stored then
+      local key = asked[position]
+      used[key] = {}
+      for part in string.gmatch(stored, '[^|]+') do table.insert(used[key], part) end
+    end
   end
 end
 -- Return what an older Observa kept of an idempotency key: {body, ids}; nil where it is new.

@@ -305,6 +305,14 @@ async def test_a_key_of_the_wrong_type_stops_the_script_before_it_writes(log, re
     assert await log.settle(TAG, [settlement]) == [True]
 
 
+async def test_a_slot_of_keys_of_the_wrong_type_is_named_and_nothing_is_written(log, redis):
+    await redis.set(TAG.idem(3), "x")
+    unit = Unit((request(),), Idempotency("key", "body"))
+    with pytest.raises(WrongKeyTypeError, match=r"holds a string.*DEL 'observa:\{sentiment\}:idem:3'"):
+        await log.accept(TAG, [unit], backlog_limit=9)
+    assert not await redis.xlen(TAG.requests)
+
+
 async def test_a_full_server_refuses_new_requests_and_still_lets_answers_out(log, redis):
     req = request()
     await accept(log, req)
