@@ -8,6 +8,7 @@ from cli.terminal import percent
 
 MINIMUM_LABELS = 200  # fewer do not fail a model
 LONGEST_LAG_S = 60.0
+UNWATCHED = {"reference": "no reference can be read", "detectors": "no detectors can be built by its reference"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ def checks(monitored: Mapping[str, Any], by_version: Mapping[str, Mapping[str, A
     versions = monitored.get("versions", {})
     return [
         *(_accuracy(version, found, versions.get(version, {})) for version, found in by_version.items()),
+        *(_unwatched(version, found["unwatched"]) for version, found in versions.items() if found.get("unwatched")),
+        *(_put_aside(name, found) for name, found in monitored.get("streams", {}).items() if found["unreadable"]),
         _pages(monitored.get("alarms", ())),
         _current(monitored.get("monitor", {})),
     ]
@@ -52,8 +55,23 @@ def _pages(active: Sequence[Mapping[str, Any]]) -> Check:
     return Check("alarms that page", passed=not pages, detail=detail)
 
 
+def _unwatched(version: str, why: str) -> Check:
+    """Say that a version is counted without drift; a version may be served without a reference."""
+    return Check(f"drift of version {version}", passed=True, detail=f"not watched: {UNWATCHED.get(why, why)}")
+
+
+def _put_aside(stream: str, found: Mapping[str, Any]) -> Check:
+    """Say which entries do not count, and where the newest of them is."""
+    counts = ", ".join(f"{count} {reason}" for reason, count in found["unreadable"].items())
+    newest = f"; the newest: {found['put_aside'][-1]['entry']}" if found["put_aside"] else ""
+    return Check(f"entries of {stream}", passed=True, detail=f"put aside: {counts}{newest}")
+
+
 def _current(own: Mapping[str, Any]) -> Check:
     """Fail when the monitor does not know the log as it is now."""
+    if trouble := own.get("trouble"):
+        detail = f"it judges nothing now: {'; '.join(trouble.values())}; run: just logs monitor"
+        return Check("monitor is current", passed=False, detail=detail)
     lag = own.get("lag_seconds")
     if lag is None:
         return Check("monitor is current", passed=False, detail="it has not read the log to its end yet")

@@ -46,6 +46,8 @@ def _wrong_with(report: Document) -> Iterator[str]:
     if waiting and (asked.get("oldest_seconds") or 0) > BACKLOG_S:
         yield f"{model}: {waiting:,} requests wait, the oldest for {asked['oldest_seconds']:.0f} s"
     own = report["monitor"]
+    for trouble in own.get("trouble", {}).values():
+        yield f"{model}: the monitor judges nothing now: {trouble}"
     if (own.get("lag_seconds") or 0) > BLIND_S or (own.get("snapshot_age_seconds") or 0) > UNSAVED_S:
         behind = f"it is {own.get('lag_seconds') or 0:.0f} s behind the log"
         yield f"{model}: the monitor is blind: {behind}, its state was stored {ago(own.get('snapshot_age_seconds'))}"

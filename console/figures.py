@@ -12,6 +12,10 @@ from console.sentences import interval, of_feature, percent
 Document = Mapping[str, Any]
 SINCE: Final = "since"  # the window that was asked for
 DIGITS: Final = 4  # of the edges of bins
+UNWATCHED: Final = {
+    "reference": "no reference can be read",
+    "detectors": "no detectors can be built by its reference",
+}
 
 
 def version_panels(report: Document, version: str) -> str:
@@ -32,7 +36,7 @@ def version_panels(report: Document, version: str) -> str:
         _by_label(accuracy),
         _confusion(accuracy),
         _over_time_by_label(found),
-        _drift(features),
+        _drift(features, found.get("unwatched")),
     )
 
 
@@ -110,7 +114,7 @@ def shares(numbers: Sequence[int]) -> list[float]:
     return [number / total if total else 0.0 for number in numbers]
 
 
-def _drift(features: Mapping[str, Document]) -> str:
+def _drift(features: Mapping[str, Document], unwatched: str | None) -> str:
     rows = [
         (
             escape(of_feature(name)),
@@ -124,6 +128,8 @@ def _drift(features: Mapping[str, Document]) -> str:
     ]
     note = "distance from the reference (PSI); the tick is what chance alone stays below"
     why = "At least 100 answers are needed before a distance means anything."
+    if unwatched:
+        why = f"This version is counted without drift: {UNWATCHED.get(unwatched, unwatched)}."
     heads = ("feature", "", "distance", "threshold", "")
     content = markup.table(heads, rows, (2, 3)) if rows else markup.nothing(why)
     return markup.card("Drift of each feature", note, content, markup.WIDE)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 KEPT: Final = 20  # entries of which the id is known, the newest
 FAILED: Final = "failed"  # the reason of an entry that can be read, and that the fold raised at
+CROWDED: Final = "crowded"  # the reason of a label whose name would be one too many
 MOST: Final = 50  # entries of one page: where more fail, it is not the entries that are wrong
 
 log = logging.getLogger(__name__)

@@ -8,11 +8,11 @@ from typing import Any, Final
 from broker.events import Alert
 from broker.forgetting import ERASED
 from monitor.alarms import Decided, in_order
-from monitor.aside import FAILED, Aside
+from monitor.aside import CROWDED, FAILED, Aside
 from monitor.columns import Entry, Label, as_mapping, read_label
 from monitor.judgement import Judged, Judgement
 from monitor.panes import DAY_MS, MINUTE_MS, Recent
-from monitor.results import MAX_RUNS, MAX_VERSIONS, RETIRE_MS, ProfileOf
+from monitor.results import MAX_RUNS, MAX_VERSIONS, RETIRE_MS, ProfileOf, named_in
 from monitor.settings import Rules
 
 DELAY_BOUNDS_S: Final = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 6 * 3600, 24 * 3600, 7 * 24 * 3600)
@@ -72,18 +72,22 @@ class FeedbackFold:
 
     def _take(self, label: Label) -> list[Decided]:
         if label.evaluation is not None:
-            self._count("evaluation")
             self._evaluate(label, label.evaluation)
             return []
         decided = self._enter_minute(label)
         if label.made_ms // DAY_MS < label.entry_ms // DAY_MS - self._rules.accuracy_days:
             self._count("late")  # older than any pane: it says nothing of the model now
             return decided
+        decided += self._watch(label)
+        judgement = self.judgements[label.version]
+        if not judgement.all.has_room(label, self._profile_of(label.version).labels):
+            self.aside.put([(label.entry_id, CROWDED)])
+            return decided
         outcome = "duplicate" if label.previous == label.label else "replaced"
         self._count("joined" if label.previous is None else outcome)
         if label.previous is None:
             self.delays.add(label.entry_ms - label.made_ms)
-        return decided + self._watch(label) + self.judgements[label.version].add(label)
+        return decided + judgement.add(label)
 
     def _count(self, outcome: str) -> None:
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
@@ -92,7 +96,12 @@ class FeedbackFold:
         if run not in self.runs:
             self.runs.put(run, {})
         self.runs.name(run)
-        judged = self.runs[run].setdefault(label.version, Judged())
+        version = named_in(self.runs[run], label.version)
+        judged = self.runs[run].setdefault(version, Judged())
+        if not judged.has_room(label, self._profile_of(version).labels):
+            self.aside.put([(label.entry_id, CROWDED)])
+            return
+        self._count("evaluation")
         judged.add(label, replaces=label.previous is not None and judged.holds(label))
 
     def _enter_minute(self, label: Label) -> list[Decided]:

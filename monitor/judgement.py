@@ -1,8 +1,9 @@
 """One version's labels: confusion by the time of the prediction, and the two detectors of too low an accuracy."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final, Self
 
 from monitor.accuracy import BINS, confidence_bin, wilson
@@ -19,6 +20,7 @@ SAMPLES: Final = 10  # ids of wrong answers kept as evidence
 FEATURE: Final = "accuracy"
 LEVEL: Final = (f"e-sr {FEATURE}", f"wilson {FEATURE}")
 DAY_HOURS: Final = 24
+MAX_LABELS: Final = 256  # names beside those of the version: true and predicted ones that anybody may write
 FAMILIES: Final = 3  # level, change, slices: equal shares of the false alarms
 
 
@@ -42,6 +44,13 @@ class Judged:
     def correct(self) -> int:
         """Labelled predictions that were right."""
         return sum(self.right)
+
+    def has_room(self, label: Label, known: Collection[str]) -> bool:
+        """Tell whether the names of *label* are counted already, *known* as the version's, or not too many."""
+        if label.predicted in self.confusion.get(label.label, {}):
+            return True
+        names = {label.label, label.predicted, *self.confusion, *chain.from_iterable(self.confusion.values())}
+        return len(names.difference(known)) <= MAX_LABELS
 
     def holds(self, label: Label) -> bool:
         """Tell whether the label that *label* replaces may be among those counted here."""

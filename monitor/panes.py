@@ -136,7 +136,3 @@ class Recent(Generic[ValueT]):
         if len(self._values) <= self._most:
             return None
         return self._values.pop(next(iter(self._values)))
-
-    def names(self) -> set[str]:
-        """Return every name that is kept."""
-        return set(self._values)

@@ -198,6 +198,9 @@ class Reader:
             self._unsaved += len(entries)
             self.folded += len(entries)
             full = full or len(entries) == self._settings.monitor_read_count
+        came = {name.decode() for name, _ in found or ()}
+        for stream in [stream for stream in self._careful if self.tag.key(stream) not in came]:
+            del self._careful[stream]  # read to its end: what may fail was deleted, or is another server's
         return full
 
     async def _fold(self, stream: str, entries: Sequence[Entry]) -> list["Alert"]:

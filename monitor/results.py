@@ -1,6 +1,6 @@
 """The fold over a results stream: what was predicted, on what, and whether it still looks like the reference."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Final
@@ -16,7 +16,7 @@ from monitor.columns import Entry, Results, picked
 from monitor.panes import MINUTE_MS, Recent
 from monitor.profiles import Profile
 from monitor.settings import Rules
-from monitor.track import Track, add_total
+from monitor.track import OTHER, Track, add_total
 
 MAX_VERSIONS: Final = 8
 MAX_RUNS: Final = 20
@@ -33,7 +33,12 @@ class Run:
 
     def count(self, version: str, role: str, status: str, label: str) -> None:
         """Count one answer."""
-        add_total(self.totals.setdefault(version, {}), role, status, label)
+        add_total(self.totals.setdefault(named_in(self.totals, version), {}), role, status, label)
+
+
+def named_in(run: Collection[str], version: str) -> str:
+    """Return the name under which *run*, whose versions these are, counts *version*: past `MAX_VERSIONS` "other"."""
+    return version if version in run or len(run) < MAX_VERSIONS else OTHER
 
 
 class ResultsFold:
@@ -103,10 +108,14 @@ class ResultsFold:
         return alerts
 
     def _known_until(self, rows: Results, live: NDArray[np.int64], start: int, end: int) -> int:
-        """Return the first position from *start* whose version is not watched, so that versions come in order."""
+        """Return the first position from *start* whose version `_watch` has to see, so that versions come in order."""
         versions = picked(rows.versions, live[start:end])
-        unknown = set(versions) - self.tracks.names()
+        unknown = [version for version in set(versions) if not self._current(version)]
         return start + min((versions.index(version) for version in unknown), default=end - start)
+
+    def _current(self, version: str) -> bool:
+        """Whether *version* has a track on the bins of its reference as it is now."""
+        return version in self.tracks and self.tracks[version].profile.digest == self._profile_of(version).digest
 
     def _fold_known(self, rows: Results, values: NDArray[np.float64], chosen: NDArray[np.int64]) -> list[Decided]:
         """Fold rows of one minute whose versions are all watched."""
@@ -133,11 +142,11 @@ class ResultsFold:
 
     def _watch(self, version: str, entry_id: str) -> list[Decided]:
         """Make sure that *version* has a track, on the bins of its reference as it is now."""
+        if self._current(version):
+            return []
         profile = self._profile_of(version)
         if version in self.tracks:
             track = self.tracks[version]
-            if track.profile.digest == profile.digest:
-                return []
             fresh = Track(profile, self._rules)
             fresh.totals = track.totals
             self.tracks.put(version, fresh)

@@ -24,6 +24,7 @@ OK, ERRORS, ABSTAINED, TRUNCATED, EXPECTED, SPREAD, EMPTY, HEAD = range(
 SLICE_WIDTH: Final = EXPECTED + 1  # a slice counts what a pane does, up to the expected right answers
 MAX_TOTALS: Final = 128  # role, status and label counted by name; the rest is "other"
 OTHER: Final = "other"
+LEFT: Final = "left behind"  # in place of a reference's mark: no version has it, so counts are never taken for its
 SHARES: Final = {"abstained": ABSTAINED, "truncated": TRUNCATED, "empty": EMPTY}  # of the answers
 DAY_HOURS: Final = 24
 JUDGED_MINUTES: Final = (5, 15, 60)  # the shortest of them with enough answers is judged
@@ -209,10 +210,10 @@ class Track:
     def loaded(cls, profile: Profile, rules: Rules, state: dict[str, Any], *, shadow: bool = False) -> Self:
         """Take the state back; counts on the bins of another reference are left behind.
 
-        Then the track keeps that reference's mark and its alarms, which end when the version is next met.
+        Then the track keeps its totals, and its alarms, which end when the version is next met.
         """
         same = state["digest"] == profile.digest
-        kept = profile if same else Profile(profile.version, profile.target, digest=state["digest"])
+        kept = profile if same else Profile(profile.version, profile.target, digest=LEFT, unwatched=profile.unwatched)
         track = cls(kept, rules, shadow=shadow)
         track.totals, track.last_ms = state["totals"], state["last_ms"]
         if not same:

@@ -98,7 +98,8 @@ def _block() -> bytes:
 def _drawn(rng: np.random.Generator, histogram: Histogram) -> NDArray[np.float64]:
     """Draw values that fall into the bins of *histogram* as often as its counts say."""
     edges, counts = np.array(histogram.edges), np.array(histogram.counts)
-    inside = np.concatenate([edges, edges[-1:] + 1])  # a bin holds its upper edge
+    beyond = 1.0 if edges[-1] < 1 else edges[-1] + 1  # of a share 1 is the most
+    inside = np.append(edges, beyond)  # a bin holds its upper edge
     return inside[rng.choice(len(counts), BLOCK, p=counts / counts.sum())]
 
 

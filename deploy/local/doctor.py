@@ -11,6 +11,7 @@ from broker.errors import ObservaError
 from deploy.local import environment, launch, probes, server, supervisor
 from deploy.local.doctor_keys import examine_models
 from deploy.local.doctor_log import examine_log
+from deploy.local.doctor_monitor import examine_monitor
 from deploy.local.findings import Finding, Level
 from deploy.local.settings import ROOT, StackSettings
 
@@ -46,6 +47,7 @@ def _findings(settings: StackSettings) -> Iterator[Finding]:
         yield Finding("warn", "stack: not running", "just up")
     if supervised or processes or not settings.embedded:
         yield from asyncio.run(examine_log(settings))
+        yield from examine_monitor(settings)
 
 
 def _python() -> Finding:

@@ -152,6 +152,25 @@ def test_a_monitor_that_lags_or_has_never_caught_up_fails(lag: float | None, pas
     assert checks({"monitor": {"lag_seconds": lag}}, {})[-1].passed is passed
 
 
+def test_what_is_not_judged_or_does_not_count_is_said() -> None:
+    streams = {
+        "results": {"unreadable": {"failed": 2, "newer": 1}, "put_aside": [{"entry": "7-0", "reason": "newer"}]},
+        "feedback": {"unreadable": {}, "put_aside": []},
+    }
+    monitored = {
+        "versions": {"1": {"unwatched": None}, "2": {"unwatched": "reference"}, "3": {"unwatched": "detectors"}},
+        "streams": streams,
+        "monitor": {"lag_seconds": 0.1, "trouble": {"sentiment.0": "the snapshot is damaged"}},
+    }
+    *said, _, current = checks(monitored, {})
+    assert [(check.name, check.passed, check.detail) for check in said] == [
+        ("drift of version 2", True, "not watched: no reference can be read"),
+        ("drift of version 3", True, "not watched: no detectors can be built by its reference"),
+        ("entries of results", True, "put aside: 2 failed, 1 newer; the newest: 7-0"),
+    ]
+    assert (current.passed, "the snapshot is damaged" in current.detail) == (False, True)
+
+
 def test_history_counts_a_corrected_label_once_with_its_newest_value_in_the_step_of_its_prediction() -> None:
     history = History(0, STEPS * MINUTE_MS)
     made = prediction_id(3 * MINUTE_MS, 1)

@@ -78,6 +78,15 @@ def test_each_thing_that_is_wrong_is_said_in_words():
     assert 'role="alert"' in said
 
 
+def test_a_model_that_is_not_judged_and_a_version_without_drift_are_said():
+    troubled = {**QUIET["monitor"], "trouble": {"sentiment.0": "the snapshot is <damaged>"}}
+    assert "judges nothing now: the snapshot is &lt;damaged&gt;" in banner(report(monitor=troubled), None, None)
+    unwatched = {"windows": {}, "accuracy": {}, "over_time": [], "target_accuracy": None, "unwatched": "detectors"}
+    delays = {"bounds": [1], "counts": [0, 0], "sum": 0.0}
+    whole = {"versions": {"1": unwatched}, "feedback": {"delay_seconds": delays}, "now_ms": 0}
+    assert "counted without drift: no detectors can be built" in figures.version_panels(whole, "1")
+
+
 def test_a_few_labels_say_nothing_of_the_accuracy():
     assert "All quiet" in banner(report(versions=accuracy(0.2, 0.1, 0.5, 10)), None, None)
 

@@ -10,6 +10,7 @@ from broker.groups import ensure_groups
 from broker.streams import WORKERS, PredictionId, Tag
 from deploy.local.doctor_keys import examine_files, examine_models, losses, overdue, wrong_keys
 from deploy.local.doctor_log import examine_log
+from deploy.local.doctor_monitor import watched
 from deploy.local.settings import ROOT, StackSettings
 
 TAG = Tag("sentiment")
@@ -128,3 +129,20 @@ def test_a_damaged_model_is_named(tmp_path):
     assert "sha256 differs" in finding.what
     (finding,) = examine_models(StackSettings(models=tmp_path))
     assert "OBSERVA_MODELS" in finding.next_command
+
+
+def test_what_the_monitor_cannot_judge_or_count_is_said_with_a_command():
+    put_aside = {"unreadable": {"failed": 2}, "put_aside": [{"entry": "7-0", "reason": "failed"}]}
+    report = {
+        "model": "sentiment",
+        "versions": {"1": {"unwatched": None}, "2": {"unwatched": "detectors"}},
+        "streams": {"results": put_aside, "feedback": {"unreadable": {}, "put_aside": []}},
+        "monitor": {"trouble": {"sentiment.0": "the snapshot is damaged"}},
+    }
+    trouble, drift, aside = watched(report)
+    assert (trouble.level, drift.level, aside.level) == ("bad", "warn", "warn")
+    assert "sentiment.0 is not judged now: the snapshot is damaged" in trouble.what
+    assert "sentiment 2 is counted without drift: no detectors" in drift.what
+    assert drift.next_command == "just verify-model models/sentiment/2"
+    assert "sentiment results do not count: 2 failed, the newest 7-0" in aside.what
+    assert (ROOT / aside.next_command).is_file()

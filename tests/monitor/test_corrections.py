@@ -7,12 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.accuracy import BINS, MICRO
-from monitor.judgement import Judged, Judgement
+from monitor.judgement import MAX_LABELS, Judged, Judgement
 from monitor.panes import DAY_MS, HOUR_MS, MINUTE_MS
 from monitor.report import Asked, summarise
+from monitor.results import MAX_VERSIONS
 from monitor.settings import Rules
 from monitor.state import State
-from tests.monitor.entries import START_MS, Entry, entry, feedback, prediction_id, profile_of, result, state
+from tests.monitor.entries import START_MS, Entry, entry, feedback, fold_all, prediction_id, profile_of, result, state
 
 RULES = Rules(minimum_labels=10, accuracy_window=20, accuracy_run_length=50, accuracy_days=3)
 LABELS = ("negative", "positive", "odd")
@@ -136,3 +137,29 @@ def test_labels_of_which_a_gap_has_the_results_are_no_more_than_all_answers() ->
     watched.feedback.fold([entry(feedback(id=prediction_id(START_MS, i)), START_MS, i) for i in range(9)])
     watched.results.fold([entry(result(), START_MS)])
     assert summarise("sentiment", [watched])["versions"]["1"]["windows"]["1h"]["label_coverage"] == 1
+
+
+def test_labels_of_endless_names_are_put_aside_and_those_of_the_model_count_on() -> None:
+    watched, most = state(), MAX_LABELS + len(LABELS)
+    for number in range(3 * MAX_LABELS):
+        name, at_ms = f"name {number}", START_MS + number
+        for tags in ({}, {"evaluation": "run"}):
+            odd = feedback(id=prediction_id(at_ms), label=name, predicted=f"{name}!", tags=tags)
+            watched.feedback.fold([entry(odd, at_ms, len(tags)), entry(feedback(tags=tags), at_ms, 2 + len(tags))])
+    judgement, run = watched.feedback.judgements["1"], watched.feedback.runs["run"]["1"]
+    for judged in (judgement.all, *judgement.panes.days.values(), run):
+        assert_sound(judged)
+        assert len(judged.confusion.keys() | {name for row in judged.confusion.values() for name in row}) <= most
+        assert judged.confusion["positive"]["positive"] == 3 * MAX_LABELS
+    kept = judgement.all.count + run.count
+    assert watched.feedback.aside.counts == {"crowded": 12 * MAX_LABELS - kept}
+
+
+def test_versions_of_endless_names_in_one_evaluation_are_counted_together() -> None:
+    watched = state()
+    for number in range(50):
+        tagged = {"version": f"v{number}", "tags": {"evaluation": "run"}}
+        fold_all(watched, [entry(result(**tagged), START_MS)], [entry(feedback(**tagged), START_MS)])
+    found = summarise("sentiment", [watched])["evaluations"]["run"]
+    assert (len(found), found["other"]["count"]) == (MAX_VERSIONS + 1, 50 - MAX_VERSIONS)
+    assert found["other"]["answers"] == {"live|ok|positive": 50 - MAX_VERSIONS}

@@ -292,7 +292,7 @@ def test_naming_one_more_drops_what_was_named_longest_ago() -> None:
     kept.put("b", 2)
     kept.name("a")
     assert kept.put("c", 3) == 2
-    assert kept.names() == {"a", "c"}
+    assert dict(kept.items()).keys() == {"a", "c"}
 
 
 def test_a_snapshot_of_a_newer_monitor_is_refused() -> None:

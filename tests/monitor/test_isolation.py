@@ -22,10 +22,12 @@ from monitor.app import application
 from monitor.comparing import Comparisons
 from monitor.metrics import registry
 from monitor.monitor import Monitor
-from monitor.profiles import Profiles, build
+from monitor.panes import WINDOWS
+from monitor.profiles import NO_REFERENCE, Profile, Profiles, build
+from monitor.report import summarise
 from monitor.settings import MonitorSettings, Rules
 from monitor.state import State
-from monitor.track import Track
+from monitor.track import OK, Track
 from tests.monitor.entries import (
     START_MS,
     as_version_4,
@@ -124,6 +126,26 @@ async def test_a_reader_goes_on_past_such_an_entry_and_says_which_it_was(
         line = b'observa_unreadable_entries_total{model="borrowed",reason="failed",stream="results"} 1.0'
         assert line in generate_latest(registry(monitor))
     assert "caller" not in caplog.text
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("emptied", [False, True])
+async def test_a_reader_is_well_again_when_such_an_entry_is_deleted_meanwhile(
+    redis: Redis, server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emptied: bool
+) -> None:
+    monkeypatch.setattr("monitor.reading.FALLS_S", (0.5, 0.5))
+    async with watching(redis, server, tmp_path) as monitor:
+        await add(redis, BAD, 0, 5)
+        await counted(monitor, BAD, 5)
+        await add(redis, BAD, 13, 1)
+        await holds(lambda: monitor.readers[BAD].trouble is not None, "it has fallen")
+        if emptied:
+            await redis.flushall()
+            await redis.zadd(SERVED, {BAD.model: 1})
+        else:
+            ((last, _),) = await redis.xrevrange(BAD.results, count=1)
+            await redis.xdel(BAD.results, last)
+        await holds(lambda: monitor.health() == "ok", "it is well again")
 
 
 async def test_a_model_whose_every_entry_raises_is_blind_and_the_others_are_watched(
@@ -239,6 +261,36 @@ async def test_a_reference_that_no_detector_can_be_built_of_is_counted_without_d
     profiles = Profiles(store(tmp_path) / "sentiment", Rules())
     await profiles.load(["1"])
     assert (profiles("1").digest, profiles("1").labels) == ("", ("negative", "positive"))
+
+
+def bare(version: str) -> Profile:
+    return Profile(version, 0.8, unwatched=NO_REFERENCE)
+
+
+def test_a_snapshot_written_while_the_store_was_away_is_read_when_it_is_back() -> None:
+    before, away, back = state(), State(Rules(), bare), state()
+    answers = [entry(result(id=prediction_id(START_MS, i)), START_MS + i, i) for i in range(30)]
+    shadows = [entry(result(id=prediction_id(START_MS, i), role="shadow"), START_MS + i, i) for i in range(30, 40)]
+    before.results.fold([*answers, *shadows])
+    away.decode(before.encode())
+    assert summarise("sentiment", [away])["versions"]["1"]["unwatched"] == NO_REFERENCE
+    back.decode(away.encode())
+    back.results.fold([entry(result(role=role), START_MS + 99, i) for i, role in enumerate(("live", "shadow"))])
+    for kept, count in ((back.results.tracks, 31), (back.results.shadows, 11)):
+        assert kept["1"].profile == profile_of("1")
+        assert sum(kept["1"].totals.values()) == count
+
+
+def test_a_version_is_watched_from_when_its_reference_is_known_wherever_in_a_batch_it_stands() -> None:
+    known: dict[str, Profile] = {}
+    watched = State(Rules(), lambda version: known.get(version, bare(version)))
+    batch = [entry(result(version=version), START_MS + i) for i, version in enumerate(("2", "1", "2", "1"))]
+    watched.results.fold(batch)
+    known["1"] = profile_of("1")
+    watched.results.fold(batch)
+    track = watched.results.tracks["1"]
+    assert track.profile == profile_of("1")
+    assert (sum(track.totals.values()), track.window(WINDOWS["5m"], START_MS)[OK]) == (4, 2)
 
 
 def test_a_snapshot_from_before_there_were_days_goes_on_with_the_days_of_its_hours() -> None:

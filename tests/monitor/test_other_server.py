@@ -17,6 +17,7 @@ from monitor.profiles import Profiles
 from monitor.reading import Reader
 from monitor.settings import MonitorSettings, Rules
 from monitor.snapshot import OtherLogError, Snapshots
+from monitor.track import Track
 from tests.monitor.entries import fold_all, labels_of, on_wire, result, state
 from tests.servers import RedisServer, eventually
 from tests.takeover import Pair
@@ -180,3 +181,32 @@ async def test_the_monitor_that_started_last_stays_the_one_whose_server_changed(
     await counted(reader, 2)
     assert reader._snapshots._epoch == held
     assert later._snapshots._epoch > held
+
+
+async def test_a_fold_that_raises_at_what_the_new_server_holds_loses_nothing_else(pair, reader, monkeypatch):
+    whole = Track.fold
+
+    def fold(self: Track, rows: Any, values: Any, chosen: Any) -> Any:
+        told = whole(self, rows, values, chosen)
+        if any("poison" in rows.ids[at] for at in chosen):
+            raise ArithmeticError
+        return told
+
+    monkeypatch.setattr(Track, "fold", fold)
+    await add(pair.old, 10)
+    await counted(reader, 10)
+    await pair.take_over()
+    await add(pair.old, 3)
+    await add(pair.new, 2)
+    await pair.new.xadd(TAG.results, on_wire(result(id="poison").to_fields()))
+    await add(pair.new, 2)
+    await pair.point_at(pair.new)
+    await counted(reader, 14)
+
+    async def well() -> bool:
+        return reader.fresh
+
+    await eventually(well, "it is well again")
+    stored_now = await stored(pair.new)
+    assert (stored_now["entries_read"], stored_now["aside"][0]) == (15, {"failed": 1})
+    assert (reader.state.results.gap, reader.state.other_logs) == (0, 0)
