@@ -28,8 +28,10 @@ def listen(host: str, port: int, setting: str, *, shared: bool = False) -> socke
         family, *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server((host, port), family=family, backlog=1024, reuse_port=shared)
     except OSError as error:
+        named = isinstance(error, socket.gaierror)  # its numbers are not the system's
+        reason = error.strerror if named else os.strerror(error.errno or 0)
         raise SettingsError(
-            f"cannot listen on {host} port {port} ({os.strerror(error.errno or 0)}); stop what uses it, "
+            f"cannot listen on {host} port {port} ({reason}); stop what uses it, "
             f"or set {setting}_HOST and {setting}_PORT"
         ) from error
 
