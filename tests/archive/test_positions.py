@@ -45,10 +45,12 @@ async def test_the_group_stays_where_it_is_once_the_lease_is_anothers(redis, res
         assert (await place(redis))[ARCHIVE] == entry
 
 
-def test_a_storage_is_given_the_time_that_is_set_before_its_archiver_counts_as_hanging(tmp_path, monkeypatch):
+async def test_a_storage_is_given_the_time_that_is_set_before_its_archiver_counts_as_hanging(
+    redis, tmp_path, monkeypatch
+):
     settings = ArchiveSettings(archive=str(tmp_path), store_timeout_s=3600)
-    pulse = Follower(None, settings, TAG, ArchiveWriter(str(tmp_path)), Memory(1)).pulse
-    began_s = time.monotonic()
-    monkeypatch.setattr("broker.duties.time", SimpleNamespace(monotonic=lambda: began_s + later_s))
+    pulse = Follower(redis, settings, TAG, ArchiveWriter(str(tmp_path)), Memory(1)).pulse
     for later_s, hangs in ((3600, False), (2 * 3600, True)):
+        clock = SimpleNamespace(monotonic=lambda later_s=later_s: time.monotonic() + later_s)
+        monkeypatch.setattr("broker.duties.time", clock)
         assert pulse.stands_still is hangs
