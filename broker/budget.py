@@ -49,8 +49,9 @@ class Budget:
             memory: Any = await server.info("memory")
             await self._keep_within(tags, memory, int(seconds) * 1000)
         if time.monotonic() - self._said_s > SAY_S:
-            self._said_s = time.monotonic()
             await self._say(int(seconds) * 1000)
+            if self.kept_s:
+                self._said_s = time.monotonic()
 
     async def _keep_within(self, tags: Sequence[Tag], memory: Mapping[str, Any], now_ms: int) -> None:
         budget = self._settings.log_memory_ratio * most_memory(memory)

@@ -73,8 +73,8 @@ async def forget(redis: Redis, tags: Iterable[Tag], ids: set[str], *, wait_s: fl
 class _OneTag:
     """What is to be forgotten of one model's one shard.
 
-    Requests and dead letters go last: they alone say whose a prediction was, so until all the rest is gone a second run
-    finds it by them.
+    Of each prediction requests and dead letters go last: they alone say whose it was, so until all the rest of it is
+    gone a second run finds it by them.
     """
 
     def __init__(  # noqa: PLR0913 - what is forgotten, and where that is counted
@@ -88,7 +88,7 @@ class _OneTag:
         self._forgotten = forgotten
         self._now = now
         self._read: dict[str, str] = {}  # stream to the last entry that was looked at
-        self._found: dict[str, list[str]] = {}  # stream to entries that are to go
+        self._found: dict[str, dict[str, str]] = {}  # stream to entries that are to go, each with its prediction's id
 
     async def forget(self, end_s: float) -> None:
         """Erase until nothing is found any more, or only what is still read at *end_s*."""
@@ -116,44 +116,51 @@ class _OneTag:
 
     async def _look(self, stream: str) -> bool:
         """Find what came to *stream* since the last look; return whether something was there."""
-        before = len(self._found.setdefault(stream, []))
+        before = len(self._found.setdefault(stream, {}))
         async for entry_id, fields in _entries(self._redis, stream, after=self._read.get(stream)):
             is_letter = stream == self._tag.dead
             identity = _id_of_letter(self._tag, fields) if is_letter else _id_of(self._tag, entry_id, fields)
             if identity in self._names:
-                self._found[stream].append(entry_id)
+                self._found[stream][entry_id] = identity
             self._read[stream] = entry_id
         return len(self._found[stream]) > before
 
     async def _erase(self, streams: dict[str, Key]) -> dict[str, int]:
         """Erase what may be erased; return how many entries of which streams may not, yet."""
         last = (self._tag.requests, self._tag.dead)
-        if not self._now and (unfinished := await self._erase_from(self._tag.requests, "look")):
-            return {self._tag.requests: unfinished}  # more would be written of them
-        await self._erase_fields()  # so that no label and no explanation can come any more
-        waiting = {}
+        waiting: Counter[str] = Counter()
+        held = set[str]()  # predictions of which something is still read
+        if not self._now:  # more would be written of them
+            waiting[self._tag.requests] = await self._erase_from(self._tag.requests, "look", held)
+        await self._erase_fields(held)  # so that no label and no explanation can come any more
         for stream, key in streams.items():
             if stream not in last:
                 how = "now" if self._now or key.erased == Erased.ENTRIES_NOW else ""
-                waiting[stream] = await self._erase_from(stream, how)
-        if not any(waiting.values()):
-            waiting = {stream: await self._erase_from(stream, "now" if self._now else "") for stream in last}
+                waiting[stream] = await self._erase_from(stream, how, held)
+        for stream in last:
+            waiting[stream] += await self._erase_from(stream, "now" if self._now else "", held)
         return {stream: count for stream, count in waiting.items() if count}
 
-    async def _erase_from(self, stream: str, how: str) -> int:
-        """Erase what was found in *stream*, or only "look"; return how many entries are still read."""
-        outcomes, entries = list[bytes](), self._found[stream]
+    async def _erase_from(self, stream: str, how: str, held: set[str]) -> int:
+        """Erase what was found in *stream* of predictions that are not *held*, or only "look".
+
+        Return how many entries are still read; their predictions are held from now on.
+        """
+        outcomes, entries = list[bytes](), [entry for entry, one in self._found[stream].items() if one not in held]
         for start in range(0, len(entries), PAGE):
             page = entries[start : start + PAGE]
             outcomes += await self._scripts("erase", [stream], [WORKERS, how, *page])
+        waiting = {entry for entry, outcome in zip(entries, outcomes, strict=True) if outcome == b"waiting"}
+        held.update(self._found[stream][entry] for entry in waiting)
         if how != "look":
-            self._found[stream] = [one for one, outcome in zip(entries, outcomes, strict=True) if outcome == b"waiting"]
+            for entry in set(entries) - waiting:
+                del self._found[stream][entry]
             self._count(stream, outcomes.count(b"erased"))
-        return outcomes.count(b"waiting")
+        return len(waiting)
 
-    async def _erase_fields(self) -> None:
+    async def _erase_fields(self, held: set[str]) -> None:
         pipeline = self._redis.pipeline(transaction=False)
-        places = [place(one) for one in self._ids for place in PLACES.values()]
+        places = [place(one) for one in self._ids if str(one) not in held for place in PLACES.values()]
         for key, name in places:
             pipeline.hdel(key, name) if name else pipeline.delete(key)
         for (key, _), erased in zip(places, await pipeline.execute(), strict=True):

@@ -73,8 +73,14 @@ TABLE: Final = (
     Key("explainer", "string", "that an explainer is there"),
     Key("replies:GATEWAY", "stream", "answers for those who wait; expires", "id, answer", Erased.ENTRIES_NOW),
     Key("replay:RUN", "stream", "results of a replay, for a day", "id, label, tags", Erased.ENTRIES_NOW),
-    Key("answers:MINUTE", "hash", "id to `pending` or the whole answer, 15 minutes", "id, answer", Erased.FIELD),
-    Key("joins:SECOND", "hash", "id to label, confidence, version, 7 days", "id, labels, tags", Erased.FIELD),
+    Key(
+        "answers:MINUTE",
+        "hash",
+        "id to `pending` or the answer, and the API key, 15 minutes",
+        "id, answer",
+        Erased.FIELD,
+    ),
+    Key("joins:SECOND", "hash", "id to label, confidence, version, API key, 7 days", "id, labels, tags", Erased.FIELD),
     Key(
         "idem:SLOT",
         "hash",

@@ -12,7 +12,7 @@ from broker.streams import PredictionId, Tag, versions_key, workers_key
 ROOT = Path(__file__).parent.parent
 ROOMS = ("broker", "gateway", "worker", "monitor", "archive", "cli", "trainer", "deploy")
 TAG = Tag("sentiment", 3)
-OF = PredictionId.parse("sentiment.3.01a22d03-2551-747b-876b-2d6e758bf8e8")  # the same in every process that collects tests
+OF = PredictionId.parse("sentiment.3.01a22d03-2551-747b-876b-2d6e758bf8e8")  # one for all processes that collect
 
 
 def rows_of(page: str) -> list[tuple[str, ...]]:

@@ -45,12 +45,15 @@ end
 STREAMS = (TAG.requests, TAG.results, TAG.feedback, TAG.dead, TAG.alerts, TAG.explain, TAG.explanations)
 ID = "toy.0.019ead29-f1a6-7893-a0ab-4a99c1ad3311"
 ROW = {"entry": "5-1", "id": ID, "uuid": ID[-36:], "hour": "1", "answers": 9, "joins": 10, "replies": 11}
-SETTLED = ROW | {"result": ["id", ID], "answer": 6, "row": ["a", "0.9", "1", ""], "label": "a", "dead": ["id", ID]}
-REQUEST = {"id": ID, "uuid": ID[-36:], "answers": 5, "deadline_ms": 30_000, "fields": ["id", ID, "text", "x"]}
+CAME = {"result": ["id", ID], "answer": 6, "row": ["a", "0.9", "1", "", "{}", 0], "ms": 1, "label": "a"}
+SETTLED = ROW | CAME | {"dead": ["id", ID]}
+HELD = {"answers": 5, "pending": "pending", "deadline_ms": 30_000}
+REQUEST = {"id": ID, "uuid": ID[-36:], "fields": ["id", ID, "text", "x"], **HELD}
 UNIT = {"idem": "k", "before": 6, "body": "b", "entries": [REQUEST]}
 RING = [TAG.idem_ring, *map(TAG.idem, range(IDEM_SLOTS))]
 SETTLING = (TAG.answers(2), TAG.joins(2), TAG.replies("g"))
 NOTHING, MONITOR = "of-the-test:nothing", TAG.key("monitor")
+HISTORY = "of the server"  # stands for what the server says of itself
 
 # keys and arguments of a call of each script, at work in the middle of the log
 CALLS = {
@@ -64,8 +67,9 @@ CALLS = {
     "erase": ([TAG.requests], [WORKERS, "now", "5-1", "6-1", "7-1"]),
     "explain": ([TAG.explained("x"), TAG.explain, TAG.explainer], ["{}", 60, 1e9, "id", "x"]),
     "explained": ([TAG.explain, TAG.explained("x"), TAG.explanations], ["g", "5-1", "{}", 60, 1000, "id", "x"]),
-    "feedback": ([TAG.joins(1), TAG.answers(1), TAG.feedback, TAG.joined], [ID, ID[-36:], "b", 60, 1]),
+    "feedback": ([TAG.joins(1), TAG.answers(1), TAG.feedback, TAG.joined], [ID, ID[-36:], "b", 60, 1, 1, "any"]),
     "mirror": ([NOTHING], [5, "over", "live", "1"]),
+    "progress": ([TAG.explained("x")], ["{}"]),
     "reap": ([TAG.requests], [WORKERS, "idle"]),
     "redrive": (
         [TAG.dead, TAG.requests, TAG.backlog, TAG.waiting, TAG.answers(1)],
@@ -89,10 +93,10 @@ CALLS = {
     ),
     "shadow": ([TAG.requests, TAG.results], ["shadow.2", json.dumps([{"entry": "5-1", "result": ["id", "x"]}])]),
     "trim": ([TAG.requests, TAG.gaps], ["999999-1", AT_ONCE, "requests/"]),
-    "monitor.claim": ([MONITOR, TAG.results, TAG.feedback], ["me"]),
+    "monitor.claim": ([MONITOR, TAG.results, TAG.feedback], ["me", 0]),
     "monitor.snapshot": (
         [MONITOR, TAG.born, TAG.results, TAG.feedback, TAG.alerts, TAG.key("checkpoints")],
-        [9e15, "me", "b", "state", "999-1", 998, "999-1", 998, 1000, "1", 28, 1, 1, 2, "kind", "began"],
+        [9e15, "me", "b", "state", "999-1", 998, "999-1", 998, 1000, "1", 28, 1, 1, 2, "kind", "began", HISTORY],
     ),
 }
 TRIMMING = {"trim", "settle"}  # what they take off the log in one call is bounded
@@ -126,7 +130,10 @@ def fill(redis, length):
 def work(redis, file, keys, arguments):
     """Return what one call of *file* did."""
     text = METER + (scripts.FOLDER / scripts.PRELUDE).read_text() + file.read_text()
-    redis.eval(text, len(keys), *keys, *arguments)
+    said = redis.info()
+    history = f"{said['run_id']} {said['master_replid']}"
+    given = [history if argument == HISTORY else argument for argument in arguments]
+    redis.eval(text, len(keys), *keys, *given)
     return int(redis.get(COUNTER))
 
 

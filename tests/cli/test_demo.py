@@ -84,7 +84,8 @@ async def test_the_demos_model_answers_and_then_nothing_of_it_is_left(
         performing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await performing
-    assert await redis.keys("observa:*") == [b"observa:{sentiment}:born"]
+    assert await redis.keys(f"observa:{{{MODEL}*") == []
+    assert await redis.get("observa:{sentiment}:born") == b"x"
     assert await redis.zrange(SERVED, 0, -1) == []
     assert not (store / MODEL).exists()
 

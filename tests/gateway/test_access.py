@@ -10,7 +10,7 @@ from broker.access import create_key, revoke_key
 from broker.errors import SettingsError
 from broker.streams import Tag
 from gateway.access import INTERNAL, OPEN, SCOPES, scope_for
-from gateway.app import create_app, listen_everywhere, prepare
+from gateway.app import create_app, prepare
 from gateway.settings import GatewaySettings
 from tests.gateway.stack import entries, running_gateway, running_stack
 from tests.servers import eventually, free_port
@@ -246,5 +246,5 @@ async def test_metrics_admin_and_details_are_on_the_internal_port_alone(redis, g
 
 def test_one_port_cannot_be_both(gateway_settings):
     port = free_port()
-    with pytest.raises(SettingsError, match="must differ"):
-        listen_everywhere(gateway_settings(gateway_port=port, gateway_internal_port=port))
+    with pytest.raises(ValueError, match="both take port"):
+        gateway_settings(gateway_port=port, gateway_internal_port=port)

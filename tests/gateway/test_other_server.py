@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+from broker.duties import Duties
 from broker.log import Log
 from broker.settings import BrokerSettings
 from broker.streams import PredictionId, Tag
@@ -14,8 +15,9 @@ TAG = Tag("sentiment")
 
 
 async def test_replies_with_earlier_ids_than_those_of_the_server_before_arrive(pair: Pair) -> None:
+    duties = Duties()
     log = Log(pair.client, BrokerSettings(redis_password_file=None))
-    replies = Replies(pair.client, log, Metrics(), "gateway")
+    replies = Replies(pair.client, log, Metrics(), "gateway", duties)
     ids = [str(PredictionId.new(TAG)) for _ in range(2)]
     first, second = replies.expect(ids)
     replies.listen(TAG)
@@ -28,7 +30,4 @@ async def test_replies_with_earlier_ids_than_those_of_the_server_before_arrive(p
         await pair.new.xadd(TAG.replies("gateway"), {"id": ids[1], "answer": "two"})
         assert await asyncio.wait_for(second, 20) == b"two"
     finally:
-        (reader,) = replies.readers
-        while not reader.done():  # Python 3.11 may drop a cancellation within a sending
-            reader.cancel()
-            await asyncio.wait([reader], timeout=1)
+        await duties.stop()

@@ -72,7 +72,7 @@ def test_what_cannot_be_read_is_counted_by_its_reason_and_skipped(changes: dict[
 def test_a_result_that_no_version_can_have_made_does_not_count(changes: dict[bytes, bytes]) -> None:
     entry_id, fields = entry(result(), START_MS)
     rows = read_results([(b"%d-%d" % (START_MS, n), fields | (changes if n == 7 else {})) for n in range(20)])
-    assert (len(rows.ids), rows.unreadable) == (19, {"malformed": 1})
+    assert (len(rows.ids), rows.unreadable) == (19, [(f"{START_MS}-7", "malformed")])
     spaced = read_results([(entry_id, fields | {b"probabilities": b'{"negative" : 0.1, "positive" : 0.9}'})])
     assert spaced.labels == ["positive"]  # as somebody writes it by hand
 

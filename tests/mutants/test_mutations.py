@@ -62,5 +62,5 @@ def test_each_change_that_was_made_once_still_has_its_place(known):
 
 def test_each_area_has_changes_and_tests():
     for area in areas():
-        assert all(mutations_of(ROOT / file) for file in area.files)
+        assert any(mutations_of(ROOT / file) for file in area.files)
         assert all((ROOT / test.removeprefix("--ignore=")).exists() for test in area.tests)

@@ -163,10 +163,10 @@ async def test_a_label_that_comes_while_its_prediction_is_forgotten_goes_too(log
     await settle_all(log, redis)
     erase_fields, came = forgetting._OneTag._erase_fields, []
 
-    async def labelled_first(self):  # after the feedback was looked through, before the join row is gone
+    async def labelled_first(self, held):  # after the feedback was looked through, before the join row is gone
         if not came:
             came.append(await log.feedback(PredictionId.parse(mine.id), "negative"))
-        await erase_fields(self)
+        await erase_fields(self, held)
 
     monkeypatch.setattr(forgetting._OneTag, "_erase_fields", labelled_first)
     forgotten = await forget(redis, [TAG], {mine.id}, wait_s=5)

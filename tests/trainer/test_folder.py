@@ -51,7 +51,7 @@ def test_an_interrupted_write_leaves_no_half_folder(tmp_path, monkeypatch):
         if len(written) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(folder, "_write_durably", interrupted)
+    monkeypatch.setattr(folder, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_version(tmp_path, manifest(), FILES)
     assert len(written) == 2

@@ -124,7 +124,7 @@ def test_a_recorded_figure_below_its_promise_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("labels", "said"),
-    [({"negative": 987, "positive": 21}, None), ({"negative": 10**30}, "OverflowError"), ({"negative": -1008}, "")],
+    [({"negative": 987, "positive": 21}, None), ({"negative": 10**30}, "labels"), ({"negative": -1008}, "labels")],
 )
 def test_a_reference_is_tried_with_the_monitors_own_code(tmp_path, labels, said):
     bins = {"edges": [0.0], "counts": [1007, 1]}
