@@ -12,6 +12,7 @@ from broker.addresses import Names
 from broker.errors import SettingsError
 from broker.http_protocol import PatientProtocol
 
+GRACE_S: Final = 10  # for open requests at the end: who does not read its answer would hold up the service for ever
 MOST_CONNECTIONS: Final = 256  # of a server that only people, probes and Prometheus ask
 
 
@@ -63,7 +64,8 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, application: Any, names: Names) -> None:
-        super().__init__(uvicorn.Config(application, lifespan="off", **http_options(protocol_for(names))))
+        options = http_options(protocol_for(names))
+        super().__init__(uvicorn.Config(application, lifespan="off", timeout_graceful_shutdown=GRACE_S, **options))
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -9,7 +9,7 @@ import pytest
 from broker.addresses import names_of
 from broker.errors import SettingsError
 from broker.http_protocol import MOST_HEADER_BYTES
-from broker.listening import MOST_CONNECTIONS, Server, listen
+from broker.listening import GRACE_S, MOST_CONNECTIONS, Server, listen
 
 NAMES = names_of("monitor.internal", "other.example, Third.example", "OBSERVA_ALLOWED_HOSTS")
 
@@ -116,6 +116,26 @@ async def test_a_body_that_comes_after_its_answer_is_not_waited_for_without_end(
             writer.write(b"x")
             assert await reader.read() == b""
         await hang_up(writer)
+
+
+async def test_a_caller_who_does_not_read_its_answer_holds_up_no_end():
+    sending = asyncio.Event()
+
+    async def endless(_scope, _receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        sending.set()
+        while True:
+            await send({"type": "http.response.body", "body": b"x" * 100_000, "more_body": True})
+            await asyncio.sleep(0)
+
+    server = Server(endless, NAMES)
+    assert server.config.timeout_graceful_shutdown == GRACE_S
+    server.config.timeout_graceful_shutdown = 1
+    async with asyncio.timeout(20), serving(server) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(get("localhost"))
+        await sending.wait()
+    await hang_up(writer)
 
 
 async def test_one_connection_too_many_is_refused_and_the_others_are_served():
