@@ -300,12 +300,12 @@ lint: _venv-dev
 types: _venv-dev
     {{ dev }}/mypy broker gateway worker monitor console archive trainer cli deploy examples
 
-# Run the tests, in several processes but for those that kill and measure services: just test tests/broker -k settle
+# Run the tests, in several processes (one more than cores, as many wait) but for those that kill and measure services: just test tests/broker -k settle
 [group('develop')]
 test *ARGS: _venv-dev
     @if [ $# -gt 0 ]; then {{ dev }}/python -m pytest "$@"; else \
         code=0; \
-        {{ dev }}/python -m pytest --numprocesses auto --dist loadfile {{ prepend("--ignore=", want_quiet) }} || code=1; \
+        {{ dev }}/python -m pytest --numprocesses $(( {{ num_cpus() }} + 1 )) --dist loadfile {{ prepend("--ignore=", want_quiet) }} || code=1; \
         {{ dev }}/python -m pytest {{ want_quiet }} || code=1; \
         exit $code; \
     fi
