@@ -19,7 +19,7 @@ from archive.settings import ArchiveSettings
 from broker.addresses import Names
 from broker.archiving import ArchiveWriter
 from broker.connection import check_server, connect, patiently
-from broker.duties import exit_codes
+from broker.duties import Duties, exit_codes
 from broker.errors import SettingsError
 from broker.listening import Server, listen
 from broker.logs import log_to_stderr
@@ -29,6 +29,7 @@ from broker.settings import load_settings
 def main() -> None:
     """Run the archiver until SIGTERM; a mistake of the person who started it is one line and exit code 2."""
     log_to_stderr("archive")
+    signal.signal(signal.SIGTERM, Duties().leave)  # while it starts, as the gateway
     with exit_codes("archive"):
         settings = load_settings(ArchiveSettings)
         asyncio.run(serve(settings, opened(settings)))

@@ -26,7 +26,7 @@ from broker.scripts import REPLICA_MS
 from broker.streams import ARCHIVE, Tag
 
 BLOCK_MS: Final = 500
-STILL_S: Final = 600.0  # of one step: a file may go far and slowly
+STILL_S: Final = 600.0  # for one file, besides the time of one call to the storage: it may go far and slowly
 LOOK_S: Final = 2.0  # between two looks at how long the streams are
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Follower:
         self, redis: Redis, settings: ArchiveSettings, tag: Tag, archive: ArchiveWriter, memory: Memory
     ) -> None:
         self.tag = tag
-        self.pulse = Pulse(STILL_S)
+        self.pulse = Pulse(STILL_S + settings.store_timeout_s)
         self.trouble = ""  # why it does not go on
         self.read_s = time.monotonic()  # of the last answer from Redis
         self.positions = {kind: Position(redis, archive, tag, kind) for kind in KINDS}
@@ -159,6 +159,7 @@ class Follower:
             await self._make_sure(lease)
             for kind, pending in self._pending.items():
                 for chunk in list(pending.chunks):
+                    self.pulse.beat()
                     part, size = await self.positions[kind].write(born, chunk, lease)
                     pending.written(chunk)
                     self._count(part.kind, len(chunk.ids), size)

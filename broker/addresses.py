@@ -43,9 +43,12 @@ def is_host(text: str) -> bool:
 
 
 def host_of(header: bytes) -> str | None:
-    """Return the host that a Host header names, without brackets and port; None where it names none that can be."""
+    """Return the host that a Host header names, without brackets, port and the dot that ends a whole name.
+
+    None where it names none that can be.
+    """
     match = _HOST_HEADER.fullmatch(header.decode("latin-1").lower())
-    return match["host"].strip("[]") if match else None
+    return match["host"].strip("[]").removesuffix(".") if match else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal, TypeVar
 
 from redis.asyncio import Redis
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import Connection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -22,7 +22,7 @@ from redis.exceptions import (
 
 from broker.backoff import Backoff
 from broker.cluster import ClusterPool, ClusterRedis, primaries
-from broker.errors import BrokerUnavailableError, UnsafeServerError
+from broker.errors import BrokerUnavailableError, SettingsError, UnsafeServerError
 from broker.sentinel import sentinel_pool
 from broker.settings import BrokerSettings
 from broker.wire import WiredPool
@@ -32,6 +32,7 @@ T = TypeVar("T")
 BLOCK_MS = 1000  # of a blocking read; well below SOCKET_TIMEOUT_S, or every idle read would end as an error
 SOCKET_TIMEOUT_S = 5
 Weakness = Literal["evicts", "forgets"]
+OF_POOLS = frozenset({"connection_class", "max_connections", "timeout"})  # what no single connection takes
 OLDEST_VERSION = (7, 0)  # XINFO GROUPS reports lag, XGROUP SETID takes ENTRIESREAD
 
 FOR_A_WHILE = ("MISCONF", "BUSY", "NOREPLICAS")  # answers of a full disk, of a script that runs, of a fail-over
@@ -44,6 +45,10 @@ def connect(settings: BrokerSettings, name: str) -> Redis:
 
     The client never repeats a command by itself: redis-py's default of ten tries turns one XADD whose reply got lost
     into several entries. Who may repeat a command does so with `broker.backoff`.
+
+    Raises:
+        SettingsError: the URL has options that no connection takes.
+
     """
     options: dict[str, Any] = {
         "max_connections": settings.redis_max_connections,
@@ -54,7 +59,7 @@ def connect(settings: BrokerSettings, name: str) -> Redis:
         "client_name": f"observa-{name}",
         "protocol": 2,
     }
-    servers: list[dict[str, Any]] = [dict(parse_url(url)) for url in settings.urls]
+    servers = [_server(url) for url in settings.urls]
     match settings.kind:
         case "cluster":
             seeds = [(server["host"], server.get("port", 6379)) for server in servers]
@@ -63,6 +68,18 @@ def connect(settings: BrokerSettings, name: str) -> Redis:
             return Redis.from_pool(sentinel_pool(settings, servers, options))
         case _:
             return Redis.from_pool(WiredPool(**servers[0] | options))
+
+
+def _server(url: str) -> dict[str, Any]:
+    try:
+        server: dict[str, Any] = dict(parse_url(url))
+        options = {name: value for name, value in server.items() if name not in OF_POOLS}
+        server.get("connection_class", Connection)(**options)  # opens nothing; a pool makes one when it is first asked
+    except (TypeError, ValueError, RedisError):  # whose message may repeat what the URL says
+        raise SettingsError(
+            "OBSERVA_REDIS_URL has an option behind its ? that the client does not take, or a value of one; remove it"
+        ) from None
+    return server
 
 
 async def check_server(redis: Redis, settings: BrokerSettings) -> None:

@@ -118,14 +118,14 @@ class PatientProtocol(HttpToolsProtocol):
             return
         self._ended = False
         super().data_received(data)
-        if self._in_body or self.transport.is_closing():
+        if self.transport.is_closing() or (self._in_body and not self._is_answered()):
             return
         if self._in_headers and not self._ended:
             self._received += len(data)
         if self._received > MOST_HEADER_BYTES:
             self._refuse("headers_too_large")
         # Bytes that begin no request have stopped uvicorn's own timer for idle connections, too.
-        elif self._timer is None and (self._in_headers or self.cycle is None or self.cycle.response_complete):
+        elif self._timer is None and (self._in_headers or self._is_answered()):
             self._arm()
 
     def eof_received(self) -> bool:  # type: ignore[override]
@@ -159,6 +159,8 @@ class PatientProtocol(HttpToolsProtocol):
         """The headers came in time."""
         self._in_headers, self._in_body, self._ended, self._received = False, True, True, 0
         self._disarm()
+        if self.parser.get_http_version() == "1.0":  # which knows no interim answer (RFC 9110, 10.1.1)
+            self.expect_100_continue = False
         if problem := self._refusal():
             self._turn_away(problem)
         else:
@@ -228,6 +230,9 @@ class PatientProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _is_answered(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
     def _too_slow(self) -> None:
         self._timer = None

@@ -12,6 +12,7 @@ from broker.addresses import Names
 from broker.errors import SettingsError
 from broker.http_protocol import PatientProtocol
 
+GRACE_S: Final = 10  # for open requests at the end: who does not read its answer would hold up the service for ever
 MOST_CONNECTIONS: Final = 256  # of a server that only people, probes and Prometheus ask
 
 
@@ -28,8 +29,10 @@ def listen(host: str, port: int, setting: str, *, shared: bool = False) -> socke
         family, *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server((host, port), family=family, backlog=1024, reuse_port=shared)
     except OSError as error:
+        named = isinstance(error, socket.gaierror)  # its numbers are not the system's
+        reason = error.strerror if named else os.strerror(error.errno or 0)
         raise SettingsError(
-            f"cannot listen on {host} port {port} ({os.strerror(error.errno or 0)}); stop what uses it, "
+            f"cannot listen on {host} port {port} ({reason}); stop what uses it, "
             f"or set {setting}_HOST and {setting}_PORT"
         ) from error
 
@@ -61,7 +64,8 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, application: Any, names: Names) -> None:
-        super().__init__(uvicorn.Config(application, lifespan="off", **http_options(protocol_for(names))))
+        options = http_options(protocol_for(names))
+        super().__init__(uvicorn.Config(application, lifespan="off", timeout_graceful_shutdown=GRACE_S, **options))
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -23,8 +23,8 @@ def find_redaction(name: str) -> Redaction:
     module, _, function = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"must be MODULE:FUNCTION, importable from here ({error})") from None
+    except Exception as error:  # noqa: BLE001 - an operator's module may raise anything
+        raise ValueError(f"must be MODULE:FUNCTION, importable from here ({' '.join(str(error).split())})") from None
     if not callable(found):
         raise ValueError("must name a function")  # noqa: TRY004 - pydantic makes a setting's error of it
     redaction: Redaction = found

@@ -223,6 +223,8 @@ def _secret(path: Path, setting: str | None = None) -> str | None:
         raise SettingsError(f"{path} does not exist; check {setting}") from None
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}; check who owns it") from error
+    except UnicodeDecodeError:  # whose message repeats what the file holds
+        raise SettingsError(f"{path} holds no text; write the password into it") from None
     if not secret:
         raise SettingsError(
             f"{path} is empty; write the password into it" + (f", or unset {setting}" if setting else "")
@@ -249,6 +251,8 @@ def load_settings(settings: type[SettingsT]) -> SettingsT:
         return settings()
     except ValidationError as error:
         raise SettingsError("; ".join(dict.fromkeys(map(_told, error.errors())))) from None
+    except OSError as error:  # of a path that cannot even be looked at
+        raise SettingsError(f"{error.filename}: {error.strerror}; check the paths that are set") from None
 
 
 def _told(error: ErrorDetails) -> str:

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.access import read_keys
 from broker.connection import check_replicas, check_server, connect, patiently
-from broker.duties import exit_codes
+from broker.duties import Duties, exit_codes
 from broker.errors import SettingsError
 from broker.groups import ensure_groups
 from broker.listening import http_options, listen
@@ -165,6 +165,7 @@ class GatewayServer(uvicorn.Server):
 def main() -> None:
     """Run the gateway until a signal; exit with 2 and one line if it cannot start."""
     log_to_stderr("gateway")
+    signal.signal(signal.SIGTERM, Duties().leave)  # while it starts: the first process of a container has no default
     with exit_codes("gateway"):
         settings = load_settings(GatewaySettings)
         app = create_app(settings, alone=True)

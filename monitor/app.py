@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from broker.connection import check_server, connect, patiently
-from broker.duties import exit_codes
+from broker.duties import Duties, exit_codes
 from broker.errors import BrokerUnavailableError
 from broker.listening import Server, listen
 from broker.logs import log_to_stderr
@@ -33,6 +33,7 @@ def main() -> None:
     """Run the monitor until SIGTERM; a mistake of the person who started it is one line and exit code 2."""
     log_to_stderr("monitor")
     return_large_blocks()
+    signal.signal(signal.SIGTERM, Duties().leave)  # while it starts, as the gateway
     with exit_codes("monitor"):
         run(serve(load_settings(MonitorSettings)))
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.asyncio import Redis
@@ -31,6 +31,7 @@ BLOCK_MS: Final = 500
 IDLE_SNAPSHOT_S: Final = 30.0  # without entries: the position stays visible, a second monitor is noticed
 GATHER_S: Final = 0.25  # what comes meanwhile is read at once: small reads cost ten times as much a result
 FALLS_S: Final = (0.5, 30.0)  # between two beginnings after something else than Redis went wrong
+WATCH_S: Final = 5.0  # between two beats while versions are read
 FRESH_S: Final = 10.0  # without a successful read for so long the reader is not healthy
 
 log = logging.getLogger(__name__)
@@ -125,7 +126,7 @@ class Reader:
         Writes are replicated in their order, so on every server a snapshot counts what the log holds up to there. What
         was read of another server, or before this one lost its end, is dropped, and read again where it is.
         """
-        await self._profiles.prepare()
+        await self._learn(self._profiles.prepare())
         await clock.sync(self._redis)
         born = await ensure_groups(self._redis, self.tag)
         claimed = await self._snapshots.claim()
@@ -143,10 +144,20 @@ class Reader:
         await self._save()
         log.info("following %s from %s", self.tag, self.state.results.position)
 
+    async def _learn(self, reading: Coroutine[Any, Any, None]) -> None:
+        """Wait until versions are read and solved: minutes, where the readers of many models begin together."""
+        task = asyncio.create_task(reading)
+        try:
+            while not (await asyncio.wait({task}, timeout=WATCH_S))[0]:
+                self.pulse.beat()
+        finally:
+            task.cancel()
+        await task
+
     async def _take(self, snapshot: bytes | None) -> None:
         state = State(self._settings.rules, self._profiles)
         if snapshot is not None:
-            await self._profiles.load(versions_of(snapshot))
+            await self._learn(self._profiles.load(versions_of(snapshot)))
             state.decode(snapshot)
         self.state, self._alerts, self._unsaved = state, [], 0
 
@@ -191,7 +202,7 @@ class Reader:
         full = False
         for name, entries in found or ():
             stream = "results" if name.decode() == self.tag.results else "feedback"
-            await self._profiles.load(versions_in(entries))
+            await self._learn(self._profiles.load(versions_in(entries)))
             alerts = await self._fold(stream, entries)  # of [id, [name, value, ...]]
             self.state.alerts += len(alerts)
             self._alerts += alerts

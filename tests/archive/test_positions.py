@@ -1,8 +1,14 @@
 """When the archive's group may go on: over what is in a file, while the lease is ours, on the same log."""
 
+import time
+from types import SimpleNamespace
+
 import pytest
 
+from archive.follower import Follower
+from archive.pending import Memory
 from archive.positions import MovedError, Position
+from archive.settings import ArchiveSettings
 from broker.archiving import ArchiveWriter
 from broker.groups import ensure_groups, groups_of
 from broker.leases import FILES_LEASE, held
@@ -37,3 +43,14 @@ async def test_the_group_stays_where_it_is_once_the_lease_is_anothers(redis, res
         await redis.set(key, lease.token)
         await position._move(lease, born, position.last, entry, 1)
         assert (await place(redis))[ARCHIVE] == entry
+
+
+async def test_a_storage_is_given_the_time_that_is_set_before_its_archiver_counts_as_hanging(
+    redis, tmp_path, monkeypatch
+):
+    settings = ArchiveSettings(archive=str(tmp_path), store_timeout_s=3600)
+    pulse = Follower(redis, settings, TAG, ArchiveWriter(str(tmp_path)), Memory(1)).pulse
+    for later_s, hangs in ((3600, False), (2 * 3600, True)):
+        clock = SimpleNamespace(monotonic=lambda later_s=later_s: time.monotonic() + later_s)
+        monkeypatch.setattr("broker.duties.time", clock)
+        assert pulse.stands_still is hangs

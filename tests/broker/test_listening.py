@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from broker.addresses import names_of
+from broker.errors import SettingsError
 from broker.http_protocol import MOST_HEADER_BYTES
-from broker.listening import MOST_CONNECTIONS, Server, listen
+from broker.listening import GRACE_S, MOST_CONNECTIONS, Server, listen
 
 NAMES = names_of("monitor.internal", "other.example, Third.example", "OBSERVA_ALLOWED_HOSTS")
 
@@ -58,6 +59,7 @@ def get(host: str) -> bytes:
         "10.1.2.3:9101",
         "[fd00::7]",
         "monitor.internal",
+        "monitor.internal.:8001",
         "other.example:1",
         "third.example",
     ],
@@ -103,6 +105,39 @@ async def test_headers_that_do_not_end_are_refused_by_size_and_by_time():
         assert await said(port, b"") == b""
 
 
+async def test_a_body_that_comes_after_its_answer_is_not_waited_for_without_end():
+    server = Server(hello, NAMES)
+    server.config.http.header_timeout_s = 0.3
+    async with serving(server) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
+        async with asyncio.timeout(10):
+            assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200 ")
+            writer.write(b"x")
+            assert await reader.read() == b""
+        await hang_up(writer)
+
+
+async def test_a_caller_who_does_not_read_its_answer_holds_up_no_end():
+    sending = asyncio.Event()
+
+    async def endless(_scope, _receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        sending.set()
+        while True:
+            await send({"type": "http.response.body", "body": b"x" * 100_000, "more_body": True})
+            await asyncio.sleep(0)
+
+    server = Server(endless, NAMES)
+    assert server.config.timeout_graceful_shutdown == GRACE_S
+    server.config.timeout_graceful_shutdown = 1
+    async with asyncio.timeout(20), serving(server) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(get("localhost"))
+        await sending.wait()
+    await hang_up(writer)
+
+
 async def test_one_connection_too_many_is_refused_and_the_others_are_served():
     server = Server(hello, NAMES)
     assert server.config.limit_concurrency == MOST_CONNECTIONS
@@ -131,6 +166,24 @@ async def test_a_caller_of_http_1_0_may_name_no_host_and_send_nothing_in_chunks(
         chunked = b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
         assert (await said(port, chunked)).startswith(b"HTTP/1.1 400 ")
         assert (await said(port, b"GET / HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize(("version", "interim"), [("1.1", 1), ("1.0", 0)])
+async def test_a_caller_is_told_to_go_on_unless_its_http_knows_no_such_answer(version, interim):
+    async def reading(scope, receive, send):
+        await receive()
+        await hello(scope, receive, send)
+
+    head = f"POST / HTTP/{version}\r\nHost: localhost\r\nConnection: close\r\n"
+    async with serving(Server(reading, NAMES)) as port:
+        answer = await said(port, f"{head}Expect: 100-continue\r\nContent-Length: 1\r\n\r\nx".encode())
+    assert answer.count(b"HTTP/1.1 100 ") == interim
+    assert answer.count(b"HTTP/1.1 200 ") == 1
+
+
+def test_a_host_that_has_no_address_is_said_in_words():
+    with pytest.raises(SettingsError, match=r"nowhere\.invalid port 1 \((?!Unknown)"):
+        listen("nowhere.invalid", 1, "OBSERVA_TEST")
 
 
 class Slow:

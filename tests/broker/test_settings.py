@@ -6,6 +6,7 @@ import pytest
 from redis.asyncio.connection import parse_url
 
 from archive.settings import ArchiveSettings
+from broker.connection import connect
 from broker.errors import SettingsError
 from broker.settings import BrokerSettings, load_settings
 from console.settings import ConsoleSettings
@@ -117,6 +118,43 @@ def test_an_empty_password_file_is_named(tmp_path):
         _ = BrokerSettings(redis_url="redis://a", redis_password_file=tmp_path / "password").urls
 
 
+def test_a_password_file_that_holds_no_text_is_named_and_not_repeated(tmp_path):
+    file = tmp_path / "key"
+    file.write_bytes(SECRET.encode() + b"\xff")
+    with pytest.raises(SettingsError, match="holds no text") as raised:
+        _ = BrokerSettings(redis_password_file=file, redis_url="redis://h").url_with_password
+    assert SECRET not in "".join(traceback.format_exception(raised.value))
+
+
+@pytest.mark.parametrize("name", ["MODELS", "REDIS_CA_FILE"])
+def test_a_path_that_cannot_be_looked_at_is_named_in_one_line(monkeypatch, name):
+    monkeypatch.setenv(f"OBSERVA_{name}", "x" * 300)
+    with pytest.raises(SettingsError, match=r"^x+: File name too long; [^\n]+$"):
+        load_settings(BrokerSettings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://:{SECRET}@h?nonsense={SECRET}",
+        f"redis://h/0?socket_timeout={SECRET}",
+        "redis://h?ssl_cert_reqs=none",  # of TLS, which is not there
+        f"rediss://h?ssl_cert_reqs={SECRET}",
+        f"unix:///socket?db={SECRET}",
+        f"redis+sentinel://h/service?nonsense={SECRET}",
+        f"redis+cluster://h?nonsense={SECRET}",
+    ],
+)
+def test_an_option_of_the_url_that_nothing_takes_is_refused_before_anything_is_asked(url):
+    with pytest.raises(SettingsError, match=r"^OBSERVA_REDIS_URL has an option") as raised:
+        connect(BrokerSettings(redis_url=url), "test")
+    assert SECRET not in "".join(traceback.format_exception(raised.value))
+
+
+def test_options_of_connections_and_of_pools_are_taken():
+    connect(BrokerSettings(redis_url="rediss://h?ssl_cert_reqs=none&health_check_interval=3&max_connections=5"), "test")
+
+
 @pytest.mark.parametrize("name", ["STORE", "ARCHIVE"])
 @pytest.mark.parametrize("login", [f"me:{SECRET}", f"me:{SECRET}/x", f":{SECRET}@x"])
 def test_a_store_or_archive_with_a_password_is_refused_and_not_repeated(monkeypatch, name, login):
@@ -139,6 +177,7 @@ WRONG = {
     "DATA_DIR": (BrokerSettings, __file__),
     "MODELS": (BrokerSettings, __file__),
     "STORE": (BrokerSettings, "nonsense"),
+    "REDACT": (BrokerSettings, "..:f"),
     "ARCHIVE": (ArchiveSettings, "ftp://me:secret@archive.example/observa"),
     "RUN_DIR": (StackSettings, __file__),
     "GATEWAY_HOST": (GatewaySettings, "http://0.0.0.0"),

@@ -235,6 +235,29 @@ async def test_a_store_that_hangs_holds_up_neither_the_loop_nor_for_long_the_rea
     hung.go.set()
 
 
+async def test_a_reader_whose_versions_take_long_to_solve_does_not_look_as_if_it_hung(
+    redis: Redis, server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitor.reading.WATCH_S", 0.05)
+    go = threading.Event()
+
+    def slow(*arguments: Any) -> Any:
+        go.wait(20)
+        return build(*arguments)
+
+    monkeypatch.setattr("monitor.profiles.build", slow)
+    await add(redis, GOOD, 0, 3)
+    async with watching(redis, server, tmp_path) as monitor:
+        await holds(lambda: GOOD in monitor.readers, "it is followed")
+        pulse = monitor.readers[GOOD].pulse
+        before = pulse._beat_s
+        await asyncio.sleep(0.2)
+        await holds(lambda: pulse._beat_s > before + 0.2, "it goes on beating")
+        assert not monitor.readers[GOOD].folded
+        go.set()
+        await counted(monitor, GOOD, 3)
+
+
 async def test_a_version_that_comes_late_is_watched_from_then_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ import orjson
 from prometheus_client import make_asgi_app
 
 from broker.connection import check_server, connect, patiently
-from broker.duties import exit_codes
+from broker.duties import Duties, exit_codes
 from broker.errors import ModelRefusedError, StoreError
 from broker.listening import Server, listen
 from broker.logs import log_to_stderr
@@ -32,6 +32,7 @@ def main() -> None:
     log_to_stderr("explainer")
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported; see worker/app.py
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    signal.signal(signal.SIGTERM, Duties().leave)  # while it starts, as the gateway
     with exit_codes("explainer"):
         settings = load_settings(ExplainerSettings)
         os.nice(settings.explainer_nice)  # answers come first
