@@ -29,7 +29,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "service": self._service,
             "logger": record.name,
-            "event": record.getMessage(),
+            "event": _event(record),
         }
         line |= {name: value for name, value in vars(record).items() if name not in _OWN_ATTRIBUTES}
         if record.exc_info and record.exc_info[1]:
@@ -37,6 +37,12 @@ class JsonLines(logging.Formatter):
             line["error"] = type(error).__name__
             line["where"] = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
         return json_text(line)
+
+
+def _event(record: logging.LogRecord) -> str:
+    """Return the message; Starlette gives uvicorn a whole traceback as one, which may repeat what a caller sent."""
+    message = record.getMessage()
+    return "the application's start or end failed" if message.startswith("Traceback (most recent") else message
 
 
 def log_to_stderr(service: str, level: int = logging.INFO) -> None:
