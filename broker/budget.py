@@ -21,7 +21,7 @@ from broker.streams import Tag
 
 LEASE_MS: Final = 10_000
 WAITING: Final = 0.25  # of maxmemory that requests may take before they are answered, all models together
-SAY_S: Final = 30.0
+SAY_S: Final = 10.0
 SEEK_S: Final = 600.0
 KEY_SLOTS: Final = 32  # slots of Idempotency-Keys that would fill the budget
 
@@ -50,9 +50,8 @@ class Budget:
             memory: Any = await server.info("memory")
             await self._keep_within(tags, memory, int(seconds) * 1000)
         if time.monotonic() - self._said_s > SAY_S:
+            self._said_s = time.monotonic()
             await self._say(int(seconds) * 1000)
-            if self.kept_s:
-                self._said_s = time.monotonic()
 
     async def _keep_within(self, tags: Sequence[Tag], memory: Mapping[str, Any], now_ms: int) -> None:
         budget = self._settings.log_memory_ratio * most_memory(memory)

@@ -115,6 +115,7 @@ def test_the_whole_flow_needs_nothing_that_its_users_may_not_do(services, secure
         assert main(["forget", first]) == 0
         services.archive(**as_role(secured, "archive"))
         wait_unless_refused(look, lambda: _is_archived(look), "the archive holds the log")
+        wait_unless_refused(look, lambda: look.exists(TAG.key("kept")), "it is said how long the log is kept")
         _find_every_key_in_the_table(look)
         for process in services.processes:
             if process.alive:

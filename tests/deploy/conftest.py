@@ -82,7 +82,8 @@ class Stack:
         return output
 
     def pid(self, name: str) -> int:
-        return int((self.root / "run" / "processes" / name).read_text())
+        """The process' number; 0 while its file is being written."""
+        return int((self.root / "run" / "processes" / name).read_text() or 0)
 
     def redis(self) -> Redis:
         password = (self.root / "data" / "redis.password").read_text().strip()
