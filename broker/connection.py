@@ -35,6 +35,7 @@ Weakness = Literal["evicts", "forgets"]
 OF_POOLS = frozenset({"connection_class", "max_connections", "timeout"})  # what no single connection takes
 OLDEST_VERSION = (7, 0)  # XINFO GROUPS reports lag, XGROUP SETID takes ENTRIESREAD
 
+OTHER_KINDS = {"cluster support disabled": "cluster", "unknown command 'SENTINEL'": "Sentinel"}
 FOR_A_WHILE = ("MISCONF", "BUSY", "NOREPLICAS")  # answers of a full disk, of a script that runs, of a fail-over
 
 log = logging.getLogger(__name__)
@@ -207,8 +208,8 @@ def _refusal(error: BaseException | None) -> str:
         return "refuses the password; check OBSERVA_REDIS_URL, OBSERVA_REDIS_USER and OBSERVA_REDIS_PASSWORD_FILE"
     if isinstance(error, NoPermissionError):
         return "does not let this user look at it; check OBSERVA_REDIS_USER and the server's ACL file"
-    if "cluster support disabled" in str(error):
-        return "is no cluster; set OBSERVA_REDIS_URL=redis://HOST:PORT/0"
+    if kind := next((kind for said, kind in OTHER_KINDS.items() if said in str(error)), None):
+        return f"is no {kind}; set OBSERVA_REDIS_URL=redis://HOST:PORT/0"
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         reason = str(error).partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
         return f"shows a certificate that is not trusted ({reason}); check OBSERVA_REDIS_CA_FILE and the host's name"

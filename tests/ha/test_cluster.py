@@ -112,7 +112,7 @@ async def test_a_url_of_the_wrong_kind_is_told_what_is_right(cluster, server: Re
     for url, error, told in (
         (f"redis://127.0.0.1:{cluster.nodes[0].port}/0", UnsafeServerError, "redis\\+cluster"),
         (f"redis+cluster://{single}", BrokerUnavailableError, "is no cluster"),
-        (f"redis+sentinel://{single}/observa", BrokerUnavailableError, "cannot be reached"),
+        (f"redis+sentinel://{single}/observa", BrokerUnavailableError, "is no Sentinel"),
     ):
         settings = BrokerSettings(redis_url=url, redis_password_file=None)
         client = connect(settings, "test")
