@@ -35,7 +35,7 @@ class Budget:
         self._settings = settings
         self._owner = owner
         self._said_s = -math.inf  # time.monotonic() when that was last worked out
-        self.unserved: list[Tag] = []  # what nobody serves any more and the server still holds, if it is we who know
+        self.unserved: list[Tag] = []  # what no worker serves any more and the server still holds, if it is we who know
         self._found: set[Tag] = set()  # what the server holds
         self._sought_s = -math.inf  # time.monotonic() when that was last looked for
 

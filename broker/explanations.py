@@ -52,7 +52,7 @@ class Explanations:
         document, key = split_owner(stored or b"null")
         try:
             found = orjson.loads(document)
-        except ValueError:  # what somebody else wrote counts as absent
+        except ValueError:  # what another program wrote counts as absent
             return None
         return (found, key) if isinstance(found, dict) else None
 

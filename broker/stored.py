@@ -1,4 +1,4 @@
-"""What scripts keep as JSON, read back. A value that somebody else wrote counts as absent, and must stop nothing."""
+"""What scripts keep as JSON, read back. A value that another program wrote counts as absent, and must stop nothing."""
 
 import re
 from collections.abc import Mapping

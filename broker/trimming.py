@@ -23,7 +23,7 @@ async def trim(redis: Redis, tag: Tag, stream: str, first: str) -> None:
 
 
 async def account(redis: Redis, tag: Tag, stream: str) -> None:
-    """Count what somebody else deleted before a group had read it, and set lags and the backlog right."""
+    """Count what another program deleted before a group had read it, and set lags and the backlog right."""
     keys = [tag.key(stream), tag.gaps, *([tag.backlog] if stream == "requests" else ())]
     await Scripts(redis)("account", keys, [f"{stream}/", WORKERS])
 

@@ -162,7 +162,7 @@ def read_result(entry_id: str, fields: Mapping[bytes, bytes]) -> Results:
 def check_ranges(numbers: Numbers) -> None:
     """Make sure that *numbers*, columns as `NUMERIC` without the entropy, may be true, or raise ValueError.
 
-    What somebody else wrote on to the log would count in totals and move thresholds for days.
+    What another program wrote on to the log would count in totals and move thresholds for days.
     """
     if (numbers < 0).any() or (numbers > _MOST).any():  # false for NaN
         raise ValueError

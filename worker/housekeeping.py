@@ -80,7 +80,7 @@ async def keep_house_often(redis: Redis, serving: Serving) -> None:
 async def keep_budget_often(redis: Redis, settings: BrokerSettings, worker: str) -> None:
     """Keep the servers within their budget, over and over; only one worker at a time really does it.
 
-    It also keeps house for models that nobody serves any more: their texts go when their hour has come.
+    It also keeps house for models that no worker serves any more: their texts go when their hour has come.
     """
     trouble, tidying = Trouble("keeping the budget", settings.model), Trouble("housekeeping", settings.model)
     budget, tidied_s = Budget(redis, settings, worker), -math.inf
