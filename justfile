@@ -305,7 +305,7 @@ types: _venv-dev
 test *ARGS: _venv-dev
     @if [ $# -gt 0 ]; then {{ dev }}/python -m pytest "$@"; else \
         code=0; \
-        {{ dev }}/python -m pytest --numprocesses $(( {{ num_cpus() }} + 1 )) --dist loadfile {{ prepend("--ignore=", want_quiet) }} || code=1; \
+        {{ dev }}/python -m pytest --numprocesses $(( {{ num_cpus() }} + 1 )) --dist loadfile --no-loadscope-reorder {{ prepend("--ignore=", want_quiet) }} || code=1; \
         {{ dev }}/python -m pytest {{ want_quiet }} || code=1; \
         exit $code; \
     fi

@@ -39,12 +39,24 @@ _next_ports = _ports()
 
 
 def free_port() -> int:
-    """A port that nobody listened on a moment ago."""
-    for port in _next_ports:
-        with socket.socket() as listener, suppress(OSError):
-            listener.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError
+    """A port on which nothing listened a moment ago."""
+    return next(port for port in _next_ports if _free(port))
+
+
+def free_ports(count: int) -> int:
+    """The first of *count* such ports in a row, of which `free_port` gives none afterwards."""
+    free: list[int] = []
+    while len(free) < count:
+        port = free_port()
+        free = [*free, port] if free and port == free[-1] + 1 else [port]
+    return free[0]
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as listener, suppress(OSError):
+        listener.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 class RedisServer:

@@ -5,27 +5,19 @@
 --       2 most entries that may wait  3 most bytes of them  4 seconds an answer is kept after its deadline
 --       5 seconds an idempotency key is kept  6 position of the ring of such keys, whose slots follow, or 0  7 its slots
 -- Returns per unit {status, id, ...}: accepted, replayed, conflict or overloaded.
--- Everything is decoded and every key's type checked before the first write: Lua does not roll back.
+-- Everything is decoded and every key's type known before the first write, XADD, or from it: Lua does not roll back.
 -- What can be asked or written for all units at once is: each redis.call costs as much as a unit's share of the rest.
 local units = cjson.decode(ARGV[1])
 local limit, bytes_limit, answer_ttl, idem_ttl = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local ring, slots = tonumber(ARGV[6]), tonumber(ARGV[7])
 local UUID = 36  -- characters at the end of an id
 
-local wanted = {stream = {[KEYS[1]] = true}, string = {[KEYS[2]] = true, [KEYS[4]] = true}, hash = {[KEYS[3]] = true}}
 local ids_of, asked = {}, {}
 for _, unit in ipairs(units) do
-  if unit.idem ~= '' then
-    wanted.string[KEYS[unit.before]] = true
-    asked[#asked + 1] = unit.idem
-  end
-  for _, entry in ipairs(unit.entries) do
-    wanted.hash[KEYS[entry.answers]] = true
-    push(ids_of, entry.answers, entry.id)
-  end
+  if unit.idem ~= '' then asked[#asked + 1] = unit.idem end
+  for _, entry in ipairs(unit.entries) do push(ids_of, entry.answers, entry.id) end
 end
-if ring > 0 then wanted.hash[KEYS[ring]] = true end
-local wrong = wrong_type(wanted)
+local wrong = wrong_type({hash = {[KEYS[3]] = true}})
 if wrong then return wrong end
 
 -- A call whose reply got lost is made again: what it has put on the log already needs no room.
@@ -36,9 +28,7 @@ end
 
 local used, keyed = {}, {}  -- Idempotency-Key to {body, uuid, ...}: of before, and what is new
 for slot = 1, ring > 0 and slots or 0 do
-  local found = redis.pcall('HMGET', KEYS[ring + slot], unpack(asked))  -- says what asking each for its type would
-  if found.err then return wrong_type({hash = {[KEYS[ring + slot]] = true}}) or found end
-  for position, stored in ipairs(found) do
+  for position, stored in ipairs(ask('hash', 'HMGET', KEYS[ring + slot], unpack(asked))) do
     if stored then
       local key = asked[position]
       used[key] = {}
@@ -48,7 +38,7 @@ for slot = 1, ring > 0 and slots or 0 do
 end
 -- Return what an older Observa kept of an idempotency key: {body, ids}; nil where it is new.
 local function kept_before(key)
-  local stored = redis.call('GET', key)
+  local stored = ask('string', 'GET', key)
   local found = stored and decoded(stored)
   local ids = found and found.ids
   if type(ids) ~= 'table' or type(found.body) ~= 'string' then return end
@@ -72,10 +62,10 @@ local function earlier(unit)
   return outcome
 end
 
-local backlog = tonumber(redis.call('GET', KEYS[2]) or '0')
-local bytes = math.max(backlog, 0) * (tonumber(redis.call('GET', KEYS[4])) or 0)  -- of all that waits
+local backlog = tonumber(ask('string', 'GET', KEYS[2]) or '0')
+local bytes = math.max(backlog, 0) * (tonumber(ask('string', 'GET', KEYS[4])) or 0)  -- of all that waits
 local added, pending, deadlines, waiting = 0, {}, {}, {}
-local head = ring > 0 and tonumber(redis.call('HGET', KEYS[ring], 'head') or '0') % slots  -- of the ring
+local head = ring > 0 and tonumber(ask('hash', 'HGET', KEYS[ring], 'head') or '0') % slots  -- of the ring
 
 -- Return how many entries of the unit are new, and their bytes.
 local function size(entries)
@@ -91,7 +81,7 @@ end
 
 local function add(entry)
   known[entry.id] = true
-  local added_as = redis.call('XADD', KEYS[1], '*', unpack(entry.fields))
+  local added_as = ask('stream', 'XADD', KEYS[1], '*', unpack(entry.fields))
   added = added + 1
   push(pending, entry.answers, entry.id, entry.pending)
   push(waiting, KEYS[3], entry.uuid, waiting_until(added_as, entry.deadline_ms))
@@ -127,6 +117,7 @@ if keyed[ring] then
 end
 if added > 0 then
   set_fields(KEYS[3], waiting[KEYS[3]])
-  redis.call('SET', KEYS[4], string.format('%.0f', bytes / math.max(redis.call('INCRBY', KEYS[2], added), added)))
+  backlog = math.max(backlog + added, added)
+  redis.call('MSET', KEYS[2], string.format('%.0f', backlog), KEYS[4], string.format('%.0f', bytes / backlog))
 end
 return outcomes

@@ -11,6 +11,14 @@ local function wrong_type(wanted)
   end
 end
 
+-- Run a command on a key; an error names the key where it holds another type than *kind*. Until the first write, and
+-- for it, this takes the place of asking for the type: each redis.call is a good part of what a script costs.
+local function ask(kind, command, key, ...)
+  local found = redis.pcall(command, key, ...)
+  if type(found) == 'table' and found.err then error(wrong_type({[kind] = {[key] = true}}) or found) end
+  return found
+end
+
 -- Whether *stored* stands for an answer that is still to come. Scripts compare with nothing else: what is kept for a
 -- caller with an API key ends with a line end and the key's id.
 local function is_pending(stored) return stored == 'pending' or string.sub(stored, 1, 8) == 'pending\n' end
@@ -20,7 +28,7 @@ local function owner_in(stored) return string.match(stored, '\n.*$') or '' end
 
 -- Let *key* live for *seconds* from now, or longer if it may already.
 local function keep(key, seconds)
-  if redis.call('EXPIRE', key, seconds, 'NX') == 0 then redis.call('EXPIRE', key, seconds, 'GT') end
+  if redis.call('TTL', key) < seconds then redis.call('EXPIRE', key, seconds) end
 end
 
 -- Return the run of this server process and what it replicates; broker/history.py says what for.
@@ -99,7 +107,7 @@ local function values_of(key, fields)
   local values = {}
   for from = 1, #fields, PIECE do
     local to = math.min(#fields, from + PIECE - 1)
-    for position, value in ipairs(redis.call('HMGET', key, unpack(fields, from, to))) do
+    for position, value in ipairs(ask('hash', 'HMGET', key, unpack(fields, from, to))) do
       if value then values[fields[from + position - 1]] = value end
     end
   end

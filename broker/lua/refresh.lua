@@ -4,7 +4,7 @@
 local ours = 0
 for position = 3, #ARGV do
   local entry = ARGV[position]
-  if #redis.call('XPENDING', KEYS[1], ARGV[1], entry, entry, 1, ARGV[2]) == 1 then
+  if #ask('stream', 'XPENDING', KEYS[1], ARGV[1], entry, entry, 1, ARGV[2]) == 1 then
     redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, entry, 'JUSTID')
     ours = ours + 1
   end

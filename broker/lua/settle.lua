@@ -10,26 +10,24 @@
 -- A row that is kept has a sixth value: by how many ms the log took the result later than the id says, which is the
 -- gateway's clock. With that the label knows when the prediction was made; the difference takes a fifth of the room.
 -- Returns per settlement 1 where this call published it, 0 where it was settled before.
--- XACK is the first write: whoever acknowledges first publishes, and a full server still lets the answers out. One that
+-- XACK is the first write: what acknowledges first publishes, and a full server still lets the answers out. One that
 -- is overdue is taken off waiting in its place, if it is still there and the group has not got it.
 local REPLIES_LENGTH, REPLIES_SECONDS, TRIMMED = 10000, 120, 10000
 local group, settlements = ARGV[1], cjson.decode(ARGV[2])
 local answer_ttl, join_ttl, keeps_text = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] ~= 'none'
 
 local wanted = {
-  stream = {[KEYS[1]] = true, [KEYS[2]] = true, [KEYS[3]] = true, [KEYS[4]] = true},
-  string = {[KEYS[5]] = true},
-  hash = {[KEYS[6]] = true, [KEYS[7]] = true, [KEYS[8]] = true},
+  stream = {[KEYS[2]] = true, [KEYS[3]] = true}, string = {[KEYS[5]] = true}, hash = {[KEYS[6]] = true, [KEYS[7]] = true},
 }
 local ids_of, uuids_of = {}, {}
 for _, settled in ipairs(settlements) do
   if settled.answers > 0 then
-    wanted.hash[KEYS[settled.answers]] = true
-    wanted.hash[KEYS[settled.joins]] = true
     push(ids_of, settled.answers, settled.id)
     push(uuids_of, settled.joins, settled.uuid)
   end
   if settled.replies > 0 then wanted.stream[KEYS[settled.replies]] = true end
+  if settled.dead then wanted.stream[KEYS[4]] = true end
+  if settled.overdue then wanted.hash[KEYS[8]] = true end
 end
 local wrong = wrong_type(wanted)
 if wrong then return wrong end
@@ -103,7 +101,7 @@ end
 
 -- Take an entry for this call to publish; false where another did, or will.
 local function take(settled)
-  if not settled.overdue then return redis.call('XACK', KEYS[1], group, settled.entry) == 1 end
+  if not settled.overdue then return ask('stream', 'XACK', KEYS[1], group, settled.entry) == 1 end
   return redis.call('HGET', KEYS[7], settled.uuid) == settled.overdue and not is_in_group(settled.entry)
     and redis.call('HDEL', KEYS[7], settled.uuid) == 1
 end

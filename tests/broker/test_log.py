@@ -290,7 +290,7 @@ async def test_a_dead_letter_can_be_sent_again_and_is_answered(log, redis):
     assert await log.redrive(TAG, dead_id.decode()) is None
 
 
-@pytest.mark.parametrize("stream", ["results", "feedback", "dead", "requests"])
+@pytest.mark.parametrize("stream", ["results", "feedback", "requests"])
 async def test_a_key_of_the_wrong_type_stops_the_script_before_it_writes(log, redis, stream):
     req = request(true_label="positive")
     await accept(log, req)

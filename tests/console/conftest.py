@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -17,6 +18,9 @@ from broker.manifest import Pointer, read_manifest
 from broker.streams import PredictionId, Tag
 from tests.live.services import ROOT, SHIPPED, Process, Services
 from tests.servers import RedisServer, free_port, wait_until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 MODEL = "sentiment-linear"
 TAG = Tag(MODEL)
@@ -125,6 +129,15 @@ def _rewrite(folder: Path, less: str, **changes: object) -> None:
     manifest = read_manifest(folder)
     files = {name: digest for name, digest in manifest.files.items() if name != less}
     (folder / "model.json").write_text(manifest.model_copy(update={"files": files, **changes}).model_dump_json())
+
+
+def tab(page: "Page", name: str) -> None:
+    """Open a tab; on a narrow page it may be behind the three dots."""
+    found = page.get_by_role("tab", name=name, exact=True)
+    if found.count() == 0 or not found.first.is_visible():
+        page.locator(".overflow-menu > button").first.click()
+        found = page.locator(".overflow-dropdown button", has_text=name)
+    found.first.click()
 
 
 @dataclass

@@ -3,10 +3,9 @@
 import re
 
 from playwright.sync_api import Page, expect
-from redis import Redis
 
 from broker.streams import PredictionId
-from tests.console.conftest import BAD, GOOD, MODEL, TAG, Locked, Running, bury
+from tests.console.conftest import BAD, GOOD, MODEL, TAG, Locked, Running, bury, tab
 from tests.servers import wait_until
 
 SLOW_MS = 20_000
@@ -15,15 +14,6 @@ SLOW_MS = 20_000
 def predict(page: Page, text: str) -> None:
     page.fill("#text textarea", text)
     page.click("#predict")
-
-
-def tab(page: Page, name: str) -> None:
-    """Open a tab; on a narrow page it may be behind the three dots."""
-    found = page.get_by_role("tab", name=name, exact=True)
-    if found.count() == 0 or not found.first.is_visible():
-        page.locator(".overflow-menu > button").first.click()
-        found = page.locator(".overflow-dropdown button", has_text=name)
-    found.first.click()
 
 
 def test_a_text_is_classified_judged_and_explained(page, running: Running):
@@ -167,35 +157,6 @@ def test_it_is_usable_by_keyboard(page):
             break
     page.keyboard.press("Enter")
     expect(page.locator("#answer")).to_have_text("positive")
-
-
-def test_a_shadow_and_a_canary_are_compared_with_the_live_version(page, running: Running):
-    compared = page.locator("#compared")
-    tab(page, "Models")
-    expect(compared).to_contain_text("Nothing is tried beside the live version", timeout=SLOW_MS)
-    with Redis(port=running.services.server.port) as look:
-        running.point(shadows={"2": 1.0})
-        wait_until(lambda: any(group["name"] == b"shadow.2" for group in look.xinfo_groups(TAG.requests)), "a shadow")
-    expect(compared).to_contain_text("holds no answer of 2", timeout=SLOW_MS)
-    running.send(GOOD, "positive", 150)
-    expect(compared).to_contain_text("Version 2 must not take the place of 1", timeout=2 * SLOW_MS)
-    for said in ("McNemar, exact", "however often one looks", "positive", "0.0 %"):
-        expect(compared).to_contain_text(said)
-    expect(compared.locator("svg.plot")).to_be_visible()
-    page.set_viewport_size({"width": 390, "height": 844})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-
-    running.point(canary={"version": "3", "share": 0.5})
-    wait_until(lambda: sent_to_the_canary(running), "the canary answers", 30)
-    running.send(GOOD, "positive", 200)
-    expect(compared).to_contain_text("Version 3 must not take the place of 1", timeout=2 * SLOW_MS)
-    expect(compared).to_contain_text("On other texts each")
-    running.point()
-
-
-def sent_to_the_canary(running: Running) -> bool:
-    answer = running.client.post("/predict", json={"texts": [GOOD] * 8}).json()
-    return any(one["version"] == "3" for one in answer["predictions"])
 
 
 def test_behind_a_login_and_with_keys_all_of_it_works(browser, running: Running, locked: Locked):

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from tests.servers import free_port
+from deploy.local import locks
+from tests.servers import free_port, free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,7 +50,7 @@ class Stack:
             "OBSERVA_REDIS_PORT": str(self.redis_port),
             "OBSERVA_GATEWAY_PORT": str(self.gateway_port),
             "OBSERVA_MONITOR_PORT": str(self.monitor_port),
-            "OBSERVA_WORKER_METRICS_PORT_BASE": str(20_000 + os.getpid() % 20_000),
+            "OBSERVA_WORKER_METRICS_PORT_BASE": str(free_ports(4)),
             "OBSERVA_WORKERS": "2",
             "OBSERVA_ALERTING": "false",
             "OBSERVA_CONSOLE": "false",
@@ -81,9 +82,14 @@ class Stack:
         assert code == 0, output
         return output
 
-    def pid(self, name: str) -> int:
-        """The process' number; 0 while its file is being written."""
-        return int((self.root / "run" / "processes" / name).read_text() or 0)
+    def pid(self, name: str) -> int | None:
+        """The number of the process that runs under this name; None while there is none."""
+        return locks.holder(self.root / "run" / "processes" / name)
+
+    def workers(self) -> dict[str, int]:
+        """The workers that run: name to process."""
+        names = (path.name for path in (self.root / "run" / "processes").glob("worker-*[0-9]"))
+        return {name: pid for name in names if (pid := self.pid(name))}
 
     def redis(self) -> Redis:
         password = (self.root / "data" / "redis.password").read_text().strip()
@@ -94,7 +100,9 @@ class Stack:
             self.ok("down")
 
     def kill(self, name: str) -> None:
-        os.kill(self.pid(name), signal.SIGKILL)
+        pid = self.pid(name)
+        assert pid, f"{name} does not run"
+        os.kill(pid, signal.SIGKILL)
 
 
 def make(root: Path) -> Stack:

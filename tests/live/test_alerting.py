@@ -2,9 +2,10 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -138,21 +139,39 @@ def test_wrong_labels_page_accuracy_below_target_and_right_labels_resolve_it(obs
     wait_until(lambda: told("resolved", **about), "the webhook is told that it is over", 30)
 
 
-def test_a_blind_monitor_inhibits_what_is_said_of_the_model_and_no_worker_what_follows_from_it(observed):
-    alerts = [
-        {"alertname": "MonitorBlind", "severity": "page", "area": "monitor"},
+@pytest.fixture
+def fire(observed) -> Iterator[Callable[..., None]]:
+    """Tell Alertmanager of alerts that end with the test: what they inhibit is told of again."""
+    url, fired = f"{observed.watching.alerts_url}/api/v2/alerts", list[dict[str, str]]()
+
+    def fire(*alerts: dict[str, str]) -> None:
+        fired.extend(alerts)
+        httpx.post(url, json=[{"labels": alert} for alert in alerts]).raise_for_status()
+
+    yield fire
+    over = datetime.now(UTC).isoformat()
+    httpx.post(url, json=[{"labels": alert, "endsAt": over} for alert in fired]).raise_for_status()
+
+
+def test_a_blind_monitor_inhibits_what_is_said_of_the_model_and_no_worker_what_follows_from_it(observed, fire):
+    blind = {"alertname": "MonitorBlind", "severity": "page", "area": "monitor"}
+    fire(
+        {**blind, "cause": "behind", "model": "unseen"},
+        {"alertname": "InputDrift", "severity": "ticket", "area": "quality", "model": "unseen"},
         {"alertname": "InputDrift", "severity": "ticket", "area": "quality", "model": "other"},
         {"alertname": "NoWorker", "severity": "page", "area": "service"},
         {"alertname": "LatencyBudgetBurnsFast", "severity": "page", "area": "service", "model": "other"},
         {"alertname": "DeadLetters", "severity": "ticket", "area": "service", "model": "other"},
-    ]
-    url = f"{observed.watching.alerts_url}/api/v2/alerts"
-    httpx.post(url, json=[{"labels": labels} for labels in alerts]).raise_for_status()
+    )
 
-    def inhibited() -> set[str]:
-        found = httpx.get(url, params={"filter": 'model="other"'}).json()
+    def inhibited(model: str) -> set[str]:
+        url = f"{observed.watching.alerts_url}/api/v2/alerts"
+        found = httpx.get(url, params={"filter": f'model="{model}"'}).json()
         return {alert["labels"]["alertname"] for alert in found if alert["status"]["inhibitedBy"]}
 
-    wait_until(lambda: inhibited() == {"InputDrift", "LatencyBudgetBurnsFast"}, "two are inhibited, one is not")
+    wait_until(lambda: inhibited("unseen") == {"InputDrift"}, "the monitor is blind to one model")
+    wait_until(lambda: inhibited("other") == {"LatencyBudgetBurnsFast"}, "no worker, and it sees the other model")
+    fire({**blind, "cause": "down"})
+    wait_until(lambda: inhibited("other") == {"InputDrift", "LatencyBudgetBurnsFast"}, "two are inhibited, one is not")
     wait_until(lambda: observed.receiver.was_told("firing", alertname="DeadLetters", model="other"), "a ticket")
     assert not observed.receiver.was_told("firing", alertname="LatencyBudgetBurnsFast", model="other")

@@ -247,16 +247,16 @@ class Slow(Toy):
 
 
 async def test_a_shadow_slower_than_its_traffic_falls_behind_and_live_answers_do_not_wait(
-    server, redis, tmp_path, monkeypatch
+    server, redis, store, monkeypatch
 ):
     monkeypatch.setitem(LOADERS, "slow", Slow)
-    write_model(tmp_path, version="2", kind="slow")
-    async with working(server, models=tmp_path):
-        await want(redis, **{"2": 1.0})
-        await opened(redis)
+    write_model(store, version="3", kind="slow", live=False)
+    async with working(server, models=store):
+        await want(redis, **{"3": 1.0})
+        await opened(redis, "3")
         await send(redis, 150)
         await by_role(redis, "live", 150)
-        slow = (await groups(redis))[shadow_group("2")]
+        slow = (await groups(redis))[shadow_group("3")]
         assert slow["lag"] + slow["pending"] > 100
         assert int(await redis.get(TAG.backlog)) <= 0, "admission does not count what a shadow has to do"
         await by_role(redis, "shadow", 1)
