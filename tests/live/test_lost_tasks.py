@@ -23,7 +23,7 @@ SERVICES = {  # module, setting of its port, where it says that it works, the ta
     "explainer": ("worker.explaining.app", "OBSERVA_EXPLAINER_PORT", "/healthz", "Explainer._read_forever"),
 }
 START_S = 180.0  # what an explainer imports takes a busy machine more than a minute
-SURE_S = 3.0  # a service that has not said by then that it ends goes on
+SURE_S = 1.0  # a service that has not said by then that it ends goes on
 # There for a moment only: of one HTTP call, of one wait with a limit.
 PASSING = {"RequestResponseCycle.run_asgi", "Event.wait"}
 
@@ -69,10 +69,10 @@ class Losing:
         time.sleep(SURE_S)
         if '"critical"' in self.process.log.read_text()[before:]:
             wait_until(lambda: not self.process.alive, f"it ends without {task}")
-        if not self.process.alive:
-            return self.process.popen.returncode
-        wait_until(lambda: task in self.tasks() and self.ready(), f"it has {task} again")
-        return None
+        wait_until(
+            lambda: not self.process.alive or (task in self.tasks() and self.ready()), f"it ends, or has {task} again"
+        )
+        return None if self.process.alive else self.process.popen.returncode
 
 
 @pytest.fixture

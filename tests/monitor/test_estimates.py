@@ -161,7 +161,7 @@ def test_the_state_stays_as_small_however_many_entries_come() -> None:
     for day in range(3):
         for hour in range(24):
             at = START_MS + (24 * day + hour) * HOUR_MS
-            fold_all(watched, results_of(draw(rng, 1500), at, 2000), labels_of([True] * 300, at, 10_000))
+            fold_all(watched, results_of(draw(rng, 500), at, 6000), labels_of([True] * 100, at, 30_000))
         sizes.append(len(watched.encode()))
     assert sizes[2] < 1.1 * sizes[1]
     assert sizes[2] < 400_000
