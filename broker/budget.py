@@ -37,6 +37,7 @@ class Budget:
         self._said_s = -math.inf  # time.monotonic() when that was last worked out
         self.unserved: list[Tag] = []  # what no worker serves any more and the server still holds, if it is we who know
         self._found: set[Tag] = set()  # what the server holds
+        self._holdings: dict[Tag, list[Holding]] = {}  # each remembers how much came lately
         self._sought_s = -math.inf  # time.monotonic() when that was last looked for
 
     async def keep(self) -> None:
@@ -87,8 +88,17 @@ class Budget:
         self.kept_s = kept
 
     async def _look(self, tags: Sequence[Tag], now_ms: int) -> list[tuple[Tag, Holding, Held]]:
-        holdings = [(tag, kind(self._redis, self._settings, tag)) for tag in tags for kind in KINDS]
-        return [(tag, holding, held) for tag, holding in holdings if (held := await holding.look(now_ms))]
+        return [
+            (tag, holding, held)
+            for tag in tags
+            for holding in self._holdings_of(tag)
+            if (held := await holding.look(now_ms))
+        ]
+
+    def _holdings_of(self, tag: Tag) -> list[Holding]:
+        if tag not in self._holdings:
+            self._holdings[tag] = [kind(self._redis, self._settings, tag) for kind in KINDS]
+        return self._holdings[tag]
 
     async def _tags_by_server(self) -> list[tuple[Redis, list[Tag]]]:
         if time.monotonic() - self._sought_s > SEEK_S:

@@ -4,6 +4,7 @@ Not among it is what takes little: alerts, the monitor's state, announcements; a
 """
 
 from abc import ABC, abstractmethod
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +13,7 @@ from typing import Any, ClassVar, Final, cast
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
-from broker.inspection import latest_entries
+from broker.inspection import entries_added
 from broker.join_rows import HOUR_MS, bytes_of_a_row, drop_before, rows_by_hour
 from broker.kept import give_up_before, given_up_before_ms
 from broker.log import IDEMPOTENCY_S, LATE_S
@@ -23,7 +24,7 @@ from broker.trimming import trim, unfinished_since_ms
 
 FRESH_MS: Final = 10_000  # what is younger is in use, and stays
 MINUTE_MS: Final = 60_000
-LATEST: Final = 20  # entries by whose times the present rate is known
+PRESENT_MS: Final = MINUTE_MS  # over which the entries that come are counted
 SLOT_MS: Final = (
     IDEMPOTENCY_S * 1000 // (IDEM_SLOTS - 2)
 )  # so that the ring holds a day, the slot that is written apart
@@ -67,6 +68,10 @@ class Holding(ABC):
 class Entries(Holding):
     """A stream."""
 
+    def __init__(self, redis: Redis, settings: BrokerSettings, tag: Tag) -> None:
+        super().__init__(redis, settings, tag)
+        self._looked: deque[tuple[int, int]] = deque()  # when, Unix ms, and how many entries had come by then
+
     @staticmethod
     def _retention_s(settings: BrokerSettings) -> float:
         return settings.results_retention_h * 3600
@@ -80,12 +85,23 @@ class Entries(Holding):
         limit_ms = now_ms - FRESH_MS
         if self.kind == "requests":
             limit_ms = min(limit_ms, await unfinished_since_ms(self._redis, self._tag) or limit_ms)
-        length, latest = await latest_entries(self._redis, key, LATEST)
-        if not latest:
-            return None
-        seconds = max(1, (now_ms - latest[-1].at_ms) / 1000)
-        rate = size / length * len(latest) / seconds
-        return Held(size, entry_time_ms(first[0][0].decode()), limit_ms, rate)
+        length, oldest_ms = await self._redis.xlen(key), entry_time_ms(first[0][0].decode())
+        per_second = self._per_second(await entries_added(self._redis, key), now_ms)
+        if per_second is None or not length:
+            rate = size * 1000 / max(1000, now_ms - oldest_ms)
+        else:
+            rate = size / length * per_second
+        return Held(size, oldest_ms, limit_ms, rate)
+
+    def _per_second(self, added: int, now_ms: int) -> float | None:
+        """Return how many entries come; None before the second look."""
+        if self._looked and (now_ms < self._looked[-1][0] or added < self._looked[-1][1]):
+            self._looked.clear()  # the clock was set back, or it is another log
+        self._looked.append((now_ms, added))
+        while len(self._looked) > 1 and now_ms - self._looked[1][0] >= PRESENT_MS:
+            self._looked.popleft()
+        since_ms, before = self._looked[0]
+        return (added - before) * 1000 / (now_ms - since_ms) if now_ms > since_ms else None
 
     async def cut(self, keep_from_ms: int) -> None:
         """Give up what is older."""

@@ -10,7 +10,7 @@ from broker.connection import connect
 from broker.errors import SettingsError
 from broker.events import Request
 from broker.groups import ensure_groups
-from broker.holdings import MINUTE_MS, SLOT_MS, Answers, Held, Keys
+from broker.holdings import MINUTE_MS, SLOT_MS, Answers, Held, Keys, Results
 from broker.janitor import keep_house
 from broker.kept import given_up_before_ms
 from broker.log import Acceptance, Idempotency, Log, Unit
@@ -97,6 +97,29 @@ def test_how_long_all_is_kept_follows_from_the_present_rate():
     assert lasts_s([(10, 1000), (1, 10_000)], room=100_000) == pytest.approx(10_000, abs=2)
     assert lasts_s([(10, 1000), (1, 10_000)], room=15_000) == pytest.approx(5000, abs=2)
     assert lasts_s([(10, 1000), (1, 10_000)], room=1100) == pytest.approx(100, abs=2)
+
+
+@pytest.mark.parametrize(("per_second", "at_once"), [(4, 1), (300, 1), (300, 30)])
+async def test_the_present_rate_is_that_of_the_last_minute(redis, settings, per_second, at_once):
+    results, tag = Results(redis, settings, Tag("sentiment")), Tag("sentiment")
+    hour_ago_ms = NOW_MS - 60 * MINUTE_MS
+
+    async def come(since_ms: int, seconds: int, a_second: int) -> None:
+        pipeline = redis.pipeline(transaction=False)
+        for number in range(seconds * a_second):
+            at_ms = since_ms + number // at_once * at_once * 1000 // a_second
+            pipeline.xadd(tag.results, {"id": "x" * 200}, id=f"{at_ms}-{number % at_once}")
+        await pipeline.execute()
+
+    await come(hour_ago_ms, 3600, 1)
+    first = await results.look(NOW_MS)
+    assert first.rate == pytest.approx(first.size / 3600, rel=0.01), "nothing is known but what is held"
+    for step in range(12):
+        now_ms = NOW_MS + step * 10_000
+        await come(now_ms, 10, per_second)
+        held = await results.look(now_ms + 10_000)
+    entry_bytes = held.size / await redis.xlen(tag.results)
+    assert held.rate == pytest.approx(per_second * entry_bytes, rel=0.01)
 
 
 def test_texts_that_wait_share_a_quarter_of_the_memory():
