@@ -65,12 +65,16 @@ async def wrong_keys(redis: Redis, tag: Tag) -> list[Finding]:
 
 
 async def losses(redis: Redis, tag: Tag) -> list[Finding]:
-    """Return what was trimmed before it was read, a group that is missing, and what waits for a newer worker."""
+    """Return what a reader never got, a group that is missing, and what waits for a newer worker."""
     found = []
     gaps: Any = await redis.hgetall(tag.gaps)
-    for reader, count in gaps.items():
-        what = f"gap {tag}: {int(count)} entries were trimmed before {reader.decode()} had read them"
-        found.append(Finding("warn", what, "raise OBSERVA_REQUESTS_MAX_MB or OBSERVA_RESULTS_MAX_MB, or add workers"))
+    for reader, count in ((reader.decode(), int(count)) for reader, count in gaps.items()):
+        if reader == f"requests/{WORKERS}":  # Observa trims no request that waits
+            how, page = "deleted, or the group was moved past them,", "RequestsLost"
+        else:
+            how, page = "trimmed", "LogGap"
+        what = f"gap {tag}: {count} entries were {how} before {reader} had read them"
+        found.append(Finding("warn", what, f"docs/runbooks/{page}.md"))
     groups = {group["name"].decode(): group for group in await groups_of(redis, tag.requests)}
     if await redis.exists(tag.requests) and WORKERS not in groups:
         found.append(Finding("warn", f"group {WORKERS} of {tag} is missing; a worker makes it", "just logs worker"))

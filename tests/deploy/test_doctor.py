@@ -47,9 +47,12 @@ async def test_a_server_that_was_configured_anew_is_told_as_it_is(own_server, op
 
 
 async def test_entries_that_were_lost_are_counted(redis: Redis):
-    await redis.hset(TAG.gaps, "results/monitor", 12)
-    (finding,) = await losses(redis, TAG)
-    assert "12 entries were trimmed before results/monitor" in finding.what
+    await redis.hset(TAG.gaps, mapping={"results/monitor": 12, "requests/workers": 3})
+    results, requests = await losses(redis, TAG)
+    assert "12 entries were trimmed before results/monitor" in results.what
+    assert results.next_command == "docs/runbooks/LogGap.md"
+    assert "3 entries were deleted, or the group was moved past them, before requests/workers" in requests.what
+    assert requests.next_command == "docs/runbooks/RequestsLost.md"
 
 
 async def test_a_request_of_a_newer_schema_asks_for_an_update(redis: Redis):
