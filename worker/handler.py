@@ -139,7 +139,7 @@ class Handler:
         entry_ids = tuple(arrival.entry_id for arrival in arrivals)
         waits_s = tuple(wait / 1000 for wait in waits_ms)
         handled.batches.append(Batch(loaded.manifest.version, entry_ids, start, seconds, waits_s))
-        end_ms, role = self._now_ms(), _role(served, loaded.manifest.version)
+        role = _role(served, loaded.manifest.version)
         for arrival, outcome, wait_ms in zip(arrivals, outcomes, waits_ms, strict=True):
             if isinstance(outcome, Exception):
                 detail = f"{loaded.manifest.version} raised {type(outcome).__name__}"  # its message may quote the text
@@ -147,9 +147,11 @@ class Handler:
             elif outcome.truncated and not arrival.request.truncate:
                 handled.settlements.append(self.failed(arrival, "too_many_tokens", of=served))
             else:
-                total_ms = max(0.0, end_ms - entry_time_ms(arrival.entry_id))
+                inference_ms = seconds * 1000
                 timing = Timing(
-                    queue=_rounded_ms(wait_ms), inference=_rounded_ms(seconds * 1000), total=_rounded_ms(total_ms)
+                    queue=_rounded_ms(wait_ms),
+                    inference=_rounded_ms(inference_ms),
+                    total=_rounded_ms(wait_ms + inference_ms),
                 )
                 handled.settlements.append(self._answered(arrival, loaded, outcome, timing, len(arrivals), role))
 
