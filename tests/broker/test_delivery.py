@@ -6,7 +6,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from broker.announcements import Announcement, ServedVersion, announce, announcements, served_models
 from broker.backoff import Backoff
-from broker.claims import claim, idle_entries, survived
+from broker.claims import SUSPECTED_S, claim, idle_entries, survived
 from broker.connection import Clock, check_server, connect
 from broker.errors import BrokerUnavailableError, SettingsError, UnsafeServerError, WrongKeyTypeError
 from broker.groups import ensure_groups
@@ -74,6 +74,7 @@ async def test_a_taker_that_does_not_come_back_is_a_death_for_the_next_and_one_t
         if taker == "b":
             await survived(redis, TAG, taker, entry)
     assert deaths == [0, 1, 0, 1]
+    assert SUSPECTED_S - 60 < await redis.ttl(TAG.suspects(entry)) <= SUSPECTED_S
 
 
 async def test_idle_entries_come_in_pages(redis, settings, monkeypatch):

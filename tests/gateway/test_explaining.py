@@ -46,6 +46,7 @@ async def test_a_prediction_is_explained_by_its_id_once(client, redis, explanati
     assert await redis.xlen(TAG.explain) == 1
     await explanations.tell_progress(TAG, wanted, 0.5)
     assert (await client.get(asked.headers["location"])).json()["progress"] == 0.5
+    assert 0 < await redis.ttl(TAG.explained(wanted)) <= 900
     assert await finish(redis, explanations)
     found = await client.get(asked.headers["location"])
     assert (found.status_code, found.json()) == (200, {"id": wanted, **DONE})
