@@ -1,16 +1,22 @@
+from collections.abc import Sequence
+
 import numpy as np
 
+from monitor.change import LASTS
 from monitor.detectors import ShiryaevRoberts
 from monitor.panes import MINUTE_MS
 from monitor.settings import Rules
+from monitor.slices import MAX_SLICES
 from tests.monitor.entries import (
     START_MS,
+    Entry,
     draw,
     entry,
     feedback,
     labels_of,
     prediction_id,
     profile_of,
+    result,
     results_of,
     state,
 )
@@ -91,3 +97,56 @@ def test_a_version_that_stopped_answering_holds_no_alarm() -> None:
     ended = watched.feedback.fold([entry(feedback(version="2", id=prediction_id(later)), later)])
     assert began
     assert {alert.alert_id for alert in ended} == {alert.alert_id for alert in began}
+
+
+def test_a_drift_alarm_of_a_version_that_stopped_answering_ends_and_what_it_answers_later_is_judged_anew() -> None:
+    watched = state()
+    began = watched.results.fold(results_of(draw(np.random.default_rng(13), 2000, longer=0.6)))
+    firing = {alert.alert_id for alert in began if alert.state == "firing"}
+    firing -= {alert.alert_id for alert in began if alert.state == "resolved"}
+    later = START_MS + 20 * MINUTE_MS
+    ended = watched.results.fold([entry(result(version="2", id=prediction_id(later)), later)])
+    assert firing
+    assert {alert.alert_id for alert in ended if alert.state == "resolved"} == firing
+    again = watched.results.fold(results_of(draw(np.random.default_rng(14), 200), later + MINUTE_MS))
+    assert not again
+
+
+def of_a_slice(correct: Sequence[bool], start_ms: int = START_MS) -> list[Entry]:
+    tagged = {"source": "app"}
+    return [
+        entry(feedback(right, id=prediction_id(start_ms - 5, number), tags=tagged), start_ms + number)
+        for number, right in enumerate(correct)
+    ]
+
+
+def test_a_slices_ticket_begins_at_its_share_of_the_false_alarms_and_at_no_old_evidence() -> None:
+    rules = Rules(accuracy_run_length=400)
+    watched, alone = state(rules), ShiryaevRoberts(profile_of("1").target)
+    labels = [True, *[False] * 40]
+    reached = []
+    for number, correct in enumerate(labels):
+        alone.update(correct=correct)
+        if alone.statistic >= rules.accuracy_run_length * MAX_SLICES:
+            reached.append(number)
+    told = [
+        (number, alert.state)
+        for number, label in enumerate(of_a_slice([*labels, *[True] * 200]))
+        for alert in watched.feedback.fold([label])
+        if alert.feature == "accuracy/source=app"
+    ]
+    assert [state for _, state in told] == ["firing", "resolved"]
+    assert told[0][0] == reached[0]
+
+
+def test_a_fall_of_the_accuracy_is_no_news_after_a_thousand_labels_without_a_further_one() -> None:
+    watched = state()
+    before, after = [number % 20 > 0 for number in range(600)], [number % 10 > 2 for number in range(3000)]
+    told = [
+        (number, alert.state)
+        for number, label in enumerate(labels_of(before + after))
+        for alert in watched.feedback.fold([label])
+        if alert.detector == "adwin"
+    ]
+    assert [state for _, state in told] == ["firing", "resolved"]
+    assert told[1][0] - told[0][0] >= LASTS

@@ -176,6 +176,7 @@ def test_a_label_sent_again_counts_once() -> None:
     accuracy = summarise("sentiment", [watched])["versions"]["1"]["accuracy"]["all"]
     assert (accuracy["count"], accuracy["correct"]) == (1, 1)
     assert len(watched.feedback.judgements["1"].rule.recent) == 1
+    assert sum(watched.feedback.delays.counts) == 1, "how late a label came is asked of the first"
 
 
 def test_a_label_older_than_every_pane_is_counted_as_late_and_judges_nothing() -> None:
@@ -254,6 +255,17 @@ def test_shadow_answers_are_counted_apart() -> None:
     assert list(report["versions"]) == ["1"]
     assert report["shadows"]["2"]["totals"] == {"shadow|ok|positive": 1}
     assert report["shadows"]["2"]["windows"]["5m"]["answered"] == 1
+
+
+def test_a_shadow_whose_reference_changed_begins_its_windows_anew_and_keeps_its_totals() -> None:
+    known = {"2": Profile("2", 0.8, digest="one")}
+    watched = State(Rules(), lambda version: known.get(version) or profile_of(version))
+    for _ in range(2):
+        fold_all(watched, [entry(result(role="shadow", version="2"), START_MS), entry(result(), START_MS + 1)])
+        known["2"] = Profile("2", 0.8, digest="another")
+    found = summarise("sentiment", [watched])["shadows"]["2"]
+    assert found["totals"] == {"shadow|ok|positive": 2}
+    assert found["windows"]["5m"]["answered"] == 1
 
 
 def test_a_version_without_a_folder_is_counted_without_drift() -> None:
