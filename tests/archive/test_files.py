@@ -20,7 +20,7 @@ from broker.archiving import ArchiveWriter
 from broker.errors import LeaseTakenError, SettingsError
 from broker.groups import ensure_groups
 from broker.janitor import keep_house
-from broker.leases import FILES_LEASE, held
+from broker.leases import FILES_LEASE, held, keep_or_take
 from broker.settings import BrokerSettings
 from broker.streams import ARCHIVE, Tag
 from tests.archive.streams import KINDS, TAG, add, events
@@ -291,6 +291,14 @@ async def test_one_at_a_time_writes_files(redis):
                 pass
     async with held(redis, TAG.lease(FILES_LEASE)):
         await asyncio.sleep(0)
+
+
+async def test_who_was_away_for_longer_than_its_lease_gives_no_other_ones_back(redis):
+    key = TAG.lease(FILES_LEASE)
+    async with held(redis, key):
+        await redis.delete(key)  # it ran out
+        assert await keep_or_take(redis, key, "another", 60_000)
+    assert await redis.get(key) == b"another"
 
 
 async def test_the_log_waits_for_an_archive_that_is_on_and_for_none_that_is_off(redis, server):

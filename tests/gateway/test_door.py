@@ -102,6 +102,14 @@ async def test_a_repeated_call_is_read_since_its_answer_may_be_there(full):
     assert [each.status_code for each in answers] == [503, 400]
 
 
+async def test_what_became_of_an_earlier_call_is_asked_of_a_log_that_is_full(full):
+    key = {"idempotency-key": "k"}
+    first = await full.client.post("/predict", json={"text": "a"}, headers=key | {"prefer": "respond-async"})
+    assert first.status_code == 202
+    assert (await full.client.post("/predict", json={"text": "a"})).json()["code"] == "overloaded"
+    assert (await full.client.post("/predict", json={"text": "another"}, headers=key)).status_code == 409
+
+
 async def test_refusals_at_the_door_are_counted(full):
     before = await counted(full)
     assert (await full.client.post("/predict", json={"text": "a"})).status_code == 503

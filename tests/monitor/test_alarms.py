@@ -71,6 +71,19 @@ def test_an_accuracy_alarm_begins_with_evidence_and_ends_under_the_same_id() -> 
     assert watched.feedback.fold(labels_of([True] * 100, START_MS + 30_000)) == []
 
 
+def test_a_second_page_needs_as_much_evidence_as_the_first() -> None:
+    def wrong_ones_until_the_page(before: list[bool]) -> int:
+        watched = state()
+        watched.feedback.fold(labels_of(before))
+        for number, label in enumerate(labels_of([False] * 60, START_MS + 60_000), 1):
+            if any((alert.detector, alert.state) == ("e-sr", "firing") for alert in watched.feedback.fold([label])):
+                return number
+        raise AssertionError("no page")
+
+    right = [True] * 300
+    assert wrong_ones_until_the_page([*right, *[False] * 60, *right]) == wrong_ones_until_the_page(right)
+
+
 def test_the_page_begins_with_the_first_label_whose_evidence_reaches_the_wanted_run_length() -> None:
     rules = Rules(accuracy_run_length=400)
     watched, alone = state(rules), ShiryaevRoberts(profile_of("1").target)
