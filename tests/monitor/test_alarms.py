@@ -48,7 +48,7 @@ def test_a_drift_alarm_ends_when_traffic_is_like_the_reference_again() -> None:
     rng = np.random.default_rng(12)
     watched = state()
     began = watched.results.fold(results_of(draw(rng, 2000, longer=0.6)))
-    ended = watched.results.fold(results_of(draw(rng, 4000), START_MS + 60_000_000))
+    ended = watched.results.fold(results_of(draw(rng, 20_000), START_MS + 2000 * 20))
     assert {alert.alert_id for alert in began if alert.feature == "words"} == {
         alert.alert_id for alert in ended if alert.feature == "words" and alert.state == "resolved"
     }

@@ -257,17 +257,6 @@ def test_shadow_answers_are_counted_apart() -> None:
     assert report["shadows"]["2"]["windows"]["5m"]["answered"] == 1
 
 
-def test_a_shadow_whose_reference_changed_begins_its_windows_anew_and_keeps_its_totals() -> None:
-    known = {"2": Profile("2", 0.8, digest="one")}
-    watched = State(Rules(), lambda version: known.get(version) or profile_of(version))
-    for _ in range(2):
-        fold_all(watched, [entry(result(role="shadow", version="2"), START_MS), entry(result(), START_MS + 1)])
-        known["2"] = Profile("2", 0.8, digest="another")
-    found = summarise("sentiment", [watched])["shadows"]["2"]
-    assert found["totals"] == {"shadow|ok|positive": 2}
-    assert found["windows"]["5m"]["answered"] == 1
-
-
 def test_a_version_without_a_folder_is_counted_without_drift() -> None:
     watched = state()
     fold_all(watched, [entry(result(version="9"), START_MS)], [entry(feedback(version="9"), START_MS)])
