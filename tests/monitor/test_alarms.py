@@ -72,16 +72,18 @@ def test_an_accuracy_alarm_begins_with_evidence_and_ends_under_the_same_id() -> 
 
 
 def test_a_second_page_needs_as_much_evidence_as_the_first() -> None:
-    def wrong_ones_until_the_page(before: list[bool]) -> int:
-        watched = state()
-        watched.feedback.fold(labels_of(before))
-        for number, label in enumerate(labels_of([False] * 60, START_MS + 60_000), 1):
-            if any((alert.detector, alert.state) == ("e-sr", "firing") for alert in watched.feedback.fold([label])):
-                return number
-        raise AssertionError("no page")
+    watched = state()
+    watched.feedback.fold(labels_of([True] * 300))
 
-    right = [True] * 300
-    assert wrong_ones_until_the_page([*right, *[False] * 60, *right]) == wrong_ones_until_the_page(right)
+    def labels_until(wanted: str, start_ms: int, *, correct: bool) -> int:
+        for number, label in enumerate(labels_of([correct] * 300, start_ms), 1):
+            if any((alert.detector, alert.state) == ("e-sr", wanted) for alert in watched.feedback.fold([label])):
+                return number
+        raise AssertionError(wanted)
+
+    first = labels_until("firing", START_MS + 10_000, correct=False)
+    labels_until("resolved", START_MS + 20_000, correct=True)
+    assert labels_until("firing", START_MS + 30_000, correct=False) >= first
 
 
 def test_the_page_begins_with_the_first_label_whose_evidence_reaches_the_wanted_run_length() -> None:
