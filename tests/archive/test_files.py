@@ -14,7 +14,7 @@ from archive.pending import Chunk, Memory, Pending
 from archive.positions import MovedError, Position
 from archive.settings import ArchiveSettings
 from archive.upkeep import join_hour
-from broker.archived import HOUR_MS, Archive, Part, mark_of
+from broker.archived import HOUR_MS, START, Archive, Part, mark_of
 from broker.archived_rows import SCHEMAS, Entry, batch_of, entries_of
 from broker.archiving import ArchiveWriter
 from broker.errors import LeaseTakenError, SettingsError
@@ -256,6 +256,17 @@ async def test_a_file_that_was_published_before_the_kill_is_not_written_again(re
             await redis.xgroup_destroy(TAG.results, ARCHIVE)  # as where it was switched off by somebody else
             await again.find(born, lease)
     assert sum(archive.rows(part) for part in archive.parts(TAG, "results")) == 10
+
+
+async def test_files_of_another_log_say_nothing_of_where_this_one_was_read_to(redis, server, position):
+    with SyncRedis(port=server.port) as client:
+        add(client, 10)
+    born = (await redis.get(TAG.born)).decode()
+    async with held(redis, TAG.lease(FILES_LEASE)) as lease:
+        for chunk in chunks(server, position):
+            position.publish("another log's mark", chunk, lease)
+        await position.find(born, lease)
+    assert position.last == START
 
 
 async def test_who_stood_still_until_its_lease_was_over_publishes_nothing(redis, server, archive, position):

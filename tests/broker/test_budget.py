@@ -12,7 +12,7 @@ from broker.events import Request
 from broker.groups import ensure_groups
 from broker.holdings import MINUTE_MS, SLOT_MS, Answers, Held, Keys, Requests
 from broker.janitor import keep_house
-from broker.kept import given_up_before_ms
+from broker.kept import given_up_before_ms, kept_s, note_kept
 from broker.log import Acceptance, Idempotency, Log, Unit
 from broker.settings import BrokerSettings, load_settings
 from broker.streams import IDEM_SLOTS, WORKERS, PredictionId, Tag
@@ -124,6 +124,8 @@ async def test_an_answer_that_was_given_up_is_gone_and_not_unknown(redis, settin
     assert await redis.exists(tag.answers(now_ms // MINUTE_MS))
     before_ms = await given_up_before_ms(redis, tag, "answers")
     assert now_ms - 3 * MINUTE_MS < before_ms <= now_ms - 2 * MINUTE_MS
+    await note_kept(redis, tag, {"answers": 5.0})
+    assert await kept_s(redis, tag) == {"answers": 5}
 
 
 async def test_keys_live_for_a_day_in_a_ring_whose_oldest_goes(redis, settings):
