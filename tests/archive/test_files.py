@@ -15,6 +15,7 @@ from archive.positions import MovedError, Position
 from archive.settings import ArchiveSettings
 from archive.upkeep import join_hour
 from broker.archived import HOUR_MS, START, Archive, Part, mark_of
+from broker.archived_forgetting import archived_ids_of, forget_archived
 from broker.archived_rows import SCHEMAS, Entry, batch_of, entries_of
 from broker.archiving import ArchiveWriter
 from broker.errors import LeaseTakenError, SettingsError
@@ -22,7 +23,7 @@ from broker.groups import ensure_groups
 from broker.janitor import keep_house
 from broker.leases import FILES_LEASE, held, keep_or_take
 from broker.settings import BrokerSettings
-from broker.streams import ARCHIVE, Tag
+from broker.streams import ARCHIVE, PredictionId, Tag
 from tests.archive.streams import KINDS, TAG, add, events
 
 HOUR = 497_000 * HOUR_MS  # of September 2026
@@ -209,6 +210,19 @@ def test_an_archive_in_an_object_store_is_written_and_read():
     assert store.models() == [TAG.model]
     assert store.drop_before(TAG.model, "feedback", HOUR + HOUR_MS) == 1
     assert store.parts(TAG, "feedback") == []
+
+
+@pytest.mark.parametrize("unreadable", [{b"schema_version": b"7"}, {b"deadline_ms": b"soon"}])
+async def test_a_request_that_the_archiver_could_not_read_is_forgotten_with_its_subject(redis, archive, unreadable):
+    hers, his = str(PredictionId.new(TAG)), str(PredictionId.new(TAG))
+    sent = [
+        (f"{HOUR}-{place}", {b"id": identity.encode(), b"text": b"x", b"subject": subject} | unreadable)
+        for place, (identity, subject) in enumerate([(hers, b"alice"), (his, b"bob")])
+    ]
+    write(archive, "requests", sent)
+    assert archived_ids_of(archive, [TAG], "alice") == {hers}
+    assert (await forget_archived(redis, archive, [TAG], {hers})).total() == 1
+    assert list(archive.entries(TAG, "requests")) == sent[1:]
 
 
 def test_a_place_that_nobody_knows_is_a_mistake_of_the_settings():
