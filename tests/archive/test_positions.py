@@ -54,6 +54,19 @@ async def test_the_group_stays_where_it_is_once(redis, results, changed):
         assert (await place(redis))[ARCHIVE] == entry
 
 
+async def test_the_lag_is_right_where_what_was_written_has_left_the_log(redis, results):
+    position, entry = results
+    born = (await redis.get(TAG.born)).decode()
+    for name in "bc":
+        await redis.xadd(TAG.results, {"id": name})
+    async with held(redis, TAG.lease(FILES_LEASE)) as lease:
+        await position.find(born, lease)
+        await redis.xtrim(TAG.results, maxlen=2, approximate=False)
+        await position._move(lease, born, position.last, entry, 1)
+    [group] = [group for group in await groups_of(redis, TAG.results) if group["name"] == ARCHIVE.encode()]
+    assert group["lag"] == 2
+
+
 async def test_a_storage_is_given_the_time_that_is_set_before_its_archiver_counts_as_hanging(
     redis, tmp_path, monkeypatch
 ):
