@@ -9,6 +9,6 @@ if known and not string.find(known, '"status":"failed"', 1, true) then return 'k
 if not redis.call('GET', KEYS[3]) then return 'absent' end
 if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[3]) then return 'full' end
 redis.call('XADD', KEYS[2], '*', unpack(ARGV, 4))
-keep(KEYS[2], tonumber(ARGV[2]))
+keep(KEYS[2], ARGV[2])
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 return 'accepted'
