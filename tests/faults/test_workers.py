@@ -16,8 +16,8 @@ GOOD, BAD = "a wonderful, brilliant and moving film", "a boring, awful and stupi
 CLAIM_S = 1.0
 # A worker that dies of itself right after an inference looks exactly like one that died of its text.
 LIKE_ITS_TEXT = {"after_inference": {"OBSERVA_MAX_DELIVERIES": 50}}
-# Of hundreds of kills, two may meet the same text while it is run alone: one in 1016 kills did. On a busy machine, where
-# each worker lives for a text or two, one of nine did.
+# Of hundreds of kills, two may meet the same text while it is run alone: one in 1016 kills did. On a busy machine,
+# where each worker lives for a text or two, one of nine did.
 MAY_BE_CONDEMNED = 2
 
 

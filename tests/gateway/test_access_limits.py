@@ -125,6 +125,16 @@ async def test_a_gateway_that_is_gone_takes_nothing_from_the_others_after_five_s
         assert await admitted(here, stack, 40) + 1 == left
 
 
+async def test_a_gateway_says_once_that_a_caller_asks_no_more_and_then_nothing_of_it(redis):
+    limits, told = Limits(100, 10), []
+    async with limits.counting("anna"):
+        pass
+    for second in (1, 2, 3):
+        await limits.exchange(redis, 1000 * second)
+        told += await redis.hvals(ASKED)
+    assert told == [b"1000 1 0", b"2000 0 0", b"2000 0 0"]
+
+
 async def test_a_share_is_divided_by_what_is_asked_and_not_by_what_was_let_in(redis):
     gateways = [Limits(100, 1000), Limits(100, 1000)]
     async with AsyncExitStack() as stack:

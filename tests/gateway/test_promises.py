@@ -1,6 +1,7 @@
 """Idempotency, asking later, feedback, admission."""
 
 import asyncio
+import re
 import time
 from typing import Any
 from uuid import UUID
@@ -219,6 +220,9 @@ async def test_a_redis_that_is_nearly_full_takes_nothing_more(client, redis):
 
         await eventually(refused, "the gateway has seen it", 5)
         assert (await client.post("/predict", json={"text": "a"})).json()["code"] == "overloaded"
+        numbers = (await client.get("/metrics")).text
+        ratio = re.search(r"^observa_gateway_broker_memory_ratio (\S+)$", numbers, re.MULTILINE)
+        assert 0.7 <= float(ratio[1]) <= 1, "what the alert BrokerFull goes by"
     finally:
         await redis.config_set("maxmemory", 0)
 

@@ -3,6 +3,7 @@ import pytest
 from scipy import special, stats  # type: ignore[import-untyped]
 
 from monitor.drift import EFFECT_FLOOR, chi2_quantile, chi2_survival, enough, psi, psi_threshold
+from monitor.shape import LONG, ShapeWatch
 
 
 def test_psi_agrees_with_scipy() -> None:
@@ -48,3 +49,12 @@ def test_there_is_no_score_before_the_minimum_sample() -> None:
     assert not enough(np.full(10, 9))
     assert enough(np.full(10, 10))
     assert not enough(np.full(100, 4))
+
+
+def test_a_shift_too_small_for_one_block_is_seen_in_eight_together() -> None:
+    watch, shifted = ShapeWatch(np.full(10, 5000)), np.array([58] * 5 + [42] * 5)
+    seen = []
+    for number in range(LONG + 1):
+        watch.block(shifted, 1e-4, number)
+        seen.append(watch.active)
+    assert seen == [False] * (LONG - 1) + [True, True]
