@@ -14,15 +14,16 @@ from archive.pending import Chunk, Memory, Pending
 from archive.positions import MovedError, Position
 from archive.settings import ArchiveSettings
 from archive.upkeep import join_hour
-from broker.archived import HOUR_MS, Archive, Part, mark_of
+from broker.archived import HOUR_MS, START, Archive, Part, mark_of
+from broker.archived_forgetting import archived_ids_of, forget_archived
 from broker.archived_rows import SCHEMAS, Entry, batch_of, entries_of
 from broker.archiving import ArchiveWriter
 from broker.errors import LeaseTakenError, SettingsError
 from broker.groups import ensure_groups
 from broker.janitor import keep_house
-from broker.leases import FILES_LEASE, held
+from broker.leases import FILES_LEASE, held, keep_or_take
 from broker.settings import BrokerSettings
-from broker.streams import ARCHIVE, Tag
+from broker.streams import ARCHIVE, PredictionId, Tag
 from tests.archive.streams import KINDS, TAG, add, events
 
 HOUR = 497_000 * HOUR_MS  # of September 2026
@@ -211,6 +212,19 @@ def test_an_archive_in_an_object_store_is_written_and_read():
     assert store.parts(TAG, "feedback") == []
 
 
+@pytest.mark.parametrize("unreadable", [{b"schema_version": b"7"}, {b"deadline_ms": b"soon"}])
+async def test_a_request_that_the_archiver_could_not_read_is_forgotten_with_its_subject(redis, archive, unreadable):
+    hers, his = str(PredictionId.new(TAG)), str(PredictionId.new(TAG))
+    sent = [
+        (f"{HOUR}-{place}", {b"id": identity.encode(), b"text": b"x", b"subject": subject} | unreadable)
+        for place, (identity, subject) in enumerate([(hers, b"alice"), (his, b"bob")])
+    ]
+    write(archive, "requests", sent)
+    assert archived_ids_of(archive, [TAG], "alice") == {hers}
+    assert (await forget_archived(redis, archive, [TAG], {hers})).total() == 1
+    assert list(archive.entries(TAG, "requests")) == sent[1:]
+
+
 def test_a_place_that_nobody_knows_is_a_mistake_of_the_settings():
     with pytest.raises(SettingsError, match="OBSERVA_ARCHIVE=nosuch://x"):
         Archive("nosuch://x")
@@ -258,6 +272,17 @@ async def test_a_file_that_was_published_before_the_kill_is_not_written_again(re
     assert sum(archive.rows(part) for part in archive.parts(TAG, "results")) == 10
 
 
+async def test_files_of_another_log_say_nothing_of_where_this_one_was_read_to(redis, server, position):
+    with SyncRedis(port=server.port) as client:
+        add(client, 10)
+    born = (await redis.get(TAG.born)).decode()
+    async with held(redis, TAG.lease(FILES_LEASE)) as lease:
+        for chunk in chunks(server, position):
+            position.publish("another log's mark", chunk, lease)
+        await position.find(born, lease)
+    assert position.last == START
+
+
 async def test_who_stood_still_until_its_lease_was_over_publishes_nothing(redis, server, archive, position):
     with SyncRedis(port=server.port) as client:
         add(client, 10)
@@ -291,6 +316,14 @@ async def test_one_at_a_time_writes_files(redis):
                 pass
     async with held(redis, TAG.lease(FILES_LEASE)):
         await asyncio.sleep(0)
+
+
+async def test_who_was_away_for_longer_than_its_lease_gives_no_other_ones_back(redis):
+    key = TAG.lease(FILES_LEASE)
+    async with held(redis, key):
+        await redis.delete(key)  # it ran out
+        assert await keep_or_take(redis, key, "another", 60_000)
+    assert await redis.get(key) == b"another"
 
 
 async def test_the_log_waits_for_an_archive_that_is_on_and_for_none_that_is_off(redis, server):

@@ -30,19 +30,41 @@ async def place(redis):
     }
 
 
-async def test_the_group_stays_where_it_is_once_the_lease_is_anothers(redis, results):
+@pytest.mark.parametrize("changed", ["the lease is another's", "it is another log", "another archiver moved it"])
+async def test_the_group_stays_where_it_is_once(redis, results, changed):
     position, entry = results
     born = (await redis.get(TAG.born)).decode()
     key = TAG.lease(FILES_LEASE)
     async with held(redis, key) as lease:
         await position.find(born, lease)
-        await redis.set(key, "another archiver's")
+        at = position.last
+        if changed == "the lease is another's":
+            await redis.set(key, "another archiver's")
+        elif changed == "it is another log":
+            await redis.set(TAG.born, "another")
+        else:
+            at = (await redis.xadd(TAG.results, {"id": "b"})).decode()
+            await redis.xgroup_setid(TAG.results, ARCHIVE, at)
         with pytest.raises(MovedError):
             await position._move(lease, born, position.last, entry, 1)
-        assert (await place(redis))[ARCHIVE] == position.last
+        assert (await place(redis))[ARCHIVE] == at
         await redis.set(key, lease.token)
-        await position._move(lease, born, position.last, entry, 1)
+        await redis.set(TAG.born, born)
+        await position._move(lease, born, at, entry, 1)
         assert (await place(redis))[ARCHIVE] == entry
+
+
+async def test_the_lag_is_right_where_what_was_written_has_left_the_log(redis, results):
+    position, entry = results
+    born = (await redis.get(TAG.born)).decode()
+    for name in "bc":
+        await redis.xadd(TAG.results, {"id": name})
+    async with held(redis, TAG.lease(FILES_LEASE)) as lease:
+        await position.find(born, lease)
+        await redis.xtrim(TAG.results, maxlen=2, approximate=False)
+        await position._move(lease, born, position.last, entry, 1)
+    [group] = [group for group in await groups_of(redis, TAG.results) if group["name"] == ARCHIVE.encode()]
+    assert group["lag"] == 2
 
 
 async def test_a_storage_is_given_the_time_that_is_set_before_its_archiver_counts_as_hanging(

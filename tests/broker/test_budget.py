@@ -10,12 +10,12 @@ from broker.connection import connect
 from broker.errors import SettingsError
 from broker.events import Request
 from broker.groups import ensure_groups
-from broker.holdings import MINUTE_MS, SLOT_MS, Answers, Held, Keys, Results
+from broker.holdings import MINUTE_MS, SLOT_MS, Answers, Held, Keys, Requests, Results
 from broker.janitor import keep_house
-from broker.kept import given_up_before_ms
+from broker.kept import given_up_before_ms, kept_s, note_kept
 from broker.log import Acceptance, Idempotency, Log, Unit
 from broker.settings import BrokerSettings, load_settings
-from broker.streams import IDEM_SLOTS, PredictionId, Tag
+from broker.streams import IDEM_SLOTS, WORKERS, PredictionId, Tag
 from gateway.settings import GatewaySettings
 from tests.broker.traffic import Model, World, turn_the_clock
 
@@ -147,6 +147,8 @@ async def test_an_answer_that_was_given_up_is_gone_and_not_unknown(redis, settin
     assert await redis.exists(tag.answers(now_ms // MINUTE_MS))
     before_ms = await given_up_before_ms(redis, tag, "answers")
     assert now_ms - 3 * MINUTE_MS < before_ms <= now_ms - 2 * MINUTE_MS
+    await note_kept(redis, tag, {"answers": 5.0})
+    assert await kept_s(redis, tag) == {"answers": 5}
 
 
 async def test_keys_live_for_a_day_in_a_ring_whose_oldest_goes(redis, settings):
@@ -171,6 +173,35 @@ async def test_keys_live_for_a_day_in_a_ring_whose_oldest_goes(redis, settings):
     requests[2] = Request(id=str(PredictionId.new(tag)), text="x")
     assert await ask(2) == "accepted", "for want of memory it went before"
     assert await ask(3) == "replayed"
+
+
+async def test_keys_that_take_more_than_their_part_fill_the_next_slot_before_their_time(redis, settings):
+    tag = Tag("sentiment")
+    keys = Keys(redis, settings, tag)
+    for most_bytes, head in ((MB, 0), (MB, 0), (1, 1), (MB, 1)):
+        await keys.turn(NOW_MS, most_bytes)
+        assert int(await redis.hget(tag.idem_ring, "head")) == head
+        await redis.hset(tag.idem(head), "key", "body|uuid")
+
+
+async def test_requests_that_workers_have_not_finished_are_not_among_what_may_be_given_up(redis, settings):
+    tag = Tag("sentiment")
+    await ensure_groups(redis, tag)
+    for age_s in (300, 200, 100):
+        await redis.xadd(tag.requests, {"text": "x"}, id=f"{NOW_MS - age_s * 1000}-0")
+    [[_, entries]] = await redis.xreadgroup(WORKERS, "w", {tag.requests: ">"}, count=2)
+    await redis.xack(tag.requests, WORKERS, entries[0][0])
+    assert (await Requests(redis, settings, tag).look(NOW_MS)).limit_ms == NOW_MS - 200_000
+
+
+@pytest.mark.parametrize("freeing", [0, 1])
+async def test_nothing_more_is_given_up_while_the_server_still_frees_what_was(redis, settings, freeing):
+    tag = Tag(settings.model)
+    for number in range(1000):
+        await redis.xadd(tag.results, {"id": "x"}, id=f"{NOW_MS - 4_000_000 + number}-0")
+    full = {"maxmemory": MB, "used_memory": MB, "lazyfree_pending_objects": freeing}
+    await Budget(redis, settings, "me")._keep_within([tag], full, NOW_MS)
+    assert (await redis.xlen(tag.results) == 1000) == bool(freeing)
 
 
 async def test_a_key_of_before_the_ring_is_honoured_while_it_lives(redis, settings):

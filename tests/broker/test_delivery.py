@@ -6,7 +6,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from broker.announcements import Announcement, ServedVersion, announce, announcements, served_models
 from broker.backoff import Backoff
-from broker.claims import claim, idle_entries, survived
+from broker.claims import SUSPECTED_S, claim, idle_entries, survived
 from broker.connection import Clock, check_server, connect
 from broker.errors import BrokerUnavailableError, SettingsError, UnsafeServerError, WrongKeyTypeError
 from broker.groups import ensure_groups
@@ -74,6 +74,7 @@ async def test_a_taker_that_does_not_come_back_is_a_death_for_the_next_and_one_t
         if taker == "b":
             await survived(redis, TAG, taker, entry)
     assert deaths == [0, 1, 0, 1]
+    assert SUSPECTED_S - 60 < await redis.ttl(TAG.suspects(entry)) <= SUSPECTED_S
 
 
 async def test_idle_entries_come_in_pages(redis, settings, monkeypatch):
@@ -192,15 +193,20 @@ async def test_the_memory_cap_of_join_rows_is_by_what_they_really_take(redis, se
     assert await redis.hkeys(TAG.joined) == [str(hour).encode()]
 
 
-async def test_a_consumer_that_holds_something_is_never_removed(redis, settings, monkeypatch):
-    monkeypatch.setattr("broker.janitor.CONSUMER_GONE_MS", 0)
+async def test_a_consumer_that_is_gone_is_removed_and_none_that_holds_something_or_read_of_late(
+    redis, settings, monkeypatch
+):
+    async def left():
+        await keep_house(redis, settings, TAG, "me")
+        return [consumer["name"] for consumer in await redis.xinfo_consumers(TAG.requests, WORKERS)]
+
     await ensure_groups(redis, TAG)
     await add(redis)
     await deliver(redis, "holder")
-    await redis.xgroup_createconsumer(TAG.requests, WORKERS, "gone")
-    await asyncio.sleep(0.01)
-    await keep_house(redis, settings, TAG, "me")
-    assert [c["name"] for c in await redis.xinfo_consumers(TAG.requests, WORKERS)] == [b"holder"]
+    await redis.xgroup_createconsumer(TAG.requests, WORKERS, "idle")
+    assert await left() == [b"holder", b"idle"]
+    monkeypatch.setattr("broker.janitor.CONSUMER_GONE_MS", -1)
+    assert await left() == [b"holder"]
 
 
 async def test_a_group_state_tells_lag_pending_and_age(redis):

@@ -98,6 +98,17 @@ async def test_a_loop_that_does_not_come_round_is_named_until_it_does():
     assert duties.stuck() == []
 
 
+def test_a_process_that_comes_round_between_two_looks_is_given_all_of_them_anew(monkeypatch):
+    looks = iter([["loop"], ["loop"], [], ["loop"], ["loop"], ["loop"], ["loop"]])
+    mine, codes = Duties(), []
+    monkeypatch.setattr("broker.duties.LOOK_S", 0)
+    monkeypatch.setattr("broker.duties.os._exit", codes.append)
+    monkeypatch.setattr(mine, "stuck", lambda: next(looks))
+    mine._guard()
+    assert codes == [1]
+    assert list(looks) == []
+
+
 GUARDED = """
 import asyncio, sys, time
 from broker import duties

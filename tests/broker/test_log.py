@@ -9,7 +9,7 @@ from broker.answers import PENDING, Prediction, encode_error
 from broker.errors import WrongKeyTypeError
 from broker.events import DeadLetter, Feedback, Request, Result
 from broker.groups import ensure_groups
-from broker.log import Acceptance, Idempotency, Log, Unit
+from broker.log import IDEMPOTENCY_S, Acceptance, Idempotency, Log, Unit
 from broker.settings import BrokerSettings
 from broker.settlement import DeadNote, Settlement
 from broker.streams import WORKERS, PredictionId, Tag, entry_time_ms
@@ -241,6 +241,26 @@ async def test_feedback_says_what_became_of_it(log, redis):
         ("negative", None, "caller"),
         ("positive", "negative", "caller"),
     ]
+
+
+async def test_an_idempotency_key_and_a_label_that_waits_for_its_result_go_by_themselves(log, redis, settings):
+    req = request()
+    await log.accept(TAG, [Unit((req,), Idempotency("k", "body"))], backlog_limit=10)
+    assert IDEMPOTENCY_S - 60 < await redis.ttl(TAG.idem(0)) <= IDEMPOTENCY_S
+    ident = PredictionId.parse(req.id)
+    assert await log.feedback(ident, "negative") == "parked"
+    assert settings.join_retention_h * 3600 - 60 < await redis.ttl(ident.joins_key) <= settings.join_retention_h * 3600
+
+
+async def test_a_row_is_counted_once_whether_or_not_labels_came_before_its_result(log, redis):
+    early, late = request(), request()
+    await accept(log, early, late)
+    for label in ("negative", "positive", "negative"):
+        assert await log.feedback(PredictionId.parse(early.id), label) == "parked"
+    await serve(log, redis)
+    for label in ("negative", "positive"):
+        await log.feedback(PredictionId.parse(late.id), label)
+    assert sum(map(int, await redis.hvals(TAG.joined))) == 2
 
 
 async def test_a_label_parked_before_the_result_corrects_the_one_sent_with_the_text(log, redis):

@@ -46,12 +46,25 @@ async def lost(redis, name=WORKERS):
 
 async def test_what_was_accepted_stays_until_it_is_answered_though_it_is_past_the_cap(redis, settings, log):
     settings = settings.model_copy(update={"requests_max_mb": 1})
-    assert set(await accept(log, 300, "x" * 10_000)) == {"accepted"}
+    for _ in range(30):  # what one call accepts has one time
+        assert set(await accept(log, 10, "x" * 10_000)) == {"accepted"}
     await read(redis, 20)
     for _ in range(3):
         await keep_house(redis, settings, TAG, "me")
     assert await redis.xlen(TAG.requests) == 300
     assert (await lost(redis), await redis.get(TAG.backlog)) == (0, b"300")
+
+
+async def test_no_trimming_takes_a_request_that_the_workers_have_not_finished(redis, log):
+    await accept(log, 10)
+    entries = [entry for entry, _ in await redis.xrange(TAG.requests)]
+    await answer(redis, 3)
+    await read(redis, 4)
+    for left in (entries[3:], entries[6:]):
+        await trim(redis, TAG, "requests", entries[-1].decode())
+        assert [entry for entry, _ in await redis.xrange(TAG.requests)] == left
+        await redis.xack(TAG.requests, WORKERS, *entries[3:6])
+    assert await lost(redis) == 0
 
 
 async def test_what_may_wait_is_known_in_bytes(redis, settings):

@@ -6,9 +6,9 @@ import logging
 import httpx
 import pytest
 
-from broker.access import create_key, revoke_key
-from broker.errors import SettingsError
-from broker.streams import Tag
+from broker.access import create_key, read_keys, revoke_key
+from broker.errors import ObservaError, SettingsError
+from broker.streams import KEYS, Tag
 from gateway.access import INTERNAL, OPEN, SCOPES, scope_for
 from gateway.app import create_app, prepare
 from gateway.settings import GatewaySettings
@@ -139,6 +139,28 @@ async def test_a_revoked_key_is_refused_within_seconds_and_its_successor_is_not(
     await revoke_key(redis, old_key.id)
     await eventually(lambda: refused(old), "the old key is refused", 5)
     assert not await refused(new)
+
+
+async def test_an_expired_key_takes_no_place_of_the_two_that_a_caller_may_have(redis):
+    for lifetime_s in (0, 0, None, None):
+        await make(redis, lifetime_s=lifetime_s)
+    with pytest.raises(ObservaError, match="anna has 2 active keys"):
+        await make(redis)
+
+
+async def test_when_a_key_was_revoked_is_not_changed_by_revoking_it_again(redis):
+    key, _ = await make(redis)
+    revoked = key.model_copy(update={"revoked_s": 1})
+    await redis.hset(KEYS, key.id, revoked.model_dump_json())
+    assert await revoke_key(redis, key.id) == revoked
+    assert await read_keys(redis) == {key.id: revoked}
+
+
+async def test_a_key_that_is_stored_under_another_ones_id_is_not_read(redis):
+    (first, _), (second, _) = await make(redis), await make(redis, "bert")
+    await redis.hset(KEYS, first.id, second.model_dump_json())
+    await redis.hdel(KEYS, second.id)
+    assert await read_keys(redis) == {}
 
 
 async def test_keys_hold_when_the_log_is_emptied(guarded, redis):

@@ -112,6 +112,39 @@ async def test_open_requests_elsewhere_leave_less_room_here(redis):
         assert await admitted(free, stack, 30) == 10
 
 
+@pytest.mark.parametrize(("silent_s", "left"), [(4, 10), (6, 30)])
+async def test_a_gateway_that_is_gone_takes_nothing_from_the_others_after_five_seconds(redis, silent_s, left):
+    gone, here = gateways = [Limits(1000, 30), Limits(1000, 30)]
+    async with AsyncExitStack() as stack:
+        await admitted(gone, stack, 20)
+        await admitted(here, stack, 1)
+        await exchange(redis, gateways, 1)
+        await stack.aclose()
+        await admitted(here, stack, 1)
+        await exchange(redis, [here], 1 + silent_s)
+        assert await admitted(here, stack, 40) + 1 == left
+
+
+async def test_a_gateway_says_once_that_a_caller_asks_no_more_and_then_nothing_of_it(redis):
+    limits, told = Limits(100, 10), []
+    async with limits.counting("anna"):
+        pass
+    for second in (1, 2, 3):
+        await limits.exchange(redis, 1000 * second)
+        told += await redis.hvals(ASKED)
+    assert told == [b"1000 1 0", b"2000 0 0", b"2000 0 0"]
+
+
+async def test_a_share_is_divided_by_what_is_asked_and_not_by_what_was_let_in(redis):
+    gateways = [Limits(100, 1000), Limits(100, 1000)]
+    async with AsyncExitStack() as stack:
+        for second in (1, 2):  # the first to tell has heard of no other
+            for each, asked in zip(gateways, (300, 100), strict=True):
+                await admitted(each, stack, asked)
+            await exchange(redis, gateways, second)
+    assert [each._parts["anna"].requests for each in gateways] == [75, 25]
+
+
 async def test_a_page_of_another_site_is_given_no_leave(client):
     asking = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"}
     for answer in (

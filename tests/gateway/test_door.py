@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from tests.gateway.stack import RunningGateway, running_stack
+from tests.gateway.stack import EchoWorker, RunningGateway, running_stack, running_worker
 from tests.servers import eventually
 
 CALL = b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
@@ -100,6 +100,24 @@ async def test_a_repeated_call_is_read_since_its_answer_may_be_there(full):
         for headers in ({}, {"idempotency-key": "k"})
     ]
     assert [each.status_code for each in answers] == [503, 400]
+
+
+async def test_a_call_whose_path_names_no_model_is_read_while_one_model_has_room(full, gateway_settings):
+    fleet = full.app.state.gateway.fleet
+    async with running_worker(EchoWorker(gateway_settings(), "quiet")):
+        await eventually(lambda: asyncio.sleep(0, len(fleet.models) == 2), "the other model is known")
+        answers = [
+            await full.client.post("/predict", json={"text": "a", "model": name}) for name in ("quiet", "sentiment")
+        ]
+    assert [answer.status_code for answer in answers] == [200, 503]
+
+
+async def test_what_became_of_an_earlier_call_is_asked_of_a_log_that_is_full(full):
+    key = {"idempotency-key": "k"}
+    first = await full.client.post("/predict", json={"text": "a"}, headers=key | {"prefer": "respond-async"})
+    assert first.status_code == 202
+    assert (await full.client.post("/predict", json={"text": "a"})).json()["code"] == "overloaded"
+    assert (await full.client.post("/predict", json={"text": "another"}, headers=key)).status_code == 409
 
 
 async def test_refusals_at_the_door_are_counted(full):

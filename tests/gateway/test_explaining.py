@@ -46,10 +46,19 @@ async def test_a_prediction_is_explained_by_its_id_once(client, redis, explanati
     assert await redis.xlen(TAG.explain) == 1
     await explanations.tell_progress(TAG, wanted, 0.5)
     assert (await client.get(asked.headers["location"])).json()["progress"] == 0.5
+    assert 0 < await redis.ttl(TAG.explained(wanted)) <= 900
     assert await finish(redis, explanations)
     found = await client.get(asked.headers["location"])
     assert (found.status_code, found.json()) == (200, {"id": wanted, **DONE})
     assert (await client.post("/v1/explanations", json={"id": wanted})).json() == found.json()
+
+
+async def test_of_two_explainers_that_had_the_same_text_the_first_publishes(client, redis, explanations):
+    await client.post("/v1/explanations", json={"text": "CANARY"})
+    entry_id, request = await take(redis)
+    event = Explained(id=request.id, version=request.version, status="done", label="positive", words=1)
+    assert [await explanations.finish(TAG, entry_id, event, DONE) for _ in range(2)] == [True, False]
+    assert await redis.xlen(TAG.explanations) == 1
 
 
 async def test_the_text_is_gone_with_the_work_and_no_stream_keeps_a_word(client, redis, explanations):
@@ -91,7 +100,9 @@ async def test_what_failed_is_told_and_may_be_asked_again(client, redis, explana
     event = Explained(id=wanted, version=request.version, status="failed", code="version_unavailable")
     await explanations.finish(TAG, entry_id, event, {"status": "failed", "code": "version_unavailable"})
     assert (await client.get(f"/v1/explanations/{wanted}")).json()["code"] == "version_unavailable"
-    assert (await client.post("/v1/explanations", json={"id": wanted})).status_code == 202
+    assert (await client.post("/v1/explanations", json={"id": wanted})).json()["status"] == "pending"
+    assert await finish(redis, explanations)
+    assert (await client.get(f"/v1/explanations/{wanted}")).json()["status"] == "done"
 
 
 async def test_what_was_forgotten_meanwhile_is_not_published(client, redis, explanations):

@@ -13,7 +13,10 @@ from pathlib import Path
 import httpx
 import orjson
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
+from broker.events import Request
+from broker.log import Unit
 from broker.streams import PredictionId, Tag
 from gateway import fleet
 from gateway.settings import GatewaySettings
@@ -63,6 +66,27 @@ async def test_a_redis_that_does_not_answer_is_not_waited_for(own_server, own_se
         assert {answer.status_code for answer in answers} == {503}
         assert time.monotonic() - began < 5
         await eventually(lambda: _answers(gateway.client), "calls work again", 10)
+
+
+async def test_who_waits_behind_a_call_that_could_not_be_made_is_refused_with_it(stack, monkeypatch):
+    accepting, both_came, tried = stack[0].app.state.gateway.serving._accepting, asyncio.Event(), []
+
+    async def unreachable(_tag, units, _limit):
+        tried.extend(request.text for unit in units for request in unit.requests)
+        await both_came.wait()
+        raise RedisConnectionError
+
+    monkeypatch.setattr(accepting, "_accept_patiently", unreachable)
+    calls = []
+    for text in ("first", "second"):
+        unit = Unit((Request(id=_some_id(), text=text),))
+        calls.append(asyncio.create_task(accepting.accept(SENTIMENT, unit, 100)))
+        await eventually(lambda: _is(tried), "the first is tried")
+    await asyncio.sleep(0)  # the second waits for the next call
+    both_came.set()
+    refused = await asyncio.gather(*calls, return_exceptions=True)
+    assert [problem.code for problem in refused] == ["broker_unavailable"] * 2
+    assert tried == ["first"]
 
 
 async def test_an_open_call_survives_a_restart_of_redis(own_server, own_settings):

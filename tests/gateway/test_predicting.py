@@ -3,8 +3,10 @@
 import asyncio
 import subprocess
 
+from broker.events import Request
+from broker.log import Unit
 from broker.manifest import Canary, Pointer
-from broker.streams import PredictionId, versions_key
+from broker.streams import PredictionId, Tag, versions_key
 from broker.versions import mirror
 from tests.gateway.stack import EchoWorker, running_gateway, running_worker
 from tests.servers import eventually
@@ -174,6 +176,28 @@ async def test_cancelled_callers_neither_hold_places_nor_take_answers(gateway, w
     texts = {request.id: request.text for request in worker.seen}
     assert [texts[answer.json()["id"]] for answer in answers] == [str(n) for n in range(1, 40, 2)]
     assert serving._open_texts == 0
+
+
+async def test_the_text_of_a_caller_who_left_before_it_was_sent_goes_on_no_log(gateway, redis, monkeypatch):
+    tag, may_send = Tag("sentiment"), asyncio.Event()
+    accepting = gateway.app.state.gateway.serving._accepting
+    accept = accepting._log.accept
+
+    async def held_up(*arguments, **limits):
+        await may_send.wait()
+        return await accept(*arguments, **limits)
+
+    monkeypatch.setattr(accepting._log, "accept", held_up)
+    calls = []
+    for text in ("first", "second", "third"):
+        unit = Unit((Request(id=str(PredictionId.new(tag)), text=text),))
+        calls.append(asyncio.create_task(accepting.accept(tag, unit, 100)))
+        await asyncio.sleep(0)  # the first is sent, the others wait for the next call
+        await asyncio.sleep(0)
+    calls[1].cancel()
+    may_send.set()
+    await asyncio.gather(calls[0], calls[2])
+    assert [fields[b"text"] for _, fields in await redis.xrange(tag.requests)] == [b"first", b"third"]
 
 
 async def _is(value: object) -> bool:

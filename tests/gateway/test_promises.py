@@ -1,13 +1,15 @@
 """Idempotency, asking later, feedback, admission."""
 
 import asyncio
+import re
 import time
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from broker.streams import PredictionId, Tag
+from broker.announcements import Announcement, ServedVersion, announce
+from broker.streams import PredictionId, Tag, workers_key
 from tests.gateway.stack import EchoWorker, entries, running_gateway, running_stack, running_worker
 from tests.servers import eventually
 
@@ -141,6 +143,24 @@ async def test_feedback_that_cannot_be_right_is_refused(client, body, status, co
     assert "c4n4ry" not in answer.text
 
 
+async def test_a_label_of_a_version_that_was_served_before_is_still_one(gateway, redis):
+    wanted = (await gateway.client.post("/predict", json={"text": "a"})).json()["id"]
+    seconds, _ = await redis.time()
+    served = ServedVersion(labels=("mixed", "pure"), max_length=128, digest="0" * 64, target_accuracy=0.8, metrics={})
+    older = Announcement(worker="older", live="0", versions={"0": served}, texts_per_second=1, seen_ms=seconds * 1000)
+    await announce(redis, "sentiment", older)
+    fleet = gateway.app.state.gateway.fleet
+
+    async def served_by(workers):
+        return [view.workers for view in fleet.models] == [workers]
+
+    await eventually(lambda: served_by(2), "the older worker is known")
+    await redis.hdel(workers_key("sentiment"), "older")
+    await eventually(lambda: served_by(1), "it is gone")
+    answer = await gateway.client.post("/feedback", json={"id": wanted, "label": "mixed"})
+    assert (answer.status_code, answer.json()["status"]) == (202, "accepted")
+
+
 async def test_an_early_message_is_served_by_the_first_worker(gateway_settings):
     async with running_gateway(gateway_settings()) as gateway:
         sync = await gateway.client.post("/predict", json={"text": "a"})
@@ -200,6 +220,9 @@ async def test_a_redis_that_is_nearly_full_takes_nothing_more(client, redis):
 
         await eventually(refused, "the gateway has seen it", 5)
         assert (await client.post("/predict", json={"text": "a"})).json()["code"] == "overloaded"
+        numbers = (await client.get("/metrics")).text
+        ratio = re.search(r"^observa_gateway_broker_memory_ratio (\S+)$", numbers, re.MULTILINE)
+        assert 0.7 <= float(ratio[1]) <= 1, "what the alert BrokerFull goes by"
     finally:
         await redis.config_set("maxmemory", 0)
 

@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from itertools import islice, pairwise
 from statistics import NormalDist
@@ -211,6 +212,26 @@ def test_adwin_survives_a_window_that_became_constant() -> None:
     changes = [adwin.update(float(value)) for value in [1] * 100 + [0] * 100 + [1] * 300]
     assert any(changes)
     assert adwin.mean == pytest.approx(1, abs=0.05)
+
+
+def test_adwin_knows_the_spread_of_its_window_after_it_dropped_the_older_part() -> None:
+    values = (np.random.default_rng(20).random(4000) < np.repeat([0.9, 0.5], 2000)).astype(float).tolist()
+    adwin = Adwin()
+    changes = [adwin.update(value) for value in values]
+    assert any(changes)
+    window = np.array(values[-adwin.width :])
+    assert adwin.width < 2500
+    assert adwin.deviation == pytest.approx(((window - window.mean()) ** 2).sum(), abs=1e-6)
+
+
+def test_bets_on_ranks_win_as_much_less_as_entries_repeat_each_other() -> None:
+    channel = Channel.of_ranks(np.full(10, 500), 2e6)
+    assert channel.stakes is not None
+    higher = np.full(CHUNK, 8)
+    plain, repeated = RankDetector(), RankDetector()
+    plain.update_many(channel.stakes, higher, math.inf, TIMES)
+    repeated.update_many(channel.stakes, higher, math.inf, TIMES, inflation=4.0)
+    assert np.log(repeated.sums) == pytest.approx(np.log(plain.sums) / 4)
 
 
 def onsets(detect: Callable[[np.random.Generator], int | None]) -> list[int]:

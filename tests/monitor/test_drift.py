@@ -2,7 +2,18 @@ import numpy as np
 import pytest
 from scipy import special, stats  # type: ignore[import-untyped]
 
-from monitor.drift import EFFECT_FLOOR, chi2_quantile, chi2_survival, enough, psi, psi_threshold
+from monitor.drift import (
+    EFFECT_FLOOR,
+    cdf_thresholds,
+    chi2_quantile,
+    chi2_survival,
+    enough,
+    ks,
+    psi,
+    psi_threshold,
+    wasserstein,
+)
+from monitor.shape import LONG, ShapeWatch
 
 
 def test_psi_agrees_with_scipy() -> None:
@@ -48,3 +59,21 @@ def test_there_is_no_score_before_the_minimum_sample() -> None:
     assert not enough(np.full(10, 9))
     assert enough(np.full(10, 10))
     assert not enough(np.full(100, 4))
+
+
+def test_a_shift_too_small_for_one_block_is_seen_in_eight_together() -> None:
+    watch, shifted = ShapeWatch(np.full(10, 5000)), np.array([58] * 5 + [42] * 5)
+    seen = []
+    for number in range(LONG + 1):
+        watch.block(shifted, 1e-4, number)
+        seen.append(watch.active)
+    assert seen == [False] * (LONG - 1) + [True, True]
+
+
+def test_unchanged_windows_pass_the_thresholds_of_ks_and_wasserstein_as_often_as_is_said() -> None:
+    rng, reference = np.random.default_rng(21), np.full(10, 10**7)
+    windows = rng.multinomial(500, np.full(10, 0.1), 4000)
+    limits = cdf_thresholds(reference, windows[0], 0.05)
+    for distance, limit in zip((ks, wasserstein), limits, strict=True):
+        passed = sum(distance(reference, window) > limit for window in windows)
+        assert passed / len(windows) == pytest.approx(0.05, abs=0.015)

@@ -9,7 +9,7 @@ from broker.errors import MalformedEntryError, NewerSchemaError
 from broker.events import Alert, Result
 from broker.manifest import Calibration, Histogram
 from monitor.judgement import FAMILIES
-from monitor.panes import DAY_MS, HOUR_MS, MINUTE_MS, Recent
+from monitor.panes import DAY_MS, HOUR_MS, MINUTE_MS, Recent, Span
 from monitor.profiles import Profile, build
 from monitor.report import Asked, summarise
 from monitor.settings import Rules
@@ -176,6 +176,7 @@ def test_a_label_sent_again_counts_once() -> None:
     accuracy = summarise("sentiment", [watched])["versions"]["1"]["accuracy"]["all"]
     assert (accuracy["count"], accuracy["correct"]) == (1, 1)
     assert len(watched.feedback.judgements["1"].rule.recent) == 1
+    assert sum(watched.feedback.delays.counts) == 1, "how late a label came is asked of the first"
 
 
 def test_a_label_older_than_every_pane_is_counted_as_late_and_judges_nothing() -> None:
@@ -284,6 +285,10 @@ def test_windows_hold_what_numpy_counts() -> None:
     fold_all(watched, results_of(draws))
     found = summarise("sentiment", [watched])["versions"]["1"]["windows"]["24h"]["features"]["words"]
     assert found["recent"] == np.bincount(np.searchsorted(found["edges"], draws["words"]), minlength=10).tolist()
+
+
+def test_a_time_before_all_that_is_kept_begins_with_the_oldest_day_that_is() -> None:
+    assert Span.since(0, START_MS, 7) == Span(DAY_MS, 8)
 
 
 def test_naming_one_more_drops_what_was_named_longest_ago() -> None:

@@ -78,6 +78,21 @@ async def test_a_monitor_started_later_wins_even_after_the_server_came_back_empt
         await first.write(state(), born, [])
 
 
+async def test_a_monitor_that_starts_on_a_server_that_came_back_empty_shuts_the_earlier_one_out(redis: Redis) -> None:
+    first, second = Snapshots(redis, TAG, "first"), Snapshots(redis, TAG, "second")
+    claimed = await first.claim()
+    await redis.flushall()
+
+    async def later() -> bool:
+        seconds, microseconds = await redis.time()
+        return bool(seconds * 1000 + microseconds // 1000 > claimed.epoch)
+
+    await eventually(later, "the server's clock has moved on")
+    await second.claim()
+    with pytest.raises(FencedError, match="second"):
+        await first.write(state(), await ensure_groups(redis, TAG), [])
+
+
 async def test_an_alert_is_written_once_although_the_reply_of_its_snapshot_was_lost(redis: Redis) -> None:
     born = await ensure_groups(redis, TAG)
     snapshots, watched = Snapshots(redis, TAG, "test"), state()

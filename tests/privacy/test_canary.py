@@ -146,12 +146,8 @@ def test_a_callers_word_is_found_only_where_texts_belong(
             client.get(path) for path in ("/metrics", "/v1/models", "/v1/streams", "/v1/alerts", "/openapi.json")
         ]
     pages = [httpx.get(monitor.url + path, timeout=10) for path in ("/metrics", "/report", "/healthz")]
-    pages += [
-        httpx.get(worker.url + path, timeout=10)
-        for worker in workers
-        if worker.alive
-        for path in ("/metrics", "/healthz")
-    ]
+    living = [worker.wait("/healthz") for worker in workers if worker.alive]  # some have only just begun
+    pages += [httpx.get(worker.url + path, timeout=10) for worker in living for path in ("/metrics", "/healthz")]
     for answer in [*answers, *pages]:
         said = f"{answer.request.method} {answer.request.url.path}"
         assert CANARY not in answer.text + str(answer.headers), f"{said} repeats what was sent"

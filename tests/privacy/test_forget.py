@@ -15,7 +15,7 @@ from broker.janitor import keep_house
 from broker.log import Idempotency, Log, Unit
 from broker.settings import BrokerSettings
 from broker.settlement import DeadNote, Settlement
-from broker.streams import EXPLAINERS, MONITOR, WORKERS, PredictionId, Tag
+from broker.streams import ARCHIVE, EXPLAINERS, MONITOR, WORKERS, PredictionId, Tag
 from cli.__main__ import main
 from tests.privacy.log_of_texts import SECRET, TAG, accept, answered, everything, lag, read, request
 from tests.servers import eventually
@@ -168,6 +168,18 @@ async def test_a_monitor_that_stands_on_the_erased_result_is_waited_for(log, red
     assert forgotten.erased["results"] == 1
     assert mine.id not in await everything(redis)
     assert [group["lag"] for group in await redis.xinfo_groups(TAG.results)] == [0]
+
+
+async def test_an_archiver_that_is_waited_for_is_told_to_write_what_it_has(log, redis):
+    mine = request()
+    await accept(log, mine, request("after"))
+    await settle_all(log, redis)
+    await redis.xgroup_create(TAG.requests, ARCHIVE, id="0")
+    forgetting = asyncio.create_task(forget(redis, [TAG], {mine.id}, wait_s=60))
+    await eventually(lambda: redis.exists(TAG.flush), "it is told")
+    await redis.xgroup_setid(TAG.requests, ARCHIVE, "$")
+    assert not (await forgetting).waiting
+    assert mine.id not in await everything(redis)
 
 
 async def test_a_label_for_a_forgotten_prediction_finds_nothing(log, redis):

@@ -128,6 +128,16 @@ async def test_what_is_on_the_log_no_more_is_answered_too(log, redis, overdue, l
     assert [each["id"] for each in await results(redis)] == [one.id]
 
 
+async def test_the_answer_to_what_is_on_the_log_no_more_stays_its_callers(log, redis, overdue):
+    [one] = await accept(log, key="0123456789ab")
+    await redis.delete(TAG.requests)
+    await past(overdue, redis, one)
+    await overdue.look()
+    [(answer, key)] = await log.records([PredictionId.parse(one.id)])
+    assert b"deadline_exceeded" in answer
+    assert key == "0123456789ab"
+
+
 async def test_a_group_that_is_gone_will_be_made_again_and_read_all(log, redis, overdue):
     [one] = await accept(log)
     await redis.xgroup_destroy(TAG.requests, WORKERS)

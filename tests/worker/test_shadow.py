@@ -15,7 +15,7 @@ from broker.store import Store
 from broker.streams import shadow_group
 from broker.versions import mirror, wanted
 from tests.servers import eventually
-from tests.worker.builders import TAG, Toy, fields, results, served, working, write_model
+from tests.worker.builders import TAG, Toy, fields, old_entry, results, served, working, write_model
 from worker.metrics import REGISTRY
 from worker.models import LOADERS
 from worker.shadow import Shadow
@@ -155,6 +155,16 @@ async def test_what_a_dead_worker_held_of_a_shadow_is_finished_by_another_and_po
     assert (found[innocent["id"]]["status"], found[innocent["id"]]["deliveries"]) == ("ok", "2")
     assert (found[poison["id"]]["status"], found[poison["id"]]["code"]) == ("error", "inference_failed")
     assert not await redis.xlen(TAG.dead)
+
+
+async def test_a_shadow_that_is_behind_answers_what_came_too_late_for_its_caller(server, redis, store):
+    await redis.xgroup_create(TAG.requests, shadow_group("2"), mkstream=True)
+    await redis.xadd(TAG.requests, fields(deadline_ms=1000), id=old_entry(3_600_000))
+    await want(redis, **{"2": 1.0})
+    async with working(server, models=store):
+        (late,) = await by_role(redis, "live", 1)
+        (behind,) = await by_role(redis, "shadow", 1)
+    assert (late["status"], late["code"], behind["status"]) == ("error", "deadline_exceeded", "ok")
 
 
 async def test_a_shadow_that_raises_writes_its_error_and_disturbs_nobody(server, redis, store):
