@@ -4,7 +4,7 @@ set dotenv-load
 
 python := ".venv/bin/python"
 dev := ".venv-dev/bin"
-want_quiet := "tests/faults/test_overload.py tests/faults/test_gateways.py"
+want_quiet := "tests/faults/test_overload.py tests/faults/test_gateways.py tests/deploy/test_autoscale.py"
 
 # What can be done here
 [private]
