@@ -78,13 +78,20 @@ class Topology(Protocol):
     url: str
     nodes: list[Node]
 
+    def in_sync(self) -> bool:
+        """Tell whether every replica is; servers that change their part meanwhile cut connections, and are not."""
+        try:
+            return self._are_in_sync()
+        except RedisError:
+            return False
+
     def primary(self, key: str) -> Node: ...
-    def in_sync(self) -> bool: ...
+    def _are_in_sync(self) -> bool: ...
     def look(self) -> Redis | RedisCluster: ...
     def stop(self) -> None: ...
 
 
-class Cluster:
+class Cluster(Topology):
     """Three primaries with so many replicas each; with two, a primary that takes over still has one."""
 
     def __init__(self, engine: str, folder: Path, replicas: int = 2) -> None:
@@ -124,7 +131,7 @@ class Cluster:
             owner = client.get_node_from_key(key)
             return next(node for node in self.nodes if node.port == owner.port)
 
-    def in_sync(self) -> bool:
+    def _are_in_sync(self) -> bool:
         """Tell whether the cluster serves, and every primary has its replicas, up to date."""
         states = [node.replication() for node in self.nodes if node.answers()]
         primaries = [state for state in states if state["role"] == "master"]
@@ -142,7 +149,7 @@ class Cluster:
             node.kill()
 
 
-class SentinelTrio:
+class SentinelTrio(Topology):
     """A primary and two replicas, watched by three Sentinels; with *users*, a folder of passwords, they log in."""
 
     SERVICE = "observa"
@@ -187,7 +194,7 @@ class SentinelTrio:
         _, port = self.sentinels[0].ask("SENTINEL GET-MASTER-ADDR-BY-NAME", self.SERVICE)  # type: ignore[misc]
         return next(node for node in self.nodes if node.port == int(port))
 
-    def in_sync(self) -> bool:
+    def _are_in_sync(self) -> bool:
         """Tell whether both replicas are up to date, and every Sentinel knows of them and of the others."""
         primary = self.primary()
         if not primary.answers():
