@@ -300,7 +300,7 @@ lint: _venv-dev
 types: _venv-dev
     {{ dev }}/mypy broker gateway worker monitor console archive trainer cli deploy examples
 
-# Run the tests, in several processes (one more than cores, as many wait) but for those that need the machine: just test tests/broker -k settle
+# Run the tests, in several processes (one more than cores, as many wait) but for those that need the machine to themselves: just test tests/broker -k settle
 [group('develop')]
 test *ARGS: _venv-dev
     @if [ $# -gt 0 ]; then {{ dev }}/python -m pytest "$@"; else \
