@@ -18,6 +18,7 @@ from tests.live.ledger import Ledger
 from tests.servers import RedisServer, eventually
 
 TAG = Tag("strange")
+BALLAST_BYTES = 10_000_000
 
 
 async def answer_after(ledger: Ledger, within_s: float) -> float:
@@ -129,9 +130,10 @@ async def test_a_full_redis_is_refused_at_the_door_and_drains_by_itself(services
     async with Ledger([gateway.url], "strange", trial.seed) as ledger:
         open_ones = asyncio.create_task(ledger.load(40, 40, "SLEEP-50"))
         await eventually(lambda: asyncio.to_thread(lambda: look.xlen(TAG.requests) >= 20), "half are accepted")
-        look.config_set("maxmemory", 2 * look.info("memory")["used_memory"])
+        fill_memory(look)  # far over the limit: what is answered meanwhile must not make room again
+        look.config_set("maxmemory", look.info("memory")["used_memory"] - BALLAST_BYTES // 2)
         with pytest.raises(OutOfMemoryError):
-            fill_memory(look)
+            look.set("one more", b"x")
         async with httpx.AsyncClient() as client:
             refused_s = await time_until(
                 lambda: httpx.post(f"{gateway.url}/predict", json={"text": "good"}).status_code == 503, 5
@@ -154,7 +156,7 @@ async def test_a_full_redis_is_refused_at_the_door_and_drains_by_itself(services
 
 
 def fill_memory(look: Redis) -> None:
-    for number in range(1000):
+    for number in range(BALLAST_BYTES // 10_000):
         look.set(f"ballast {number}", b"x" * 10_000)
 
 
