@@ -63,7 +63,12 @@ class Names:
     setting: str  # that names more of them
 
     def refusal(self, hosts: Sequence[bytes]) -> Literal["bad_request", "bad_host"] | None:
-        """Say what is wrong with a request whose Host headers are *hosts*; None: nothing."""
+        """Say what is wrong with a request whose Host headers are *hosts*; None: nothing.
+
+        A caller of HTTP/1.0 may name none, as balancers' probes do; every browser names one.
+        """
+        if not hosts:
+            return None
         name = host_of(hosts[0]) if len(hosts) == 1 else None
         if name is None:
             return "bad_request"

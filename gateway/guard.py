@@ -101,9 +101,10 @@ class Guard:
             raise Problem("headers_too_large", headers={"Connection": "close"})
         internal = self._access.is_internal(scope)
         hosts = self._internal_hosts if internal else self._hosts
-        if not hosts:
+        host = first_headers(scope).get(b"host")
+        if not hosts or host is None:  # HTTP/1.0, as of a balancer's probe: every browser names one
             return
-        name = host_of(first_headers(scope).get(b"host", b"")) or ""
+        name = host_of(host) or ""
         if name not in hosts and not (internal and is_address(name)):
             raise Problem("bad_host")
 

@@ -159,9 +159,7 @@ async def test_what_is_no_http_is_refused_without_being_repeated():
 
 
 async def test_a_caller_of_http_1_0_may_name_no_host_and_send_nothing_in_chunks():
-    server = Server(hello, NAMES)
-    server.config.http.names = None
-    async with serving(server) as port:
+    async with serving(Server(hello, NAMES)) as port:
         assert (await said(port, b"GET / HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
         chunked = b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
         assert (await said(port, chunked)).startswith(b"HTTP/1.1 400 ")

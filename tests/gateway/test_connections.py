@@ -83,6 +83,13 @@ async def test_a_host_with_something_behind_its_brackets_is_refused(hasty):
     assert await speak(hasty, b"GET /healthz HTTP/1.1\r\nhost: [::1]evil\r\n\r\n") == (400, "bad_request")
 
 
+async def test_a_probe_of_http_1_0_may_name_no_host(hasty):
+    reader, writer = await asyncio.open_connection("127.0.0.1", hasty.port)
+    writer.write(b"GET /healthz HTTP/1.0\r\n\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+
+
 async def test_a_long_body_is_refused_by_its_announced_length(hasty):
     assert await speak(hasty, HEAD + b"content-length: 65537\r\n\r\n") == (413, "body_too_large")
 
