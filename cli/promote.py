@@ -75,6 +75,8 @@ async def prepare(  # noqa: PLR0913, PLR0917 what is looked at before a version 
         raise ModelRefusedError(f"{place}: model.json is of {manifest.name} {manifest.version}, not {model} {version}")
     if seen is not None and seen.version != version:
         await _say_other_labels(store, manifest, seen)
+    if "reference.json" not in manifest.files:
+        note(f"{model} {version} has no reference: the monitor counts it and sees no drift; see: just reference")
     await try_out(place)
     await asyncio.to_thread(store.add, place)
 

@@ -122,6 +122,19 @@ def test_a_version_that_a_worker_would_serve_is_promoted_and_rolled_back(just: J
     assert pointer(store) == Pointer(version="1", generation=3, previous="2")
 
 
+@pytest.mark.usefixtures("quick")
+def test_a_version_without_a_reference_is_promoted_with_a_word_of_its_drift(just: Just, store: Path) -> None:
+    manifest = json.loads((store / "2" / "model.json").read_text())
+    del manifest["files"]["reference.json"]
+    (store / "2" / "model.json").write_text(json.dumps(manifest))
+    (store / "2" / "reference.json").unlink()
+    status, _, told = just("promote", MODEL, "2")
+    assert status == 0
+    assert "sees no drift; see: just reference" in told
+    _, _, told = just("promote", MODEL, "3")
+    assert "drift" not in told
+
+
 @pytest.mark.parametrize("damage", ["changed", "missing", "unlisted", "manifest", "link", "another"])
 def test_a_corrupt_or_hostile_folder_is_refused_in_one_line_and_nothing_changes(
     just: Just, store: Path, damage: str
