@@ -12,6 +12,7 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from broker.addresses import Names, host_of
+from broker.http_parser import Parser
 
 MOST_HEADER_BYTES: Final = 32 << 10
 LINGER_S: Final = 1.0  # for a caller who is still sending to read why it is refused
@@ -104,6 +105,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
+        self.parser = Parser(self)
         super().connection_made(Corked(transport, self.loop))  # type: ignore[arg-type]
         self._arm()
 
@@ -157,6 +159,8 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The headers came in time."""
+        if self.parser.stops:
+            return
         self._in_headers, self._in_body, self._ended, self._received = False, True, True, 0
         self._disarm()
         if self.parser.get_http_version() == "1.0":  # which knows no interim answer (RFC 9110, 10.1.1)
@@ -173,6 +177,8 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The next bytes are another request's."""
+        if self.parser.stops:
+            return
         self._in_body, self._ended, self.transport.midway = False, True, False
         if self._turned_away:
             self._turned_away = False
@@ -203,6 +209,8 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _unfit(self, hosts: list[bytes]) -> str | None:
         """Say what RFC 9112 has against headers that the parser lets pass: their Host (3.2), their coding (6.1)."""
+        if self.parser.get_method() == b"CONNECT":
+            return "bad_request"
         is_old = self.parser.get_http_version() == "1.0"
         if (len(hosts) != 1 and not (is_old and not hosts)) or any(host_of(host) is None for host in hosts):
             return "bad_request"
