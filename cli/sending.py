@@ -11,7 +11,7 @@ from cli.api import Gateway, RefusedError
 from cli.labelled import LabelledText
 
 TEXTS_PER_CALL = 32
-BYTES_PER_CALL = 40 << 10  # of text; the gateway takes bodies of 64 KiB unless told otherwise
+BYTES_PER_CALL = 40 << 10  # of text; the gateway takes bodies of 160 KiB unless told otherwise
 PATIENCE_S = 120.0
 LATE_ANSWER_S = 2.0  # the gateway's deadline may pass just before the answer comes
 REFUSED_AS_A_WHOLE = frozenset({413, 422})  # one text may be the cause; the others are then sent without it

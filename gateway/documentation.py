@@ -63,13 +63,19 @@ _HEADERS: Final = [
     ),
 ]
 _PROBLEM_STATUSES: Final = ("400", "404", "408", "409", "413", "415", "422", "502", "503", "504")
-_ACCESS_STATUSES: Final = ("401", "403", "429")  # of every operation, where the gateway asks for API keys
+# Of every operation: where the gateway asks for API keys, and of a call by a Host name that it does not know.
+_ACCESS_STATUSES: Final = ("401", "403", "421", "429")
 
 
 def ask_for_keys(document: dict[str, Any]) -> None:
     """Say in an OpenAPI *document* that calls carry a key."""
     document.setdefault("components", {})["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"key": []}]
+
+
+def alive(description: str) -> dict[str, Any]:
+    """Describe an operation that answers 503 itself; *description* says when."""
+    return {"responses": {"503": {"description": description}, **_problems("404")}}
 
 
 def found() -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from redis.asyncio import Redis
@@ -18,6 +18,7 @@ from gateway.access import Access
 from gateway.callers import Callers
 from gateway.door import Door
 from gateway.fleet import Fleet
+from gateway.inference_statistics import Statistics
 from gateway.metrics import Metrics
 from gateway.replies import Replies
 from gateway.serving import Serving
@@ -44,6 +45,7 @@ class Gateway:
     callers: Callers
     door: Door
     metrics: Metrics
+    statistics: Statistics = field(default_factory=Statistics)
     draining: bool = False  # asked to stop: not ready, but still answering
 
 

@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from gateway import documentation
 from gateway.gateway import Gateway, gateway_of
 from gateway.predicting import JSON
 from gateway.routing import DirectRoute
@@ -18,7 +19,7 @@ PING_S: Final = 1.0
 router = APIRouter(route_class=DirectRoute, tags=["health"])
 
 
-@router.get("/healthz", summary="Alive")
+@router.get("/healthz", summary="Alive", **documentation.alive("Something in the background hangs"))
 async def healthz(request: Request) -> Response:
     """The process works, also while Redis is away; 503: what it does in the background hangs, so start it anew."""
     if gateway_of(request).duties.stuck():
@@ -26,7 +27,7 @@ async def healthz(request: Request) -> Response:
     return Response(b'{"status":"alive"}', media_type=JSON)
 
 
-@router.get("/readyz", summary="Ready")
+@router.get("/readyz", summary="Ready", **documentation.alive("Not ready"))
 async def readyz(request: Request) -> Response:
     """Redis can be reached and a live worker serves the default model; else 503."""
     if await is_ready(gateway_of(request)):

@@ -1,5 +1,6 @@
 """Routes of the Open Inference Protocol, so that Triton's and KServe's HTTP clients work unchanged."""
 
+import time
 from typing import Any, Final
 
 import orjson
@@ -11,15 +12,15 @@ from gateway import documentation
 from gateway.fleet import ModelView
 from gateway.gateway import Gateway, gateway_of
 from gateway.health import is_ready
-from gateway.inference_protocol import describe_tensors, read_request, write_response
-from gateway.intake import read, read_manner
+from gateway.inference_protocol import PLATFORM, describe_config, describe_tensors, read_request, write_response
+from gateway.intake import read_inflated, read_manner
 from gateway.predicting import JSON, answer_of
 from gateway.problems import Problem
 from gateway.routing import DirectRoute
-from gateway.schemas import PredictBody, read_body
 from gateway.serving import Question
 
 OCTETS: Final = "application/octet-stream"
+EXTENSIONS: Final = ["binary_tensor_data", "classification", "model_configuration", "model_repository", "statistics"]
 JSON_LENGTH: Final = "Inference-Header-Content-Length"
 # Triton's client names no media type, and a body with binary tensors is not JSON.
 MEDIA_TYPES: Final = frozenset({"", JSON, OCTETS})
@@ -30,7 +31,7 @@ router = APIRouter(route_class=DirectRoute, prefix="/v2", tags=["Open Inference 
 @router.get("", summary="Server metadata")
 async def server(_request: Request) -> Response:
     """Name and extensions of this server. The protocol is offered over HTTP; gRPC is not."""
-    return _json({"name": "observa", "version": documentation.VERSION, "extensions": ["binary_tensor_data"]})
+    return _json({"name": "observa", "version": documentation.VERSION, "extensions": EXTENSIONS})
 
 
 @router.get("/health/live", summary="Alive")
@@ -39,11 +40,53 @@ async def live(_request: Request) -> Response:
     return _json({"live": True})
 
 
-@router.get("/health/ready", summary="Ready")
+@router.get("/health/ready", summary="Ready", **documentation.alive("Not ready"))
 async def ready(request: Request) -> Response:
     """The default model can answer; else 503."""
     answers = await is_ready(gateway_of(request))
     return _json({"ready": answers}, 200 if answers else 503)
+
+
+@router.post("/repository/index", summary="Models and versions")
+async def index(request: Request) -> Response:
+    """Every version that a live worker has loaded."""
+    found = [{"name": view.name, "version": version} for view in gateway_of(request).fleet.models for version in view.versions]
+    return _json([one | {"state": "READY", "reason": ""} for one in found])
+
+
+@router.get("/models/stats", summary="Statistics of all models")
+async def statistics(request: Request) -> Response:
+    """What this gateway process answered over this protocol since it started, by model and version."""
+    gateway = gateway_of(request)
+    return _statistics(gateway, *gateway.fleet.models)
+
+
+@router.get("/models/{model}/stats", summary="Statistics of a model", **documentation.found())
+async def model_statistics(request: Request, model: str) -> Response:
+    """As `/v2/models/stats`, of one model."""
+    gateway = gateway_of(request)
+    return _statistics(gateway, await _find(gateway, model, None))
+
+
+@router.get("/models/{model}/versions/{version}/stats", summary="Statistics of a version", **documentation.found())
+async def version_statistics(request: Request, model: str, version: str) -> Response:
+    """As `/v2/models/stats`, of one version."""
+    gateway = gateway_of(request)
+    return _statistics(gateway, await _find(gateway, model, version), version=version)
+
+
+@router.get("/models/{model}/config", summary="Model configuration", **documentation.found())
+async def config(request: Request, model: str) -> Response:
+    """Tensors and the largest batch, as Triton's clients ask for them."""
+    view = await _find(gateway_of(request), model, None)
+    return _json(describe_config(view.name, _label_count(view, view.live)))
+
+
+@router.get("/models/{model}/versions/{version}/config", summary="Configuration of a version", **documentation.found())
+async def version_config(request: Request, model: str, version: str) -> Response:
+    """As `/v2/models/{model}/config`, of one version."""
+    view = await _find(gateway_of(request), model, version)
+    return _json(describe_config(view.name, _label_count(view, version)))
 
 
 @router.get("/models/{model}", summary="Model metadata", **documentation.found())
@@ -88,9 +131,19 @@ async def infer_with_version(request: Request, model: str, version: str) -> Resp
 
 async def _metadata(request: Request, model: str, version: str | None = None) -> Response:
     view = await _find(gateway_of(request), model, version)
-    served = view.versions.get(version or view.live or "")
-    tensors = describe_tensors(len(served.labels) if served else -1)
-    return _json({"name": view.name, "versions": sorted(view.versions), "platform": "observa", **tensors})
+    tensors = describe_tensors(_label_count(view, version or view.live))
+    return _json({"name": view.name, "versions": sorted(view.versions), "platform": PLATFORM, **tensors})
+
+
+def _label_count(view: ModelView, version: str | None) -> int:
+    """Return how many labels a version has; -1: unknown."""
+    served = view.versions.get(version or "")
+    return len(served.labels) if served else -1
+
+
+def _statistics(gateway: Gateway, *views: ModelView, version: str | None = None) -> Response:
+    found = [(view.name, one) for view in views for one in ([version] if version else sorted(view.versions))]
+    return _json({"model_stats": [gateway.statistics.describe(*one) for one in found]})
 
 
 async def _ready(request: Request, model: str, version: str | None = None) -> Response:
@@ -102,21 +155,33 @@ async def _ready(request: Request, model: str, version: str | None = None) -> Re
 
 async def _infer(request: Request, model: str, version: str | None = None) -> Response:
     gateway = gateway_of(request)
-    asked = read_request(await read(request, gateway.settings, MEDIA_TYPES), _json_length(request))
-    texts = read_body(PredictBody, {"texts": asked.texts}).all_texts
+    body = await read_inflated(request, gateway.settings, MEDIA_TYPES)
+    asked = read_request(body, _json_length(request))
     manner = read_manner(request, gateway.settings)
     manner.one_version = True
     view = await _find(gateway, model, version)
     request.state.model = view.name
-    question = Question(model=view.name, version=version, texts=texts, several=True, true_labels=(None,) * len(texts))
-    with gateway.callers.while_connected(request):
-        accepted = await gateway.serving.serve(question, manner, view)
-    request.state.ids = accepted.ids
-    if not manner.waits:
-        return _json({"ids": accepted.ids}, 202)
-    pairs = zip(accepted.ids, accepted.answers, strict=True)
-    answers = [answer_of(prediction_id, answer, gateway.serving) for prediction_id, answer in pairs]
-    content, json_length = write_response(asked, view.name, answers)
+    question = Question(
+        model=view.name,
+        version=version,
+        texts=asked.texts,
+        several=True,
+        true_labels=(None,) * len(asked.texts),
+    )
+    began = time.perf_counter()
+    try:
+        with gateway.callers.while_connected(request):
+            accepted = await gateway.serving.serve(question, manner, view)
+        request.state.ids = accepted.ids
+        if not manner.waits:
+            return _json({"ids": accepted.ids}, 202)
+        pairs = zip(accepted.ids, accepted.answers, strict=True)
+        predictions = [orjson.loads(answer_of(prediction_id, answer, gateway.serving)) for prediction_id, answer in pairs]
+        content, json_length = write_response(asked, view.name, predictions)
+    except Problem:
+        gateway.statistics.failed(view.name, version or view.live or "", time.perf_counter() - began)
+        raise
+    gateway.statistics.succeeded(view.name, predictions, time.perf_counter() - began)
     if json_length is None:
         return Response(content, media_type=JSON)
     return Response(content, headers={JSON_LENGTH: str(json_length)}, media_type=OCTETS)

@@ -2,8 +2,10 @@
 
 import asyncio
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.message import Message
 from functools import lru_cache
 from typing import Final
 
@@ -20,6 +22,7 @@ JSON: Final = frozenset({"application/json"})
 WHOLE: Final = "whole"  # its last byte had come before anybody read the body
 HEADERS: Final = "headers"  # its first headers by name
 _CLOSE: Final = {"Connection": "close"}  # what is left of the body is not read
+_WINDOW_BITS: Final = {b"gzip": 16 + zlib.MAX_WBITS, b"x-gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
 _KEY: Final = re.compile(r"[\x20-\x7e]{1,255}")
 
 
@@ -31,9 +34,42 @@ async def read(request: Request, settings: GatewaySettings, media_types: frozens
         ClientDisconnect: the caller went away.
 
     """
-    headers = first_headers(request.scope)
-    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+    if _coding(request) != b"identity":
         raise Problem("unsupported_encoding", headers=_CLOSE)
+    return await _read(request, settings, media_types)
+
+
+async def read_inflated(request: Request, settings: GatewaySettings, media_types: frozenset[str]) -> bytes:
+    """Return the whole body, which may have come compressed; before and after that it is no larger than allowed.
+
+    Raises:
+        Problem: as `read`; 400 it is not compressed as it says.
+        ClientDisconnect: the caller went away.
+
+    """
+    coding, limit = _coding(request), settings.gateway_max_body_bytes
+    if coding == b"identity":
+        return await _read(request, settings, media_types)
+    if coding not in _WINDOW_BITS:
+        raise Problem("unsupported_encoding", headers=_CLOSE)
+    inflater = zlib.decompressobj(_WINDOW_BITS[coding])
+    try:
+        body = inflater.decompress(await _read(request, settings, media_types), limit + 1)
+    except zlib.error:
+        raise Problem("invalid_compression") from None
+    if len(body) > limit:
+        raise Problem("body_too_large", max=limit)
+    if not inflater.eof or inflater.unused_data:
+        raise Problem("invalid_compression")
+    return body
+
+
+def _coding(request: Request) -> bytes:
+    return first_headers(request.scope).get(b"content-encoding", b"identity").lower()
+
+
+async def _read(request: Request, settings: GatewaySettings, media_types: frozenset[str]) -> bytes:
+    headers = first_headers(request.scope)
     if not _is_media_type(headers.get(b"content-type", b""), media_types):
         raise Problem("unsupported_media_type", headers=_CLOSE)
     length = headers.get(b"content-length", b"")
@@ -59,9 +95,10 @@ def first_headers(scope: Scope) -> dict[bytes, bytes]:
 
 @lru_cache(64)  # what callers send; few differ
 def _is_media_type(content_type: bytes, media_types: frozenset[str]) -> bool:
-    media_type, _, parameters = content_type.decode("latin-1").partition(";")
-    charset = parameters.partition("charset=")[2].strip().strip('"').lower()
-    return media_type.strip().lower() in media_types and charset in {"", "utf-8", "utf8"}
+    header = Message()  # the standard library's reader of such headers
+    header["Content-Type"] = content_type.decode("latin-1")
+    known = header.get_content_type() if content_type else ""
+    return known in media_types and header.get_content_charset("utf-8") in {"", "utf-8", "utf8"}
 
 
 async def _receive(request: Request, limit: int) -> bytes:

@@ -11,6 +11,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    TypeAdapter,
     ValidationError,
     WithJsonSchema,
     model_validator,
@@ -50,6 +51,7 @@ def _visible(text: str) -> str:
 
 
 Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARACTERS), AfterValidator(_visible)]
+_TEXTS: Final = TypeAdapter(Annotated[tuple[Text, ...], Field(min_length=1, max_length=MAX_TEXTS)])
 LabelText = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 TagName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,31}$")]
 TagValue = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -153,9 +155,26 @@ def read_body(schema: type[BodyT], value: Any) -> BodyT:
         raise Problem.invalid(explained(schema, error.errors(include_input=False, include_url=False))) from None
 
 
-def explained(schema: type[BaseModel], errors: Sequence[Any]) -> list[dict[str, Any]]:
-    """Return the first of pydantic's *errors* as a problem names them: pointer, code, limits; nothing of the input."""
-    return [_explain(schema, entry) for entry in errors[:8]]
+def read_texts(texts: Sequence[str], pointer: str) -> tuple[str, ...]:
+    """Read the texts that a call of another protocol has at *pointer*.
+
+    Raises:
+        Problem: as `read_body`.
+
+    """
+    try:
+        return _TEXTS.validate_python(texts)
+    except ValidationError as error:
+        found = explained(PredictBody, error.errors(include_input=False, include_url=False), pointer)
+        raise Problem.invalid(found) from None
+
+
+def explained(schema: type[BaseModel], errors: Sequence[Any], pointer: str = "") -> list[dict[str, Any]]:
+    """Return the first of pydantic's *errors* as a problem names them: pointer, code, limits; nothing of the input.
+
+    *pointer*: of the value that was read.
+    """
+    return [_explain(schema, entry, pointer) for entry in errors[:8]]
 
 
 def _code_of(kind: str) -> str:
@@ -164,11 +183,11 @@ def _code_of(kind: str) -> str:
     return "wrong_type" if kind.endswith("_type") else "invalid_value"
 
 
-def _explain(schema: type[BaseModel], error: Any) -> dict[str, Any]:
+def _explain(schema: type[BaseModel], error: Any, pointer: str) -> dict[str, Any]:
     kind = error["type"]
     code = _CODES.get(kind) or _code_of(kind)
     limits = {_LIMITS[name]: limit for name, limit in error.get("ctx", {}).items() if name in _LIMITS}
     # Only our own names and positions: an unknown field's name or a tag's is the caller's input.
     known = {*schema.model_fields, "true_sentiment"}
-    pointer = "".join(f"/{part}" for part in error["loc"] if isinstance(part, int) or part in known)
+    pointer += "".join(f"/{part}" for part in error["loc"] if isinstance(part, int) or part in known)
     return {"pointer": pointer, "code": code, **limits}

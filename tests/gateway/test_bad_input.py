@@ -120,6 +120,7 @@ HEADERS = {
     "text": ({"content-type": "text/plain"}, 415, "unsupported_media_type"),
     "form": ({"content-type": "application/x-www-form-urlencoded"}, 415, "unsupported_media_type"),
     "multipart": ({"content-type": "multipart/form-data; boundary=x"}, 415, "unsupported_media_type"),
+    "two_media_types": ({"content-type": "application/json, text/plain"}, 415, "unsupported_media_type"),
     "another_charset": ({"content-type": "application/json; charset=latin-1"}, 415, "unsupported_media_type"),
     "deadline_garbage": ({**JSON, "x-deadline-ms": CANARY}, 400, "invalid_deadline"),
     "deadline_negative": ({**JSON, "x-deadline-ms": "-1"}, 400, "invalid_deadline"),
@@ -173,6 +174,7 @@ GOOD = {
     "escaped_nul_that_is_none": "a\\u0000",
     "a_pair_of_surrogates": "\U0001f600",
     "10000_characters": "a" * 10_000,
+    "10000_emoji": "\U0001f600" * 10_000,
     "control_characters": "a\x01\x1f\x7f",
     "many_brackets_in_a_string": "[{" * 1000,
 }
@@ -182,9 +184,22 @@ GOOD = {
 @pytest.mark.parametrize("ascii_only", [True, False])
 async def test_an_odd_text_is_still_a_text(lasting_gateway, name, ascii_only):
     body = json.dumps({"text": GOOD[name]}, ensure_ascii=ascii_only).encode()
-    if len(body) > 65_536:
-        pytest.skip("larger than a body may be in this form")
     answer = await lasting_gateway.client.post("/predict", content=body, headers=JSON)
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "application/json; charset=utf-8; x=y",
+        'application/json; x="; charset=latin-1"; charset="UTF-8"',
+        "Application/JSON;charset=utf8",
+        "application/json; charset=",
+    ],
+)
+async def test_a_media_type_may_have_parameters(lasting_gateway, media_type):
+    headers = {"content-type": media_type}
+    answer = await lasting_gateway.client.post("/predict", content=b'{"text": "a"}', headers=headers)
     assert answer.status_code == 200
 
 

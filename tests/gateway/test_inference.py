@@ -1,15 +1,17 @@
 """Triton's own client, unchanged, against the Open Inference Protocol routes."""
 
 import asyncio
+import base64
+import json
 import warnings
+import zlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import orjson
 import pytest
 
-from gateway.inference_protocol import InferRequest, write_response
+from gateway.inference_protocol import InferRequest, Output, write_response
 from gateway.problems import Problem
 from tests.gateway.stack import RunningGateway, tensor
 
@@ -74,6 +76,138 @@ async def test_tritons_client_sees_health_and_metadata(gateway):
     assert await with_triton(gateway, ask) == (True, True, True, True, False, "observa", ["1"], probabilities)
 
 
+async def test_tritons_client_sees_models_their_configuration_and_what_was_answered(gateway, worker):
+    worker.errors["bad"] = "inference_failed"
+
+    def ask(client: Any) -> tuple[Any, ...]:
+        infer(client, ["good", "fine"], binary=True)
+        with pytest.raises(InferenceServerException):
+            infer(client, ["bad"], binary=True)
+        everything = client.get_inference_statistics()
+        assert everything == client.get_inference_statistics("sentiment")
+        assert everything == client.get_inference_statistics("sentiment", "1")
+        return everything["model_stats"], client.get_model_repository_index(), client.get_model_config("sentiment")
+
+    (statistics,), index, config = await with_triton(gateway, ask)
+    assert (statistics["name"], statistics["version"]) == ("sentiment", "1")
+    assert (statistics["inference_count"], statistics["execution_count"]) == (2, 1)
+    counts = {name: found["count"] for name, found in statistics["inference_stats"].items()}
+    assert counts == {"success": 1, "fail": 1, "queue": 2, "compute_infer": 2}
+    assert statistics["inference_stats"]["compute_infer"]["ns"] == 2_000_000
+    assert index == [{"name": "sentiment", "version": "1", "state": "READY", "reason": ""}]
+    assert config["input"] == [{"name": "text", "data_type": "TYPE_STRING", "dims": [1]}]
+    assert config["output"][2] == {"name": "probabilities", "data_type": "TYPE_FP32", "dims": [2]}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.load_model("sentiment"),
+        lambda client: client.unload_model("sentiment"),
+        lambda client: client.get_trace_settings(),
+        lambda client: client.get_log_settings(),
+        lambda client: client.update_log_settings({}),
+        lambda client: client.get_system_shared_memory_status(),
+        lambda client: client.get_cuda_shared_memory_status(),
+    ],
+)
+async def test_what_tritons_client_can_ask_and_this_is_not_the_place_for_is_said_to_be_missing(gateway, call):
+    with pytest.raises(InferenceServerException, match="There is nothing here") as refused:
+        await with_triton(gateway, call)
+    assert refused.value.status() == "404"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+@pytest.mark.parametrize("binary", [True, False])
+async def test_tritons_client_may_compress(gateway, coding, binary):
+    options = {"request_compression_algorithm": coding, "response_compression_algorithm": coding}
+    result = await with_triton(gateway, lambda client: infer(client, ["good"] * 64, binary=binary, **options))
+    assert result.as_numpy("confidence").tolist() == [0.75] * 64
+
+
+def squeezed(body: bytes, wbits: int) -> bytes:
+    squeezer = zlib.compressobj(wbits=wbits)
+    return squeezer.compress(body) + squeezer.flush()
+
+
+GZIP, ZLIB = 31, 15
+WHOLE = squeezed(json.dumps(tensor("a")).encode(), GZIP)
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "status", "code"),
+    [
+        ("gzip", WHOLE[:-1], 400, "invalid_compression"),
+        ("gzip", WHOLE + b"x", 400, "invalid_compression"),
+        ("gzip", b"no gzip", 400, "invalid_compression"),
+        ("gzip", squeezed(b"", GZIP), 400, "empty_body"),
+        ("deflate", WHOLE, 400, "invalid_compression"),
+        ("gzip", squeezed(b" " * 100_000_000, GZIP), 413, "body_too_large"),
+        ("deflate", squeezed(b" " * (160 * 1024 + 1), ZLIB), 413, "body_too_large"),
+        ("br", b"x", 415, "unsupported_encoding"),
+        ("gzip, gzip", WHOLE, 415, "unsupported_encoding"),
+    ],
+)
+async def test_a_compressed_body_is_bounded_and_whole(client, coding, body, status, code):
+    headers = {"content-encoding": coding, "content-type": "application/json"}
+    answer = await client.post(URL, content=body, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+async def test_the_most_probable_classes_are_given_as_tritons_client_reads_them(gateway):
+    def ask(client: Any, count: int, name: str = "probabilities") -> Any:
+        outputs = [triton.InferRequestedOutput(name, binary_data=False, class_count=count)]
+        return infer(client, ["good", "fine"], binary=False, outputs=outputs).as_numpy(name).tolist()
+
+    assert await with_triton(gateway, lambda client: ask(client, 1)) == [["0.750000:1:positive"]] * 2
+    assert await with_triton(gateway, lambda client: ask(client, 9)) == [
+        ["0.750000:1:positive", "0.250000:0:negative"]
+    ] * 2  # fmt: skip
+    with pytest.raises(InferenceServerException) as refused:
+        await with_triton(gateway, lambda client: ask(client, 1, "label"))
+    assert refused.value.status() == "422"
+
+
+async def test_what_other_clients_send_beside_is_skipped(client):
+    # The fields of KServe's client, and the nulls of MLServer's.
+    body = tensor("good", parameters=None) | {
+        "model_name": "sentiment",
+        "model_version": None,
+        "id": None,
+        "parameters": None,
+        "outputs": None,
+        "raw_input_contents": [],
+    }
+    answer = await client.post(URL, json=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["outputs"][0]["data"] == ["positive"]
+
+
+@pytest.mark.parametrize("place", ["inputs", "request"])
+async def test_base64_is_decoded_where_it_is_said(client, worker, place):
+    encoded = base64.b64encode("naïve ☃".encode()).decode()
+    said = {"content_type": "base64"}
+    body = tensor(encoded, parameters=said) if place == "inputs" else tensor(encoded) | {"parameters": said}
+    assert (await client.post(URL, json=body)).status_code == 200
+    assert worker.seen[-1].text == "naïve ☃"
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer", "code"),
+    [
+        ({"parameters": {"content_type": "base64"}, "data": ["no base64!"]}, "/inputs/0/data", "invalid_value"),
+        ({"parameters": {"content_type": "np"}}, "/inputs/0/parameters/content_type", "invalid_value"),
+        ({"parameters": {"shared_memory_region": "a"}}, "/inputs/0/parameters", "invalid_value"),
+        ({"data": [" "]}, "/inputs/0/data/0", "blank_text"),
+        ({"data": ["a" * 10_001]}, "/inputs/0/data/0", "too_long"),
+    ],
+)
+async def test_a_fault_is_shown_where_the_caller_wrote_it(client, changes, pointer, code):
+    answer = await client.post(URL, json=tensor("good") | {"inputs": [tensor("good")["inputs"][0] | changes]})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, pointer)
+    assert answer.json()["code"] == code
+
+
 async def test_tritons_client_understands_what_went_wrong(gateway, worker):
     worker.errors["bad"] = "inference_failed"
     with pytest.raises(InferenceServerException, match="The model failed on this text") as error:
@@ -99,10 +233,10 @@ async def test_the_shape_of_a_column_or_row_does_not_matter(client, shape, data)
     assert answer.status_code == 200
 
 
-def answer(version: str, **probabilities: float) -> bytes:
+def answer(version: str, **probabilities: float) -> dict[str, Any]:
     label = max(probabilities, key=lambda name: probabilities[name])
     confidence = probabilities[label]
-    return orjson.dumps({"version": version, "label": label, "confidence": confidence, "probabilities": probabilities})
+    return {"version": version, "label": label, "confidence": confidence, "probabilities": probabilities}
 
 
 @pytest.mark.parametrize(
@@ -116,7 +250,7 @@ def answer(version: str, **probabilities: float) -> bytes:
 )
 @pytest.mark.parametrize("output", ["label", "probabilities"])
 def test_answers_of_two_versions_or_with_other_labels_make_no_tensor(second, output):
-    asked = InferRequest(None, ["a", "b"], {output: False})
+    asked = InferRequest(None, ("a", "b"), {output: Output()})
     first = answer("1", negative=0.25, positive=0.75)
     assert write_response(asked, "sentiment", [first, first])
     with pytest.raises(Problem) as refused:
