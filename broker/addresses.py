@@ -37,6 +37,13 @@ def is_loopback(host: str) -> bool:
     return ip_address(host).is_loopback if is_address(host) else host == "localhost"
 
 
+def place(host: str, port: int) -> str:
+    """Return HOST:PORT by which this machine reaches a server that listens on *host*; all addresses mean loopback."""
+    if is_address(host) and ip_address(host).is_unspecified:
+        host = "::1" if ":" in host else "127.0.0.1"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def is_host(text: str) -> bool:
     """Tell whether *text* is a host's name or address, without anything before or behind it."""
     return is_address(text) or _NAME.fullmatch(text) is not None

@@ -96,6 +96,7 @@ class PatientProtocol(HttpToolsProtocol):
     names: Names | None = None  # that are answered; None: the application looks itself
     told: type[Refusal] = Refusal
     transport: Corked  # type: ignore[assignment]
+    parser: Parser  # type: ignore[assignment]
     _in_headers = False
     _in_body = False
     _turned_away = False  # the request whose body is coming was answered at its headers

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import httpx
 import orjson
 
+from broker.addresses import is_loopback
 from broker.errors import ObservaError
 from cli.settings import CliSettings
 from cli.terminal import printable
@@ -149,7 +150,7 @@ async def connected(settings: CliSettings) -> AsyncIterator[Gateway]:
 
 def client(url: str, timeout_s: float) -> httpx.AsyncClient:
     """Return an HTTP client for *url*; a proxy from the environment is not asked for this machine's own addresses."""
-    local = httpx.URL(url).host in {"127.0.0.1", "localhost", "::1"}
+    local = is_loopback(httpx.URL(url).host)
     limits = httpx.Limits(max_connections=None)
     return httpx.AsyncClient(base_url=url, timeout=timeout_s, trust_env=not local, limits=limits)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
-from broker.addresses import Host, HostNames, Names, Port, names_of
+from broker.addresses import Host, HostNames, Names, Port, names_of, place
 from broker.oidc import HttpUrl, OidcSettings, read_secret
 
 
@@ -42,7 +42,7 @@ class ConsoleSettings(OidcSettings):
     @property
     def public_url(self) -> str:
         """Where the identity provider sends a browser back to."""
-        return self.console_public_url or f"http://{self.console_host}:{self.console_port}"
+        return self.console_public_url or f"http://{place(self.console_host, self.console_port)}"
 
     @property
     def admin_url(self) -> str:

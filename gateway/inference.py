@@ -50,7 +50,11 @@ async def ready(request: Request) -> Response:
 @router.post("/repository/index", summary="Models and versions")
 async def index(request: Request) -> Response:
     """Every version that a live worker has loaded."""
-    found = [{"name": view.name, "version": version} for view in gateway_of(request).fleet.models for version in view.versions]
+    found = [
+        {"name": view.name, "version": version}
+        for view in gateway_of(request).fleet.models
+        for version in view.versions
+    ]
     return _json([one | {"state": "READY", "reason": ""} for one in found])
 
 
@@ -176,7 +180,9 @@ async def _infer(request: Request, model: str, version: str | None = None) -> Re
         if not manner.waits:
             return _json({"ids": accepted.ids}, 202)
         pairs = zip(accepted.ids, accepted.answers, strict=True)
-        predictions = [orjson.loads(answer_of(prediction_id, answer, gateway.serving)) for prediction_id, answer in pairs]
+        predictions = [
+            orjson.loads(answer_of(prediction_id, answer, gateway.serving)) for prediction_id, answer in pairs
+        ]
         content, json_length = write_response(asked, view.name, predictions)
     except Problem:
         gateway.statistics.failed(view.name, version or view.live or "", time.perf_counter() - began)
@@ -203,5 +209,5 @@ def _json_length(request: Request) -> int | None:
     return int(length[:12])
 
 
-def _json(document: dict[str, Any], status: int = 200) -> Response:
+def _json(document: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(document), status, media_type=JSON)

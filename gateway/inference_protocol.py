@@ -201,7 +201,9 @@ def _tensor(name: str, predictions: Sequence[Mapping[str, Any]], classes: int) -
     probabilities = [prediction[name] for prediction in predictions]
     rows = [_most_probable(row, classes) if classes else list(row.values()) for row in probabilities]
     datatype = "BYTES" if classes else "FP32"
-    return {"name": name, "datatype": datatype, "shape": [count, len(rows[0])]}, [value for row in rows for value in row]
+    return {"name": name, "datatype": datatype, "shape": [count, len(rows[0])]}, [
+        value for row in rows for value in row
+    ]
 
 
 def _most_probable(probabilities: dict[str, float], classes: int) -> list[Any]:
@@ -222,7 +224,8 @@ def describe_config(model: str, labels: int) -> dict[str, Any]:
     datatypes = {"BYTES": "TYPE_STRING", "FP32": "TYPE_FP32"}
     tensors = {
         kind.removesuffix("s"): [
-            {"name": one["name"], "data_type": datatypes[one["datatype"]], "dims": one["shape"][1:] or [1]} for one in found
+            {"name": one["name"], "data_type": datatypes[one["datatype"]], "dims": one["shape"][1:] or [1]}
+            for one in found
         ]
         for kind, found in describe_tensors(labels).items()
     }

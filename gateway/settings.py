@@ -23,7 +23,7 @@ class GatewaySettings(BrokerSettings):
     gateway_allowed_hosts: HostNames = (
         ""  # Host headers to answer, separated by commas; empty: loopback names on loopback
     )
-    # The longest text in the longest spelling, 12 bytes a character (emoji as two JSON escapes), and all fields beside it.
+    # The longest text in its longest spelling, 12 bytes a character (emoji as two JSON escapes), and all fields beside.
     gateway_max_body_bytes: Annotated[int, Field(ge=1024, le=16 << 20)] = 160 << 10
     gateway_header_timeout_s: Annotated[float, Field(gt=0, le=300)] = 10
     gateway_body_timeout_s: Annotated[float, Field(gt=0, le=300)] = 15

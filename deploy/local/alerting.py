@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from broker.addresses import place
 from broker.durable import write
 from broker.errors import ObservaError
 from deploy.local import locks
@@ -99,9 +100,11 @@ def write_targets(settings: StackSettings) -> None:
         )
         targets = {
             "gateway": [internal_address(settings, slot) for slot in range(settings.gateways)],
-            "monitor": [f"127.0.0.1:{settings.monitor_port}"],
-            "archive": [f"127.0.0.1:{settings.archive_port}"] * _runs(settings, "archive"),
-            "worker": [f"127.0.0.1:{settings.worker_metrics_port_base + slot}" for slot in workers],
+            "monitor": [place(settings.monitor_host, settings.monitor_port)],
+            "archive": [place(settings.archive_host, settings.archive_port)] * _runs(settings, "archive"),
+            "worker": [
+                place(settings.worker_metrics_host, settings.worker_metrics_port_base + slot) for slot in workers
+            ],
             # One that is not ours must not be sent our alerts.
             "alertmanager": [f"127.0.0.1:{settings.alertmanager_port}"] * _runs(settings, "alertmanager"),
         }
@@ -111,11 +114,9 @@ def write_targets(settings: StackSettings) -> None:
 
 def internal_address(settings: StackSettings, slot: int = 0) -> str:
     """Return where a gateway shows its metrics: on a port of their own, unless it is one that only we can reach."""
-    host, port = settings.gateway_host, settings.gateway_port
     if settings.has_internal_port:
-        host, port = settings.gateway_internal_host, settings.first_internal_port + slot
-    host = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return place(settings.gateway_internal_host, settings.first_internal_port + slot)
+    return place(settings.gateway_host, settings.gateway_port)
 
 
 def _runs(settings: StackSettings, service: str) -> bool:

@@ -10,6 +10,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from broker.addresses import place
 from broker.errors import ObservaError
 from deploy.local import alerting, scale
 from deploy.local.settings import EXPOSED_INTERNAL_PORT, MOST_WORKERS, StackSettings
@@ -157,7 +158,7 @@ class Arrivals:
 
 def _look(settings: StackSettings) -> dict[str, Seen] | None:
     """Return what the monitor shows of each model; None while it does not answer, or has not looked yet."""
-    shown = _metrics(f"127.0.0.1:{settings.monitor_port}")
+    shown = _metrics(place(settings.monitor_host, settings.monitor_port))
     return read(shown) or None if shown else None
 
 

@@ -116,13 +116,9 @@ def _processes(settings: StackSettings, processes: list[probes.Running]) -> Iter
 
 
 def _ports(settings: StackSettings) -> Iterator[Finding]:
-    ports = [("gateway", settings.gateway_port), ("monitor", settings.monitor_port)]
-    if settings.archive is not None:
-        ports.append(("archive", settings.archive_port))
-    if settings.embedded:
-        ports.append(("redis", settings.redis_port))
-    for service, port in ports:
-        if launch.port_is_free("127.0.0.1", port):
+    for service in [service for service in settings.services if service != "worker"]:
+        port = int(getattr(settings, f"{service}_port"))
+        if launch.port_is_free(settings.host_of(service), port):
             yield Finding("ok", f"port {port}: free for {service}")
         else:
             yield Finding("bad", f"port {port}: taken by another program", f"set OBSERVA_{service.upper()}_PORT")

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from broker.addresses import place
 from deploy.local.findings import Finding
 from deploy.local.settings import StackSettings
 
@@ -17,7 +18,7 @@ _TIMEOUT_S: Final = 5
 
 def examine_monitor(settings: StackSettings) -> list[Finding]:
     """Ask the monitor of this machine; nothing where it does not answer, which is said elsewhere."""
-    connection = http.client.HTTPConnection("127.0.0.1", settings.monitor_port, timeout=_TIMEOUT_S)
+    connection = http.client.HTTPConnection(place(settings.monitor_host, settings.monitor_port), timeout=_TIMEOUT_S)
     try:
         connection.request("GET", "/report")
         reports = json.loads(connection.getresponse().read())

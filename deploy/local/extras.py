@@ -6,6 +6,7 @@ import sys
 from importlib.util import find_spec
 from typing import Final
 
+from broker.addresses import place
 from broker.errors import ObservaError
 from deploy.local import alerting
 from deploy.local.settings import ROOT, StackSettings
@@ -68,11 +69,10 @@ def command(settings: StackSettings, service: str) -> list[str]:
 
     """
     if service == "console":
-        host = "127.0.0.1" if settings.gateway_host in {"0.0.0.0", "::"} else settings.gateway_host  # noqa: S104
         places = {
-            "GATEWAY_URL": f"http://{host}:{settings.gateway_port}",
+            "GATEWAY_URL": f"http://{place(settings.gateway_host, settings.gateway_port)}",
             "ADMIN_URL": f"http://{alerting.internal_address(settings)}",
-            "MONITOR_URL": f"http://127.0.0.1:{settings.monitor_port}",
+            "MONITOR_URL": f"http://{place(settings.monitor_host, settings.monitor_port)}",
             "PROMETHEUS_URL": f"http://127.0.0.1:{settings.prometheus_port}",
         }
         for name, url in places.items():

@@ -39,7 +39,7 @@ def claim_name(settings: StackSettings, service: str) -> tuple[str, int]:
         descriptor = locks.hold(settings.processes / f"worker-{slot}", wait_s=0.02)
         if descriptor is None:
             continue
-        if port_is_free("127.0.0.1", settings.worker_metrics_port_base + slot):
+        if port_is_free(settings.worker_metrics_host, settings.worker_metrics_port_base + slot):
             return f"worker-{slot}", descriptor
         os.close(descriptor)
     raise ObservaError(

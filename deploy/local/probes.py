@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from redis import Redis
 from redis.exceptions import RedisError
 
+from broker.addresses import place
 from deploy.local import alerting, extras, locks
 from deploy.local.settings import StackSettings
 
@@ -41,7 +42,7 @@ def port_of(settings: StackSettings, name: str) -> int:
     match service:
         case "redis":
             return settings.redis_port
-        case "gateway" if settings.gateways > 1:  # the port that they share may be answered by another one
+        case "gateway" if settings.gateways > 1:
             return int(alerting.internal_address(settings, int(slot or 0)).rpartition(":")[2])
         case "gateway" | "monitor" | "archive":
             return int(getattr(settings, f"{service}_port"))
@@ -53,17 +54,21 @@ def port_of(settings: StackSettings, name: str) -> int:
             return settings.worker_metrics_port_base + int(slot)
 
 
+def place_of(settings: StackSettings, name: str) -> str:
+    """Return HOST:PORT where this machine reaches a process over HTTP."""
+    service, _, slot = name.partition("-")
+    if service == "gateway" and settings.gateways > 1:  # the port that they share may be answered by another one
+        return alerting.internal_address(settings, int(slot or 0))
+    return place(settings.host_of(service), port_of(settings, name))
+
+
 def why_not_ready(settings: StackSettings, name: str) -> str | None:
     """Return None when the process does its work, else what it says of itself."""
     if name == "redis":
         return _redis(settings)
     service = name.partition("-")[0]
-    host = settings.gateway_host if name == "gateway" and settings.gateways == 1 else "127.0.0.1"
-    return _http(
-        "127.0.0.1" if host in {"0.0.0.0", "::"} else host,  # noqa: S104
-        port_of(settings, name),
-        {"gateway": "/readyz", **dict.fromkeys(alerting.SERVICES, "/-/ready")}.get(service, "/healthz"),
-    )
+    path = {"gateway": "/readyz", **dict.fromkeys(alerting.SERVICES, "/-/ready")}.get(service, "/healthz")
+    return _http(place_of(settings, name), path)
 
 
 def _redis(settings: StackSettings) -> str | None:
@@ -76,8 +81,8 @@ def _redis(settings: StackSettings) -> str | None:
     return None
 
 
-def _http(host: str, port: int, path: str) -> str | None:
-    connection = http.client.HTTPConnection(host, port, timeout=2)
+def _http(place: str, path: str) -> str | None:
+    connection = http.client.HTTPConnection(place, timeout=2)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()

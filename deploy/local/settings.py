@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from broker.addresses import LOOPBACK, Host, Port, check_ports
+from broker.addresses import Host, Port, check_ports, is_loopback
 from broker.settings import BrokerSettings, Folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +32,9 @@ class StackSettings(BrokerSettings):
     gateway_internal_host: Host = "127.0.0.1"
     # Where the gateway shows its metrics; unset: 8000, or 9000 if exposed. Several take the ports from there up.
     gateway_internal_port: Port | None = None
+    monitor_host: Host = "127.0.0.1"
     monitor_port: Port = 8001
+    worker_metrics_host: Host = "127.0.0.1"
     worker_metrics_port_base: Port = 9101
     workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] = Field(default_factory=_workers_for_this_machine)
     alerting: bool = True  # run Prometheus and Alertmanager too, where they are installed
@@ -42,9 +44,12 @@ class StackSettings(BrokerSettings):
     ticket_webhook_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
     runbook_base: str = ""  # where docs/ is read, for the links of alerts; empty: this folder
     console: bool = True  # run the web page, too
+    console_host: Host = "127.0.0.1"
     console_port: Port = 7860
     explainer: bool = True  # run the process that explains predictions, too
+    explainer_host: Host = "127.0.0.1"
     explainer_port: Port = 8002
+    archive_host: Host = "127.0.0.1"
     archive_port: Port = 8003
     start_timeout_s: Annotated[float, Field(gt=0)] = 60
 
@@ -68,7 +73,7 @@ class StackSettings(BrokerSettings):
     @property
     def has_internal_port(self) -> bool:
         """Tell whether gateways show their metrics on ports of their own."""
-        return bool(self.gateway_internal_port or self.gateway_host not in LOOPBACK or self.gateways > 1)
+        return bool(self.gateway_internal_port or not is_loopback(self.gateway_host) or self.gateways > 1)
 
     @property
     def first_internal_port(self) -> int:
@@ -105,6 +110,17 @@ class StackSettings(BrokerSettings):
         """What runs without fail, the log first."""
         archive = ("archive",) * (self.archive is not None)
         return ("redis",) * self.embedded + ("gateway", "worker", "monitor", *archive)
+
+    def host_of(self, service: str) -> str:
+        """Return the host on which *service* listens; Redis, Prometheus and Alertmanager know loopback alone."""
+        return {
+            "gateway": self.gateway_host,
+            "monitor": self.monitor_host,
+            "worker": self.worker_metrics_host,
+            "archive": self.archive_host,
+            "console": self.console_host,
+            "explainer": self.explainer_host,
+        }.get(service, "127.0.0.1")
 
     def count_of(self, service: str) -> int:
         """Return how many processes of *service* run."""

@@ -58,13 +58,9 @@ def down(settings: StackSettings) -> None:
 
 
 def _check_before_start(settings: StackSettings) -> None:
-    taken = [("gateway", settings.gateway_host, settings.gateway_port), ("monitor", "127.0.0.1", settings.monitor_port)]
-    if settings.archive is not None:
-        taken.append(("archive", "127.0.0.1", settings.archive_port))
-    if settings.embedded:
-        taken.insert(0, ("redis", "127.0.0.1", settings.redis_port))
-    for service, host, port in taken:
-        if not launch.port_is_free(host, port):
+    for service in [service for service in settings.services if service != "worker"]:
+        port = int(getattr(settings, f"{service}_port"))
+        if not launch.port_is_free(settings.host_of(service), port):
             raise ObservaError(
                 f"port {port} is taken by another program: stop it, or set OBSERVA_{service.upper()}_PORT to another"
             )
@@ -118,7 +114,7 @@ def _start_extras(settings: StackSettings) -> None:
 
 
 def _start_if_possible(settings: StackSettings, service: str, port: int, switch: str, began: float) -> None:
-    if not launch.port_is_free("127.0.0.1", port):
+    if not launch.port_is_free(settings.host_of(service), port):
         print(
             f"  {service} not started: port {port} is taken; stop what takes it, or set "
             f"OBSERVA_{service.upper()}_PORT (OBSERVA_{switch}=false: never start it)"

@@ -1,5 +1,6 @@
 """What `just up` says at its end: where everything is, and what does not work yet."""
 
+from broker.addresses import place
 from deploy.local import alerting, probes
 from deploy.local.settings import StackSettings
 
@@ -15,13 +16,14 @@ def print_what_is_not_ready(settings: StackSettings) -> None:
 
 def print_where(settings: StackSettings) -> None:
     """Say where everything is."""
-    gateway = f"http://{settings.gateway_host}:{settings.gateway_port}"
+    gateway = f"http://{place(settings.gateway_host, settings.gateway_port)}"
+    documentation = f"http://{alerting.internal_address(settings)}/docs"
     say = '{"text": "a joy from start to finish"}'
     alerts = _where_the_rest_is(settings)
     redis_cli = f', `REDISCLI_AUTH="$(cat {settings.password_file})" redis-cli -p {settings.redis_port}`'
     print(f"""
-  gateway   {gateway}   (documentation: {gateway}/docs)
-  monitor   http://127.0.0.1:{settings.monitor_port}   (metrics: /metrics)
+  gateway   {gateway}   (documentation: {documentation})
+  monitor   http://{place(settings.monitor_host, settings.monitor_port)}   (metrics: /metrics)
 {alerts}  log       {settings.server_url}   (`just redis PING`{redis_cli if settings.embedded else ""})
   logs      {settings.run_dir}/logs   (`just logs`)
 
@@ -32,6 +34,5 @@ def print_where(settings: StackSettings) -> None:
 
 def _where_the_rest_is(settings: StackSettings) -> str:
     running = {process.name for process in probes.running(settings)}
-    ports = {"console": settings.console_port, "archive": settings.archive_port}
-    ports |= {service: alerting.port(settings, service) for service in alerting.SERVICES}
-    return "".join(f"  {service:<13}http://127.0.0.1:{port}\n" for service, port in ports.items() if service in running)
+    shown = [service for service in ("console", "archive", *alerting.SERVICES) if service in running]
+    return "".join(f"  {service:<13}http://{probes.place_of(settings, service)}\n" for service in shown)

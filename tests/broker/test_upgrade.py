@@ -20,7 +20,10 @@ OFFERS = {
 BODY = b'{"text": "GET /smuggled HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n"}'
 FRAMINGS = {
     "length": (f"Content-Length: {len(BODY)}\r\n", BODY),
-    "chunked": ("Transfer-Encoding: chunked\r\n", b"5\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n" % (BODY[:5], len(BODY) - 5, BODY[5:])),
+    "chunked": (
+        "Transfer-Encoding: chunked\r\n",
+        b"5\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n" % (BODY[:5], len(BODY) - 5, BODY[5:]),
+    ),
     "none": ("", b""),
 }
 

@@ -1,7 +1,11 @@
 """What `just up` opens: every address that a process of the stack listens on, by looking and by knocking."""
 
+import re
 import socket
+import subprocess
+import sys
 
+import httpx
 import psutil
 import pytest
 
@@ -58,3 +62,22 @@ def test_an_open_address_is_refused_as_long_as_nobody_made_a_key(real):
     assert "just keys create NAME" in said.splitlines()[-1]
     assert "OBSERVA_GATEWAY_AUTH=none" in said.splitlines()[-1]
     assert not (real.root / "run" / "processes" / "gateway").exists() or not answers("127.0.0.1", real.gateway_port)
+
+
+@pytest.mark.parametrize("host", ["::1", "127.0.0.2"])
+def test_wherever_it_listens_its_addresses_and_commands_are_right(real, host):
+    real.environment |= {f"OBSERVA_{name}_HOST": host for name in ("GATEWAY", "MONITOR", "WORKER_METRICS")}
+    said = real.ok("up", OBSERVA_WORKERS="1")
+    assert {found for found, _ in opened(real)} == {"127.0.0.1", host}  # the first is the log's
+    printed = re.findall(r"http://\S+", said)
+    place = f"[{host}]" if ":" in host else host
+    assert f"http://{place}:{real.gateway_port}/docs)" in printed
+    assert f"http://{place}:{real.monitor_port}" in printed
+    for url in printed:
+        assert httpx.get(url.rstrip(")"), timeout=10).status_code in {200, 404, 405}
+    predicted = subprocess.run(
+        [sys.executable, "-m", "cli", "predict", "good"],
+        cwd=ROOT, env=real.environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert predicted.returncode == 0, predicted.stderr
+    assert real.ok("status").count("  ready") == 4
