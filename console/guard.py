@@ -16,7 +16,7 @@ PATHS: Final = re.compile(
     r"|/svelte/[\w./@-]+|/custom_component/[\w./-]+"
 )
 CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-SAME: Final = frozenset({b"same-origin", b"none"})
+SAME: Final = frozenset({b"", b"same-origin", b"none"})
 
 
 class Guard:
@@ -54,15 +54,15 @@ class Guard:
             return status, sentence.format(setting=self._names.setting)
         if not PATHS.fullmatch(scope["path"]) or ".." in scope["path"]:
             return 404, "There is nothing here."
-        if scope["method"] in CHANGING and not _from_here(headers, hosts[0].decode("latin-1").lower()):
+        if scope["method"] in CHANGING and not _from_here(headers):
             return 403, "Another site may not ask that."
         return None
 
 
-def _from_here(headers: dict[bytes, bytes], host: str) -> bool:
+def _from_here(headers: dict[bytes, bytes]) -> bool:
     """Tell whether a page of ours sent a request that changes something; a program sends neither header."""
-    site, origin = headers.get(b"sec-fetch-site"), headers.get(b"origin", b"").decode("latin-1")
-    return (site is None or site in SAME) and (not origin or urlsplit(origin).netloc.lower() == host)
+    site, origin, host = (headers.get(name, b"").lower() for name in (b"sec-fetch-site", b"origin", b"host"))
+    return site in SAME and (not origin or urlsplit(origin).netloc == host)
 
 
 def _headers(settings: ConsoleSettings) -> list[tuple[bytes, bytes]]:

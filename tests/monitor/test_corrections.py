@@ -120,6 +120,24 @@ def test_a_correction_of_a_slice_that_had_no_room_for_the_first_label_restates_o
     assert (other["labelled"], other["correct"]) == (1, 0)
 
 
+def test_a_corrected_mistake_that_other_holds_is_not_one_of_a_slice_that_came_to_have_room() -> None:
+    watched, next_ms = state(), START_MS + HOUR_MS
+    full = [
+        entry(feedback(id=prediction_id(START_MS, i), tags={"customer": f"c{i}"}), START_MS + 1, i) for i in range(32)
+    ]
+    late = {"made_ms": next_ms, "tags": {"customer": "c32"}}
+    mistake = entry(feedback(False, id=prediction_id(next_ms, 1), **late), next_ms + 1)
+    with_room = entry(feedback(id=prediction_id(next_ms, 2), **late), START_MS + DAY_MS)
+    corrected = feedback(id=prediction_id(next_ms, 1), previous_label="negative", **late)
+    watched.feedback.fold([*full, mistake, with_room])
+    watched.feedback.fold([entry(corrected, START_MS + DAY_MS + 1)])
+    slices = summarise("sentiment", [watched])["versions"]["1"]["slices"]
+    assert {name: (found["labelled"], found["correct"]) for name, found in slices.items()} == {
+        "other": (1, 1),
+        "customer=c32": (1, 1),
+    }
+
+
 def test_an_error_that_says_that_it_abstained_is_no_abstained_answer() -> None:
     watched = state()
     odd: dict[str, Any] = {"status": "error", "label": None, "abstained": True, "truncated": True, "tags": {"a": "b"}}
