@@ -6,7 +6,7 @@ An error never repeats an address: an address of the log may hold a password.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Annotated, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
@@ -104,6 +104,15 @@ def names_in(text: str) -> frozenset[str]:
     return frozenset(name.strip().lower() for name in text.split(",") if name.strip())
 
 
+def _networks(text: str) -> str:
+    for network in names_in(text):
+        try:
+            ip_network(network)
+        except ValueError:
+            raise ValueError("must be addresses or networks, as 10.0.0.0/8, separated by commas") from None
+    return text
+
+
 def _redis_url(url: str) -> str:
     try:
         parts = urlsplit(url)
@@ -158,6 +167,7 @@ FilesUrl = Annotated[str, AfterValidator(_files_url)]  # what fsspec opens
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 Host = Annotated[str, AfterValidator(_host)]
 HostNames = Annotated[str, AfterValidator(_host_names)]  # separated by commas
+Networks = Annotated[str, AfterValidator(_networks)]  # separated by commas
 Port = Annotated[int, Field(ge=1, le=LAST_PORT)]
 
 

@@ -94,6 +94,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     header_timeout_s = 10.0
     names: Names | None = None  # that are answered; None: the application looks itself
+    prefix = b""  # of paths, as a proxy before us may leave it: what follows is meant
     told: type[Refusal] = Refusal
     transport: Corked  # type: ignore[assignment]
     parser: Parser  # type: ignore[assignment]
@@ -162,6 +163,8 @@ class PatientProtocol(HttpToolsProtocol):
         """The headers came in time."""
         if self.parser.stops:
             return
+        if self.prefix and self.url.startswith(self.prefix + b"/"):
+            self.url = self.url[len(self.prefix) :]
         self._in_headers, self._in_body, self._ended, self._received = False, True, True, 0
         self._disarm()
         if self.parser.get_http_version() == "1.0":  # which knows no interim answer (RFC 9110, 10.1.1)

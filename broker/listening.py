@@ -52,9 +52,9 @@ def http_options(
     }
 
 
-def protocol_for(names: Names) -> type[PatientProtocol]:
-    """Return the protocol that answers to *names* alone."""
-    return type("NamedProtocol", (PatientProtocol,), {"names": names})
+def protocol_for(names: Names | None, prefix: str = "") -> type[PatientProtocol]:
+    """Return the protocol that answers to *names* alone (None: to all); paths may begin with *prefix*, which a proxy left there."""
+    return type("NamedProtocol", (PatientProtocol,), {"names": names, "prefix": prefix.encode()})
 
 
 class Server(uvicorn.Server):

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from broker.errors import ObservaError
-from broker.listening import http_options, listen
+from broker.listening import http_options, listen, protocol_for
 from broker.logs import log_to_stderr
 from broker.settings import load_settings
 from console.calls import Calls
@@ -63,6 +63,7 @@ def create_app(settings: ConsoleSettings) -> "ASGIApp":
         app,
         page.build_page(Calls(settings), downloads),
         path="/",
+        root_path=settings.prefix or None,
         server_name=settings.console_host,
         server_port=settings.console_port,
         footer_links=[],
@@ -94,5 +95,8 @@ def main() -> None:
         print(f"observa console: {error}", file=sys.stderr)  # noqa: T201 - for a person
         sys.exit(2)
     log.info("listening on %s port %d", settings.console_host, settings.console_port)
-    config = uvicorn.Config(app, timeout_graceful_shutdown=2, **http_options(most_connections=MOST_CONNECTIONS))
+    protocol = protocol_for(None, settings.prefix)  # the guard knows the names
+    config = uvicorn.Config(
+        app, timeout_graceful_shutdown=2, **http_options(protocol, most_connections=MOST_CONNECTIONS)
+    )
     uvicorn.Server(config).run(sockets=[listener])

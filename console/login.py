@@ -32,7 +32,7 @@ def with_login(app: ASGIApp, settings: ConsoleSettings) -> ASGIApp:
     if settings.oidc_issuer is None:
         return app
     return SessionMiddleware(
-        _Gate(app, _Login(settings)),
+        _Gate(app, _Login(settings), settings.prefix),
         secret_key=secrets.token_urlsafe(
             32
         ),  # of this process: after a restart everybody is sent to the provider again
@@ -50,8 +50,9 @@ def may_administer(request: Any) -> bool:
 
 
 class _Gate:
-    def __init__(self, app: ASGIApp, login: "_Login") -> None:
+    def __init__(self, app: ASGIApp, login: "_Login", prefix: str) -> None:
         self._app = app
+        self._login = prefix + LOGIN
         self._steps = {LOGIN: login.begin, CALLBACK: login.finish, LOGOUT: login.end}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,13 +64,12 @@ class _Gate:
         elif scope["session"].get("until", 0) > time.time():
             await self._app(scope, receive, send)
         else:
-            await _stranger(scope)(scope, receive, send)
+            await self._stranger(scope)(scope, receive, send)
 
-
-def _stranger(scope: Scope) -> Response:
-    if scope["method"] == "GET" and b"text/html" in dict(scope["headers"]).get(b"accept", b""):
-        return RedirectResponse(LOGIN, 303)
-    return PlainTextResponse("Log in first: open this console's first page.", 401)
+    def _stranger(self, scope: Scope) -> Response:
+        if scope["method"] == "GET" and b"text/html" in dict(scope["headers"]).get(b"accept", b""):
+            return RedirectResponse(self._login, 303)
+        return PlainTextResponse("Log in first: open this console's first page.", 401)
 
 
 class _Login:
@@ -91,7 +91,7 @@ class _Login:
         try:
             response: Response = await self._provider.authorize_redirect(request, self._settings.public_url + CALLBACK)
         except Exception as error:  # noqa: BLE001 the errors of whichever HTTP client Authlib finds
-            return _failed(error)
+            return self._failed(error)
         return response
 
     async def finish(self, request: Request) -> Response:
@@ -101,27 +101,36 @@ class _Login:
         except (OAuthError, JoseError, ValueError, KeyError) as error:
             request.session.clear()
             log.warning("a login was refused: %s", type(error).__name__)
-            return _page(403, "The login did not succeed.", "Try again")
+            return self._page(403, "The login did not succeed.", "Try again")
         except Exception as error:  # noqa: BLE001 as above
-            return _failed(error)
+            return self._failed(error)
         claims: Mapping[str, Any] = token.get("userinfo") or {}
         request.session.clear()
         if not claims or not _has(claims, self._settings.oidc_allow):
             log.warning("a login was refused: not among those who may use this console")
-            return _page(403, "You are known, but may not use this console.", "Log in as somebody else")
+            return self._page(403, "You are known, but may not use this console.", "Log in as somebody else")
         request.session["until"] = time.time() + self._settings.oidc_session_h * 3600
         request.session["admin"] = self._settings.oidc_admin is not None and _has(claims, self._settings.oidc_admin)
-        return RedirectResponse("/", 303)
+        return RedirectResponse(f"{self._settings.prefix}/", 303)
 
     async def end(self, request: Request) -> Response:
         """Forget who that was; the provider's own session is the provider's."""
         request.session.clear()
-        return _page(200, "You are logged out.", "Log in")
+        return self._page(200, "You are logged out.", "Log in")
 
+    def _failed(self, error: Exception) -> Response:
+        log.warning("the identity provider cannot be used: %s", type(error).__name__)
+        return self._page(502, "The identity provider cannot be reached.", "Try again")
 
-def _failed(error: Exception) -> Response:
-    log.warning("the identity provider cannot be used: %s", type(error).__name__)
-    return _page(502, "The identity provider cannot be reached.", "Try again")
+    def _page(self, status: int, sentence: str, link: str) -> Response:
+        return HTMLResponse(
+            f'<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+            f'<title>Observa</title><body style="font:16px system-ui;max-width:30rem;margin:20vh auto;padding:0 1rem">'
+            f"<h1>Observa</h1><p>{escape(sentence)}</p>"
+            f'<p><a href="{self._settings.prefix}{LOGIN}">{escape(link)}</a></p>',
+            status,
+            {"Cache-Control": "no-store"},
+        )
 
 
 def _has(claims: Mapping[str, Any], wanted: str | None) -> bool:
@@ -131,13 +140,3 @@ def _has(claims: Mapping[str, Any], wanted: str | None) -> bool:
     name, _, value = wanted.partition("=")
     found = claims.get(name)
     return value in found if isinstance(found, list) else found == value
-
-
-def _page(status: int, sentence: str, link: str) -> Response:
-    return HTMLResponse(
-        f'<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f'<title>Observa</title><body style="font:16px system-ui;max-width:30rem;margin:20vh auto;padding:0 1rem">'
-        f'<h1>Observa</h1><p>{escape(sentence)}</p><p><a href="{LOGIN}">{escape(link)}</a></p>',
-        status,
-        {"Cache-Control": "no-store"},
-    )

@@ -43,7 +43,10 @@ def build_page(calls: Calls, downloads: Downloads) -> gr.Blocks:
                 '<h1>Observa</h1><p class="soft">an answer now, a record of it, an alarm</p>', elem_classes="o-title"
             )
             if settings.oidc_issuer:
-                gr.HTML(f'<a class="o-link" id="logout" href="{LOGOUT}">Log out</a>', elem_classes="o-logout")
+                gr.HTML(
+                    f'<a class="o-link" id="logout" href="{settings.prefix}{LOGOUT}">Log out</a>',
+                    elem_classes="o-logout",
+                )
             model = gr.Dropdown([], label="Model", elem_id="model", min_width=180, scale=0, allow_custom_value=True)
         line = gr.HTML(_asking(), elem_id="banner")
         builders = _tabs(calls, downloads)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
@@ -42,7 +43,12 @@ class ConsoleSettings(OidcSettings):
     @property
     def public_url(self) -> str:
         """Where the identity provider sends a browser back to."""
-        return self.console_public_url or f"http://{place(self.console_host, self.console_port)}"
+        return (self.console_public_url or "").rstrip("/") or f"http://{place(self.console_host, self.console_port)}"
+
+    @property
+    def prefix(self) -> str:
+        """The path of `public_url`, without a slash at its end."""
+        return urlsplit(self.public_url).path.rstrip("/")
 
     @property
     def admin_url(self) -> str:

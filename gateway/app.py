@@ -88,6 +88,7 @@ def create_app(settings: GatewaySettings, *, alone: bool = False) -> FastAPI:
         version=documentation.VERSION,
         description=documentation.DESCRIPTION,
         lifespan=lifespan,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -132,7 +133,7 @@ class GatewayServer(uvicorn.Server):
             timeout_keep_alive=settings.gateway_keep_alive_s,
             timeout_graceful_shutdown=GRACE_S,
             **http_options(
-                gateway_protocol(settings.gateway_header_timeout_s, self._refusal),
+                gateway_protocol(settings, self._refusal),
                 most_connections=settings.gateway_max_connections,
             ),
         )

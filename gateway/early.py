@@ -6,6 +6,7 @@ from broker.http_protocol import PatientProtocol, Refusal
 from gateway.guard import NOTHING, SECURITY
 from gateway.intake import WHOLE
 from gateway.problems import CODES, Problem
+from gateway.settings import GatewaySettings
 
 Headers = Iterable[tuple[bytes, bytes]]
 Door = Callable[[bytes, bytes, Headers], Problem | None]
@@ -43,8 +44,8 @@ class GatewayProtocol(PatientProtocol):
         super().on_message_complete()
 
 
-def gateway_protocol(header_timeout_s: float, door: Door) -> type[GatewayProtocol]:
-    """Return the protocol with another patience, and whom it asks before it reads a body."""
-    return type(
-        "GatewayProtocol", (GatewayProtocol,), {"header_timeout_s": header_timeout_s, "door": staticmethod(door)}
-    )
+def gateway_protocol(settings: GatewaySettings, door: Door) -> type[GatewayProtocol]:
+    """Return the protocol as it is set, with whom it asks before it reads a body."""
+    patience, prefix = settings.gateway_header_timeout_s, settings.path_prefix.encode()
+    members = {"header_timeout_s": patience, "prefix": prefix, "door": staticmethod(door)}
+    return type("GatewayProtocol", (GatewayProtocol,), members)

@@ -16,6 +16,7 @@ from gateway import documentation, strict_json
 from gateway.access import is_within, key_of
 from gateway.gateway import Gateway, gateway_of
 from gateway.intake import read
+from gateway.path_prefix import as_seen
 from gateway.predicting import JSON, answer_of
 from gateway.problems import CODES, Problem
 from gateway.routing import DirectRoute
@@ -99,7 +100,7 @@ async def _of_text(gateway: Gateway, body: ExplainBody) -> ExplainRequest:
 
 
 def _shown(identity: PredictionId, found: dict[str, Any]) -> Response:
-    where = f"/v1/explanations/{identity}"
+    where = as_seen(f"/v1/explanations/{identity}")
     document = {"id": str(identity), **found}
     if found["status"] == "pending":
         headers = {"Location": where, "Retry-After": "1"}

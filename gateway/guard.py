@@ -18,6 +18,7 @@ from broker.tracing import trace_id_of
 from gateway.access import Access
 from gateway.intake import first_headers
 from gateway.metrics import OTHER, Metrics
+from gateway.path_prefix import PathPrefix
 from gateway.problems import Problem
 from gateway.routing import route_of
 from gateway.settings import GatewaySettings
@@ -59,6 +60,7 @@ class Guard:
         self._internal_hosts = settings.internal_hosts
         self._access = access
         self._metrics = metrics
+        self._prefix = PathPrefix(settings)
         self._access_log = settings.gateway_access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,6 +69,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         scope.setdefault("state", {})
+        if self._prefix.is_needed:
+            self._prefix.note(first_headers(scope), scope.get("client"))
         began = time.perf_counter()
         answer = _Answer(send)
         try:

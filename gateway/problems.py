@@ -7,6 +7,8 @@ from typing import Any, Final, Self
 import orjson
 from starlette.responses import Response
 
+from gateway.path_prefix import as_seen
+
 MEDIA_TYPE: Final = "application/problem+json"
 
 # code: HTTP status, title
@@ -132,4 +134,4 @@ def retry_after(code: str) -> str:
 
 def result_url(prediction_id: str) -> str:
     """Return where a prediction can be asked for."""
-    return f"/v1/predictions/{prediction_id}"
+    return as_seen(f"/v1/predictions/{prediction_id}")

@@ -11,8 +11,9 @@ from fastapi import APIRouter
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
+from gateway.path_prefix import as_seen
 from gateway.problems import Problem
 from gateway.routing import DirectRoute
 
@@ -23,6 +24,13 @@ ASSETS: Final = {
 }
 
 router = APIRouter(route_class=DirectRoute, include_in_schema=False)
+
+
+@router.get("/openapi.json")
+async def openapi(request: Request) -> Response:
+    """The document of this API, with the path under which the caller sees it."""
+    document = request.app.openapi() | {"servers": [{"url": as_seen("") or "/"}]}
+    return JSONResponse(document)
 
 
 @router.get("/docs")
@@ -49,11 +57,11 @@ def _asset(name: str) -> bytes:
 def _page() -> tuple[bytes, str]:
     page = bytes(
         get_swagger_ui_html(
-            openapi_url="/openapi.json",
+            openapi_url="openapi.json",
             title="Observa",
-            swagger_js_url="/docs/swagger-ui-bundle.js",
-            swagger_css_url="/docs/swagger-ui.css",
-            swagger_favicon_url="/docs/favicon.png",
+            swagger_js_url="docs/swagger-ui-bundle.js",
+            swagger_css_url="docs/swagger-ui.css",
+            swagger_favicon_url="docs/favicon.png",
         ).body
     )
     scripts = re.findall(rb"<script>(.*?)</script>", page, re.DOTALL)

@@ -4,13 +4,15 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from broker.addresses import LAST_PORT, LOOPBACK, Host, HostNames, Port, check_ports, is_loopback, names_in
+from broker.addresses import LAST_PORT, LOOPBACK, Host, HostNames, Networks, Port, check_ports, is_loopback, names_in
 from broker.settings import BrokerSettings
 
 INTERNAL_PORT = 9000  # where the gateway is exposed
 ROOM_RATIO: Final = (
     0.05  # of Redis' maxmemory, for what comes between two rounds of who keeps the log within its budget
 )
+
+PATH_PREFIX = r"(/[A-Za-z0-9._~-]+)+"
 
 
 class GatewaySettings(BrokerSettings):
@@ -23,6 +25,8 @@ class GatewaySettings(BrokerSettings):
     gateway_allowed_hosts: HostNames = (
         ""  # Host headers to answer, separated by commas; empty: loopback names on loopback
     )
+    path_prefix: Annotated[str, Field(pattern=f"^({PATH_PREFIX})?$")] = ""  # under which a proxy shows it, as /nlp
+    trusted_proxies: Networks = ""  # addresses and networks whose X-Forwarded-Prefix is believed
     # The longest text in its longest spelling, 12 bytes a character (emoji as two JSON escapes), and all fields beside.
     gateway_max_body_bytes: Annotated[int, Field(ge=1024, le=16 << 20)] = 160 << 10
     gateway_header_timeout_s: Annotated[float, Field(gt=0, le=300)] = 10
