@@ -185,6 +185,7 @@ WRONG = {
     "GATEWAY_ALLOWED_HOSTS": (GatewaySettings, "api.example, https://api.example/"),
     "CONSOLE_ALLOWED_HOSTS": (ConsoleSettings, "console.example:7860"),
     "CONSOLE_HOST": (ConsoleSettings, "[::1]"),
+    "CONSOLE_MONITOR_URL": (ConsoleSettings, "http://127.0.0.1:80010"),
     "MONITOR_HOST": (MonitorSettings, "0.0.0.0/0"),
     "WORKER_METRICS_HOST": (WorkerSettings, "a b"),
     "WORKER_MODELS": (WorkerSettings, "good,B}D"),
