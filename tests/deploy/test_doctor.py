@@ -55,6 +55,15 @@ async def test_entries_that_were_lost_are_counted(redis: Redis):
     assert requests.next_command == "docs/runbooks/RequestsLost.md"
 
 
+async def test_requests_that_were_passed_over_and_answered_are_told_once(redis: Redis, server):
+    seconds, _ = await redis.time()
+    await redis.hset(TAG.unanswered, mapping={"requests": 19, "last_s": int(seconds)})
+    for lost, told in ((19, ["19 were accepted"]), (22, ["3 entries were deleted", "19 were accepted"])):
+        await redis.hset(TAG.gaps, "requests/workers", lost)
+        findings = [*await losses(redis, TAG), *await overdue(redis, TAG, StackSettings(redis_url=server.url))]
+        assert [part in one.what for part, one in zip(told, findings, strict=True)] == [True] * len(told)
+
+
 async def test_a_request_of_a_newer_schema_asks_for_an_update(redis: Redis):
     await ensure_groups(redis, TAG)
     await redis.xadd(TAG.requests, {"schema_version": 2, "text": "a"})
