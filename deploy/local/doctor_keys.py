@@ -11,6 +11,7 @@ from broker.groups import groups_of
 from broker.keys import TABLE
 from broker.manifest import live_version, models_in, read_verified
 from broker.settings import BrokerSettings
+from broker.stored import whole_numbers
 from broker.streams import WORKERS, Tag
 from broker.waiting import waiting_page
 from deploy.local.findings import Finding
@@ -69,7 +70,7 @@ async def losses(redis: Redis, tag: Tag) -> list[Finding]:
     found = []
     gaps: Any = await redis.hgetall(tag.gaps)
     answered, _ = await _unanswered(redis, tag)
-    for reader, count in ((reader.decode(), int(count)) for reader, count in gaps.items()):
+    for reader, count in whole_numbers(gaps).items():
         if reader == f"requests/{WORKERS}":  # Observa trims no request that waits
             lost, how, page = count - answered, "deleted, or the group was moved past them,", "RequestsLost"
         else:
@@ -106,10 +107,11 @@ async def overdue(redis: Redis, tag: Tag, settings: BrokerSettings) -> list[Find
 
 async def _unanswered(redis: Redis, tag: Tag) -> tuple[int, int]:
     """Return how many requests no reader had any more, and how many seconds ago the last was; 0 after a day."""
-    counted: Any = await redis.hgetall(tag.unanswered)
+    found: Any = await redis.hgetall(tag.unanswered)
+    counted = whole_numbers(found)
     seconds, _ = await redis.time()
-    ago_s = int(seconds) - int(counted.get(b"last_s", 0))
-    return (int(counted[b"requests"]) if ago_s < _DAY_S else 0), ago_s
+    ago_s = int(seconds) - counted.get("last_s", 0)
+    return (counted.get("requests", 0) if ago_s < _DAY_S else 0), ago_s
 
 
 async def _is_newer(redis: Redis, tag: Tag) -> bool:
