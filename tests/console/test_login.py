@@ -152,6 +152,16 @@ async def test_without_a_provider_nobody_logs_in_and_everybody_administers():
         assert (await client.get("/")).json() == {"admin": True}
 
 
+@pytest.mark.timeout(120)
+def test_it_ends_with_0_when_it_is_told_to(tmp_path):
+    port = free_port()
+    process = Process([sys.executable, "-m", "console"], port, {"OBSERVA_CONSOLE_PORT": str(port)}, tmp_path / "log")
+    try:
+        process.wait("/healthz")
+    finally:
+        assert process.terminate() == 0  # a handler of its own: the first process of a container has no default
+
+
 @pytest.mark.parametrize("content", [b"", b"key\xff"])
 def test_a_file_that_holds_no_secret_is_named_and_not_repeated(tmp_path, content):
     file = tmp_path / "file"
