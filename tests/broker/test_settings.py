@@ -211,6 +211,7 @@ def test_a_value_that_cannot_work_is_refused_in_one_line_that_names_its_variable
             {"GATEWAYS": 64, "GATEWAY_SLOT": 63, "GATEWAY_INTERNAL_PORT": 65_500},
             "OBSERVA_GATEWAY_INTERNAL_PORT: 64 ports from 65500",
         ),
+        (GatewaySettings, {"SYNC_DEADLINE_MS": 60_001}, "OBSERVA_SYNC_DEADLINE_MS .60001. must be no more than"),
         (WorkerSettings, {"WORKER_SLOT": 999, "WORKER_METRICS_PORT_BASE": 65_000}, "OBSERVA_WORKER_METRICS_PORT_BASE"),
         (StackSettings, {"MONITOR_PORT": 8000}, "OBSERVA_GATEWAY_PORT and OBSERVA_MONITOR_PORT"),
         (
