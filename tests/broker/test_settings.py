@@ -180,6 +180,7 @@ WRONG = {
     "REDACT": (BrokerSettings, "..:f"),
     "ARCHIVE": (ArchiveSettings, "ftp://me:secret@archive.example/observa"),
     "RUN_DIR": (StackSettings, __file__),
+    "PAGE_WEBHOOK_URL": (StackSettings, "https://"),
     "GATEWAY_HOST": (GatewaySettings, "http://0.0.0.0"),
     "GATEWAY_INTERNAL_HOST": (StackSettings, "127.0.0.1:9000"),
     "GATEWAY_ALLOWED_HOSTS": (GatewaySettings, "api.example, https://api.example/"),
