@@ -215,6 +215,16 @@ def test_an_archive_in_an_object_store_is_written_and_read():
     assert store.parts(TAG, "feedback") == []
 
 
+async def test_a_request_whose_id_was_made_up_is_forgotten_with_its_subject(redis, archive):
+    odd = {b"id": b"abc", b"text": b"x"}
+    sent = [(f"{HOUR}-{place}", odd | {b"subject": who}) for place, who in enumerate([b"alice", b"bob"])]
+    write(archive, "requests", sent)
+    hers = archived_ids_of(archive, [TAG], "alice")
+    assert hers == {str(PredictionId.of_entry(TAG, sent[0][0]))}
+    assert (await forget_archived(redis, archive, [TAG], hers)).total() == 1
+    assert list(archive.entries(TAG, "requests")) == sent[1:]
+
+
 @pytest.mark.parametrize("unreadable", [{b"schema_version": b"7"}, {b"deadline_ms": b"soon"}])
 async def test_a_request_that_the_archiver_could_not_read_is_forgotten_with_its_subject(redis, archive, unreadable):
     hers, his = str(PredictionId.new(TAG)), str(PredictionId.new(TAG))
