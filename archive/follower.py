@@ -18,7 +18,7 @@ from broker.archiving import ArchiveWriter
 from broker.backoff import Backoff
 from broker.connection import Clock
 from broker.duties import Pulse
-from broker.errors import LeaseTakenError, WrongKeyTypeError
+from broker.errors import LeaseTakenError, ObservaError, WrongKeyTypeError
 from broker.groups import ensure_groups, groups_of
 from broker.history import ASK, telling_history
 from broker.leases import FILES_LEASE, LEASE_S, Lease, held
@@ -78,7 +78,7 @@ class Follower:
             FAILURES.labels(model, reason).inc()
             BLOCKED.labels(model).set(reason in {"disk_full", "storage"})
             if self.trouble != reason:
-                log.warning("%s waits: %s", self.tag, error if isinstance(error, WrongKeyTypeError) else reason)
+                log.warning("%s waits: %s", self.tag, error if isinstance(error, ObservaError) else reason)
             self.trouble = reason
             return False
         if self.trouble:

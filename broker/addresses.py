@@ -22,6 +22,13 @@ _SIGNS: Final = (
     "or keep the password in OBSERVA_REDIS_PASSWORD_FILE"
 )
 
+_LOGIN: Final = re.compile(r"(?<=://)[^/?#\s]*@")
+
+
+def without_login(text: str) -> str:
+    """Return *text*, a URL or a message with one, without the user and the password that it names."""
+    return _LOGIN.sub("", text)
+
 
 def is_address(host: str) -> bool:
     """Tell whether *host* is an address in figures and not a name."""
@@ -154,6 +161,17 @@ def _is_place(text: str) -> bool:
     return bool(match and is_host(match["host"].strip("[]")) and int(match["port"] or 1) in range(1, LAST_PORT + 1))
 
 
+def _http_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # whose message repeats the address
+        named = False
+    if not named or parts.scheme not in {"http", "https"} or any(sign in url for sign in " ;,'\""):
+        raise ValueError("must begin with http:// or https:// and name a host; write signs of a password as %2F %40")
+    return url.rstrip("/")
+
+
 def _files_url(url: str) -> str:
     login, _, _ = url.partition("://")[2].rpartition("@")
     if ":" in login.partition("/")[0]:  # up to there a password with a slash begins, too
@@ -164,6 +182,7 @@ def _files_url(url: str) -> str:
 
 
 FilesUrl = Annotated[str, AfterValidator(_files_url)]  # what fsspec opens
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 Host = Annotated[str, AfterValidator(_host)]
 HostNames = Annotated[str, AfterValidator(_host_names)]  # separated by commas

@@ -9,7 +9,7 @@ except to forget somebody. MARK names the log: after Redis lost its data, entry 
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Self
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from broker.archived_rows import SCHEMAS, Entry, entries_of
 from broker.bounded_files import LIMIT_S, bounded
-from broker.errors import SettingsError
+from broker.errors import DamagedFileError, SettingsError
 from broker.streams import Tag, entry_time_ms
 
 HOUR_MS: Final = 3_600_000
@@ -142,22 +142,31 @@ class Archive:
 
         Raises:
             FileNotFoundError: it was joined with others, or its time was over.
+            DamagedFileError: it cannot be read.
 
         """
-        with self.fs.open(f"{self.root}/{part.path}", "rb") as file:
-            parquet = pq.ParquetFile(file)
+        with self._opened(part) as parquet:
             known = columns or SCHEMAS[part.kind].names
             wanted = [name for name in parquet.schema_arrow.names if whole or name in known]
             yield from parquet.iter_batches(ROWS, columns=wanted)
 
     def rows(self, part: Part) -> int:
         """Return how many entries *part* holds, from its last bytes."""
-        with self.fs.open(f"{self.root}/{part.path}", "rb") as file:
-            return int(pq.ParquetFile(file).metadata.num_rows)
+        with self._opened(part) as parquet:
+            return int(parquet.metadata.num_rows)
 
     def size(self, part: Part) -> int:
         """Return the bytes of *part*."""
         return int(self.fs.info(f"{self.root}/{part.path}")["size"])
+
+    @contextmanager
+    def _opened(self, part: Part) -> Iterator[pq.ParquetFile]:
+        path = f"{self.root}/{part.path}"
+        with self.fs.open(path, "rb") as file:
+            try:
+                yield pq.ParquetFile(file)
+            except pa.ArrowException as error:
+                raise DamagedFileError(f"{path} is damaged; put it right, or move it away") from error
 
     def _of_log(
         self, tag: Tag, kind: str, log: str, first: tuple[int, int], last: tuple[int, int] | None

@@ -113,7 +113,7 @@ def _rows(batch: pa.RecordBatch, name: str, values: set[str], tag: Tag | None = 
 
 def _identity(tag: Tag, row: dict[str, Any]) -> str:
     written = (row["fields"] or {}).get(b"id", b"").decode(errors="replace")
-    return str(row["id"] or written or PredictionId.of_entry(tag, row["entry_id"]))
+    return str(PredictionId.known_by(tag, row["entry_id"], row["id"] or written))
 
 
 async def _archive_group(redis: Redis, stream: str) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ class BoundedFiles:
 
     Raises:
         TimeoutError: it took longer, or too many calls hang already. What it does may still happen later.
+        OSError: whatever it raised; every kind of store has errors of its own, of which most are none.
 
     """
 
@@ -53,6 +54,8 @@ class BoundedFiles:
             answer, error = done.get(timeout=self._limit_s)
         except Empty:
             raise TimeoutError(f"no answer within {self._limit_s:g} s") from None
+        if isinstance(error, Exception) and not isinstance(error, OSError):
+            raise OSError(f"{type(error).__name__}: {error}") from error
         if error is not None:
             raise error
         return answer

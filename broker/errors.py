@@ -37,6 +37,10 @@ class StoreError(ObservaError):
     """The model store cannot be reached, or refuses us."""
 
 
+class DamagedFileError(ObservaError, OSError):
+    """A file of the archive cannot be read, which the storage may have caused."""
+
+
 class PointerMovedError(ObservaError):
     """Someone else changed which versions are wanted; nothing was changed by us."""
 

@@ -1,6 +1,7 @@
 """Erasing what the log holds of one prediction, or of everything one subject sent."""
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -18,6 +19,7 @@ PAGE: Final = 500
 AGAIN_S: Final = 0.2
 FLUSH_S: Final = 10
 ERASED: Final = b"erased"  # the only field but the schema's of the mark that stands where the last entry was erased
+_ENTRY_ID: Final = re.compile(r"[0-9]{1,15}-[0-9]{1,19}")
 SAID: Final = {"idem": "idempotency keys", "explain": "explanations", "explained": "explanations"}
 
 # Where a key of the table that has a place for each prediction holds one: the key, and the field if it is a hash.
@@ -190,12 +192,12 @@ class _OneTag:
 
 
 def _id_of(tag: Tag, entry_id: str, fields: Mapping[bytes, bytes]) -> str:
-    written = fields.get(b"id", b"").decode(errors="replace")
-    return written or str(PredictionId.of_entry(tag, entry_id))
+    return str(PredictionId.known_by(tag, entry_id, fields.get(b"id", b"").decode(errors="replace")))
 
 
 def _id_of_letter(tag: Tag, fields: Mapping[bytes, bytes]) -> str:
-    return _id_of(tag, fields.get(b"entry_id", b"0-0").decode(errors="replace"), fields)
+    entry_id = fields.get(b"entry_id", b"").decode(errors="replace")
+    return _id_of(tag, entry_id if _ENTRY_ID.fullmatch(entry_id) else "0-0", fields)
 
 
 def _as_sent(letter: Mapping[bytes, bytes]) -> dict[str, str]:

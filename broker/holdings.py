@@ -4,7 +4,6 @@ Not among it is what takes little: alerts, the monitor's state, announcements; a
 """
 
 from abc import ABC, abstractmethod
-from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +16,7 @@ from broker.inspection import entries_added
 from broker.join_rows import HOUR_MS, bytes_of_a_row, drop_before, rows_by_hour
 from broker.kept import give_up_before, given_up_before_ms
 from broker.log import IDEMPOTENCY_S, LATE_S
+from broker.pace import Pace
 from broker.settings import BrokerSettings
 from broker.stored import whole_numbers
 from broker.streams import IDEM_SLOTS, Tag, entry_time_ms
@@ -24,7 +24,6 @@ from broker.trimming import trim, unfinished_since_ms
 
 FRESH_MS: Final = 10_000  # what is younger is in use, and stays
 MINUTE_MS: Final = 60_000
-PRESENT_MS: Final = MINUTE_MS  # over which the entries that come are counted
 SLOT_MS: Final = (
     IDEMPOTENCY_S * 1000 // (IDEM_SLOTS - 2)
 )  # so that the ring holds a day, the slot that is written apart
@@ -70,7 +69,7 @@ class Entries(Holding):
 
     def __init__(self, redis: Redis, settings: BrokerSettings, tag: Tag) -> None:
         super().__init__(redis, settings, tag)
-        self._looked: deque[tuple[int, int]] = deque()  # when, Unix ms, and how many entries had come by then
+        self._pace = Pace()
 
     @staticmethod
     def _retention_s(settings: BrokerSettings) -> float:
@@ -86,22 +85,12 @@ class Entries(Holding):
         if self.kind == "requests":
             limit_ms = min(limit_ms, await unfinished_since_ms(self._redis, self._tag) or limit_ms)
         length, oldest_ms = await self._redis.xlen(key), entry_time_ms(first[0][0].decode())
-        per_second = self._per_second(await entries_added(self._redis, key), now_ms)
+        per_second = self._pace.per_second(await entries_added(self._redis, key), now_ms)
         if per_second is None or not length:
             rate = size * 1000 / max(1000, now_ms - oldest_ms)
         else:
             rate = size / length * per_second
         return Held(size, oldest_ms, limit_ms, rate)
-
-    def _per_second(self, added: int, now_ms: int) -> float | None:
-        """Return how many entries come; None before the second look."""
-        if self._looked and (now_ms < self._looked[-1][0] or added < self._looked[-1][1]):
-            self._looked.clear()  # the clock was set back, or it is another log
-        self._looked.append((now_ms, added))
-        while len(self._looked) > 1 and now_ms - self._looked[1][0] >= PRESENT_MS:
-            self._looked.popleft()
-        since_ms, before = self._looked[0]
-        return (added - before) * 1000 / (now_ms - since_ms) if now_ms > since_ms else None
 
     async def cut(self, keep_from_ms: int) -> None:
         """Give up what is older."""
@@ -181,6 +170,11 @@ class Joins(Holding):
 
     kind = "joins"
 
+    def __init__(self, redis: Redis, settings: BrokerSettings, tag: Tag) -> None:
+        super().__init__(redis, settings, tag)
+        self._pace, self._came = Pace(), 0
+        self._rows: dict[int, int] = {}  # hour to its rows when last looked
+
     @staticmethod
     def _retention_s(settings: BrokerSettings) -> float:
         return settings.join_retention_h * 3600
@@ -192,10 +186,14 @@ class Joins(Holding):
             return None
         a_row = await bytes_of_a_row(self._redis, self._tag, max(rows))
         oldest_ms = max(min(rows) * HOUR_MS, await given_up_before_ms(self._redis, self._tag, self.kind))
-        hour, since_ms = divmod(now_ms, HOUR_MS)
-        lately = rows.get(hour, 0) + rows.get(hour - 1, 0)
-        rate = lately * a_row * 1000 / max(MINUTE_MS, min(HOUR_MS + since_ms, now_ms - oldest_ms))
-        return Held(sum(rows.values()) * a_row, oldest_ms, now_ms - FRESH_MS, rate)
+        self._came += sum(max(0, count - self._rows.get(hour, 0)) for hour, count in rows.items())  # some also went
+        self._rows = rows
+        per_second = self._pace.per_second(self._came, now_ms)
+        if per_second is None:
+            hour, since_ms = divmod(now_ms, HOUR_MS)
+            lately = rows.get(hour, 0) + rows.get(hour - 1, 0)
+            per_second = lately * 1000 / max(MINUTE_MS, min(HOUR_MS + since_ms, now_ms - oldest_ms))
+        return Held(sum(rows.values()) * a_row, oldest_ms, now_ms - FRESH_MS, per_second * a_row)
 
     async def cut(self, keep_from_ms: int) -> None:
         """Give up what is older."""

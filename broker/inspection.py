@@ -82,7 +82,10 @@ class Entry:
 async def consumers(redis: Redis, stream: str, group: str) -> list[dict[str, Any]]:
     """Return who reads *stream* through *group*: name, pending entries, milliseconds since it last asked."""
     found: Any = await redis.xinfo_consumers(stream, group)
-    return [{"name": one["name"].decode(), "pending": one["pending"], "idle_ms": one["idle"]} for one in found]
+    return [
+        {"name": one["name"].decode(errors="backslashreplace"), "pending": one["pending"], "idle_ms": one["idle"]}
+        for one in found
+    ]
 
 
 async def latest_entries(redis: Redis, stream: str, count: int) -> tuple[int, list[Entry]]:

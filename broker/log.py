@@ -225,9 +225,12 @@ class Log:
         found: Any = await self._redis.xrange(tag.dead, dead_id, dead_id)
         if not found:
             return None
-        keys, prediction = [tag.dead, tag.requests, tag.backlog, tag.waiting], found[0][1].get(b"id", b"").decode()
-        if prediction:
-            keys.append(PredictionId.parse(prediction).answers_key)
+        keys = [tag.dead, tag.requests, tag.backlog, tag.waiting]
+        if prediction := found[0][1].get(b"id", b"").decode(errors="replace"):
+            known = PredictionId.known_by(tag, dead_id, prediction)
+            if str(known) != prediction:  # written by hand: there is no answer to reset
+                return None
+            keys.append(known.answers_key)
         deadline_ms = Request.model_fields["deadline_ms"].default
         arguments = [dead_id, prediction, prediction[-UUID_LENGTH:], self._answer_s, deadline_ms]
         added, _ = await self._run("redrive", tag, keys, arguments)

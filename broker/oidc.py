@@ -2,22 +2,12 @@
 
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from broker.errors import SettingsError
-from broker.settings import ObservaSettings
+from broker.addresses import HttpUrl
+from broker.settings import ObservaSettings, read_secret
 
-
-def _http_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or any(sign in url for sign in " ;,'\""):
-        raise ValueError("must begin with http:// or https:// and name a host")
-    return url.rstrip("/")
-
-
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Claim = Annotated[str, Field(pattern=r"^[A-Za-z0-9_:./-]+=[^'\"\\]+$")]
 
 
@@ -38,19 +28,5 @@ class OidcSettings(ObservaSettings):
             SettingsError: its file cannot be read.
 
         """
-        return read_secret(self.oidc_client_secret_file, "OBSERVA_OIDC_CLIENT_SECRET_FILE")
-
-
-def read_secret(path: Path | None, setting: str) -> str | None:
-    """Return what is in a secret's file, None where none is named.
-
-    Raises:
-        SettingsError: it cannot be read; the message names *setting*.
-
-    """
-    if path is None:
-        return None
-    try:
-        return path.read_text().strip()
-    except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror}; check {setting}") from error
+        path = self.oidc_client_secret_file
+        return None if path is None else read_secret(path, "OBSERVA_OIDC_CLIENT_SECRET_FILE")

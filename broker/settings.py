@@ -186,15 +186,15 @@ class BrokerSettings(ObservaSettings):
 
         """
         path = self.redis_sentinel_password_file
-        return None if path is None else _secret(path, "OBSERVA_REDIS_SENTINEL_PASSWORD_FILE")
+        return None if path is None else read_secret(path, "OBSERVA_REDIS_SENTINEL_PASSWORD_FILE")
 
     def _password_from_file(self) -> str | None:
         path = self.password_file
         if path is None:
             return None
         if self.redis_password_file is None:  # the embedded server was never started: connecting will say so
-            return _secret(path)
-        return _secret(path, "OBSERVA_REDIS_PASSWORD_FILE")
+            return read_secret(path)
+        return read_secret(path, "OBSERVA_REDIS_PASSWORD_FILE")
 
     def _with_tls(self, parts: SplitResult) -> SplitResult:
         """Name the TLS files in the URL's query, where every client of ours reads them, FastStream's included."""
@@ -213,8 +213,13 @@ class BrokerSettings(ObservaSettings):
         return parts._replace(query=urlencode(given | dict(parse_qsl(parts.query))))
 
 
-def _secret(path: Path, setting: str | None = None) -> str | None:
-    """Return what a file holds; one that is not there is an error where a *setting* named it."""
+def read_secret(path: Path, setting: str | None = None) -> str | None:
+    """Return what a file holds; None where there is no file and no *setting* that named it.
+
+    Raises:
+        SettingsError: it cannot be read, or holds nothing.
+
+    """
     try:
         secret = path.read_text().strip()
     except FileNotFoundError:
@@ -224,11 +229,9 @@ def _secret(path: Path, setting: str | None = None) -> str | None:
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}; check who owns it") from error
     except UnicodeDecodeError:  # whose message repeats what the file holds
-        raise SettingsError(f"{path} holds no text; write the password into it") from None
+        raise SettingsError(f"{path} holds no text; write the secret into it") from None
     if not secret:
-        raise SettingsError(
-            f"{path} is empty; write the password into it" + (f", or unset {setting}" if setting else "")
-        )
+        raise SettingsError(f"{path} is empty; write the secret into it" + (f", or unset {setting}" if setting else ""))
     return secret
 
 

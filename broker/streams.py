@@ -196,6 +196,15 @@ class PredictionId(NamedTuple):
         return cls(tag, str(UUID(int=value)))
 
     @classmethod
+    def known_by(cls, tag: Tag, entry_id: str, written: str) -> Self:
+        """Return what an entry of *tag* is known by: the id *written* in it, or its own where that is none of *tag*."""
+        try:
+            found = cls.parse(written)
+        except ValueError:
+            return cls.of_entry(tag, entry_id)
+        return found if found.tag == tag else cls.of_entry(tag, entry_id)
+
+    @classmethod
     def parse(cls, text: str) -> Self:
         """Read an id back.
 

@@ -11,8 +11,9 @@ from urllib.parse import quote
 import httpx
 import orjson
 
-from broker.addresses import is_loopback
+from broker.addresses import is_loopback, without_login
 from broker.errors import ObservaError
+from broker.settings import read_secret
 from cli.settings import CliSettings
 from cli.terminal import printable
 
@@ -51,7 +52,7 @@ class Gateway:
     """The gateway's HTTP interface."""
 
     def __init__(self, settings: CliSettings, http: httpx.AsyncClient) -> None:
-        self._url = settings.gateway
+        self._url = without_login(settings.gateway)
         self._http = http
 
     async def get(self, path: str) -> dict[str, Any]:
@@ -144,7 +145,7 @@ async def connected(settings: CliSettings) -> AsyncIterator[Gateway]:
     """Hold connections to the gateway while a command runs."""
     async with client(settings.gateway, settings.gateway_timeout_s) as http:
         if settings.api_key_file is not None:
-            http.headers["Authorization"] = f"Bearer {settings.api_key_file.read_text().strip()}"
+            http.headers["Authorization"] = f"Bearer {read_secret(settings.api_key_file, 'OBSERVA_API_KEY_FILE')}"
         yield Gateway(settings, http)
 
 

@@ -14,6 +14,7 @@ import orjson
 from redis.asyncio import Redis
 from rich.live import Live
 
+from broker.addresses import without_login
 from broker.errors import ObservaError
 from cli.alerts import in_order, now_ms, read_alarms
 from cli.api import client
@@ -67,7 +68,7 @@ class Monitor(Watched):
 
     def __init__(self, http: httpx.AsyncClient, url: str) -> None:
         self._http = http
-        self._url = url
+        self._url = without_login(url)
 
     async def check(self) -> None:
         """Make sure that there is a monitor.

@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from broker.addresses import without_login
 from broker.errors import ObservaError
 from cli.api import connected, predict_path
 from cli.arguments import add_model, name, positive
@@ -81,7 +82,7 @@ def _progress(total: int) -> Iterator[Callable[[int], object]]:
 def _compare(scores: Scores, monitor: Counted | None, url: str) -> None:
     """Warn where the monitor did not count what we saw: the two must agree to the last text."""
     if monitor is None:
-        note(f"no monitor answers at {url}, so its figure is not compared; see OBSERVA_MONITOR_URL")
+        note(f"no monitor answers at {without_login(url)}, so its figure is not compared; see OBSERVA_MONITOR_URL")
     elif monitor["count"] != scores.count:
         note(f"warning: the monitor counted {monitor['count']} of {scores.count} texts so far; is it running behind?")
     elif abs((monitor["accuracy"] or 0) - (scores.accuracy or 0)) > EXACT:

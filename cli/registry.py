@@ -5,11 +5,13 @@ from typing import Any, Final
 
 import httpx
 
+from broker.addresses import without_login
 from broker.manifest import Pointer
 
 LIVE: Final = "live"
 CANARY: Final = "canary"
 PATIENCE_S: Final = 5.0
+NO_SERVER: Final = "MLFLOW_TRACKING_URI names no server (http://HOST:PORT)"
 _API: Final = "/api/2.0/mlflow"
 
 
@@ -22,14 +24,16 @@ async def move_aliases(model: str, pointer: Pointer) -> str:
     if not address:
         return ""
     if not address.startswith(("http://", "https://")):
-        return "MLFLOW_TRACKING_URI names no server (http://HOST:PORT)"
+        return NO_SERVER
     try:
         async with httpx.AsyncClient(base_url=address, timeout=PATIENCE_S, auth=_who()) as http:
             return await _move(http, model, pointer)
     except httpx.HTTPStatusError as error:
         return f"it answered {error.response.status_code} to {error.request.method} {error.request.url.path}"
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        return str(error) or type(error).__name__
+    except httpx.InvalidURL:  # whose message repeats what may be a password
+        return NO_SERVER
+    except (httpx.HTTPError, ValueError) as error:
+        return without_login(str(error)) or type(error).__name__
 
 
 async def _move(http: httpx.AsyncClient, model: str, pointer: Pointer) -> str:

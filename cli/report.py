@@ -13,6 +13,7 @@ import httpx
 import orjson
 from redis.asyncio import Redis
 
+from broker.addresses import without_login
 from broker.errors import ObservaError
 from broker.ratios import accuracy_of
 from broker.streams import Tag
@@ -134,15 +135,16 @@ async def _monitored(url: str, model: str) -> dict[str, Any]:
         ObservaError: no monitor answers, or it does not watch the model.
 
     """
+    shown = without_login(url)
     async with client(url, TIMEOUT_S) as http:
         try:
             response = await http.get(f"/report/{quote(model, safe='')}")
         except httpx.HTTPError:
-            raise ObservaError(f"no monitor answers at {url}; run: just up, or set OBSERVA_MONITOR_URL") from None
+            raise ObservaError(f"no monitor answers at {shown}; run: just up, or set OBSERVA_MONITOR_URL") from None
     if response.status_code == httpx.codes.NOT_FOUND:
         raise ObservaError(f"the monitor does not watch {model!r}; what is served: GET /v1/models")
     try:
         found: dict[str, Any] = orjson.loads(response.raise_for_status().content)
     except (httpx.HTTPError, orjson.JSONDecodeError):
-        raise ObservaError(f"{url} does not answer as a monitor does; check OBSERVA_MONITOR_URL") from None
+        raise ObservaError(f"{shown} does not answer as a monitor does; check OBSERVA_MONITOR_URL") from None
     return found

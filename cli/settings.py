@@ -2,39 +2,25 @@
 
 from typing import Annotated, Literal
 
-import httpx
-from pydantic import AfterValidator, BeforeValidator, Field, FilePath
+from pydantic import BeforeValidator, Field, FilePath
 from pydantic_settings import NoDecode
 
-from broker.addresses import Host, Port, place
+from broker.addresses import Host, HttpUrl, Port, place
 from broker.settings import BrokerSettings
-
-
-def _http_url(text: str) -> str:
-    try:
-        url = httpx.URL(text)
-    except httpx.InvalidURL as error:
-        raise ValueError(str(error)) from None
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise ValueError("must be like http://HOST:PORT")
-    return text.rstrip("/")
 
 
 def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-Url = Annotated[str, AfterValidator(_http_url)]
-
-
 class CliSettings(BrokerSettings):
     """The variables that the services read, so that a command finds what they use, and two addresses."""
 
-    gateway_url: Url | None = None  # unset: on this machine, where `just up` lets it listen
+    gateway_url: HttpUrl | None = None  # unset: on this machine, where `just up` lets it listen
     gateway_host: Host = "127.0.0.1"
     gateway_port: Port = 8000
     api_key_file: FilePath | None = None  # holds the key for a gateway that asks for one
-    monitor_url: Url | None = None  # as above
+    monitor_url: HttpUrl | None = None  # as above
     monitor_host: Host = "127.0.0.1"
     monitor_port: Port = 8001
     retrain_on: Annotated[tuple[Literal["accuracy", "drift"], ...], NoDecode, BeforeValidator(_split)] = ()

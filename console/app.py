@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from broker.duties import Duties
 from broker.errors import ObservaError
 from broker.listening import http_options, listen, protocol_for
 from broker.logs import log_to_stderr
@@ -83,6 +85,7 @@ def create_app(settings: ConsoleSettings) -> "ASGIApp":
 def main() -> None:
     """Run the console until a signal; a mistake of the person who started it is one line and exit code 2."""
     log_to_stderr("console")
+    signal.signal(signal.SIGTERM, Duties().leave)  # while it starts, as the gateway; uvicorn repeats it at the end
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_SHARE": "False", "HF_HUB_OFFLINE": "1"}
     try:
         settings = load_settings(ConsoleSettings)

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import httpx
 
+from broker.addresses import without_login
 from console.sentences import of_problem
 from console.settings import ConsoleSettings
 
@@ -156,16 +157,17 @@ class Calls:
         headers: Mapping[str, str],
         patience: float,
     ) -> Document:
+        shown = without_login(base)
         try:
             answer = await self._client.request(method, base + path, json=body, headers=headers, timeout=patience)
         except httpx.TimeoutException:
-            raise TroubleError(f"The {service} at {base} did not answer in time; this page goes on trying.") from None
+            raise TroubleError(f"The {service} at {shown} did not answer in time; this page goes on trying.") from None
         except httpx.HTTPError:
-            raise TroubleError(f"The {service} at {base} cannot be reached; this page goes on trying.") from None
+            raise TroubleError(f"The {service} at {shown} cannot be reached; this page goes on trying.") from None
         try:
             document = answer.json()
         except ValueError:
-            raise TroubleError(f"What answers at {base} is not Observa's {service}.") from None
+            raise TroubleError(f"What answers at {shown} is not Observa's {service}.") from None
         if answer.is_success and isinstance(document, dict):
             return document
         code = str(document.get("code", "")) if isinstance(document, dict) else ""

@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
-from broker.addresses import Host, HostNames, Names, Port, names_of, place
-from broker.oidc import HttpUrl, OidcSettings, read_secret
+from broker.addresses import Host, HostNames, HttpUrl, Names, Port, names_of, place, without_login
+from broker.oidc import OidcSettings
+from broker.settings import read_secret
 
 
 def _pairs(value: object) -> object:
@@ -56,10 +57,10 @@ class ConsoleSettings(OidcSettings):
         return self.console_admin_url or self.console_gateway_url
 
     def published(self, url: str) -> str:
-        """Return *url* as a browser reaches it."""
+        """Return *url* as a browser reaches it, and as everybody may see it."""
         found = ((inside, outside) for inside, outside in self.console_published if url.startswith(inside))
         inside, outside = next(found, ("", ""))
-        return outside + url.removeprefix(inside)
+        return without_login(outside + url.removeprefix(inside))
 
     @property
     def names(self) -> Names:
@@ -74,4 +75,4 @@ class ConsoleSettings(OidcSettings):
 
         """
         path = (self.console_admin_key_file if admin else None) or self.console_key_file
-        return read_secret(path, "OBSERVA_CONSOLE_KEY_FILE and its kin")
+        return None if path is None else read_secret(path, "OBSERVA_CONSOLE_KEY_FILE and its kin")

@@ -6,6 +6,7 @@ The first service of ``compose.yaml`` runs it. Every folder below FOLDER is a vo
 import sys
 from pathlib import Path
 
+from broker.durable import write
 from broker.errors import ObservaError
 from broker.settings import load_settings
 from deploy.local.alerting import with_webhooks, write_rules
@@ -45,13 +46,8 @@ def _prometheus(folder: Path, settings: StackSettings) -> None:
 
 
 def _give(path: Path, text: str) -> None:
-    """Replace a file whole, since a container that is running may read it."""
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    new.touch(mode=0o600)
-    new.write_text(text)
-    new.chmod(READABLE)
-    new.replace(path)
+    """Replace a file whole, since a container that is running may read it, and starts again when power is back."""
+    write(path, text.encode(), READABLE)
 
 
 def main() -> int:

@@ -33,10 +33,7 @@ async def redrive(request: Request, dead_id: str) -> Response:
     if match is None:
         raise Problem("not_found")
     tag = Tag(match["model"] or gateway.settings.model, int(match["shard"] or 0))
-    try:
-        added = await gateway.log.redrive(tag, match["entry"])
-    except ValueError:  # its id was written by hand: there is no answer to reset
-        raise Problem("not_found") from None
+    added = await gateway.log.redrive(tag, match["entry"])
     if added is None:
         raise Problem("not_found")
     return Response(orjson.dumps({"entry": added, "status": "redriven"}), 202, media_type=JSON)

@@ -68,6 +68,16 @@ class GatewaySettings(BrokerSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _keeps_to_the_longest_deadline(self) -> Self:
+        if self.sync_deadline_ms > self.gateway_max_deadline_ms:
+            raise ValueError(
+                f"OBSERVA_SYNC_DEADLINE_MS ({self.sync_deadline_ms}) must be no more than "
+                f"OBSERVA_GATEWAY_MAX_DEADLINE_MS ({self.gateway_max_deadline_ms}): a caller who waits and names no "
+                "deadline would wait longer than the longest that may be named"
+            )
+        return self
+
     @property
     def exposed(self) -> bool:
         """Whether other machines may reach the gateway."""

@@ -19,6 +19,7 @@ from broker.events import Alert
 from broker.inspection import GroupState, entries_added, group_states, read_alerts
 from broker.manifest import Pointer, models_in
 from broker.store import store_of
+from broker.stored import whole_numbers
 from broker.streams import MONITOR, Tag
 from broker.versions import wanted
 from monitor.aside import place_of
@@ -165,7 +166,7 @@ class Monitor(Monitored):
                 announced = await announcements(self._redis, tag.model)
                 measured.workers = [one for one in announced if one.is_live(self._clock.now_ms())]
                 gaps: Any = await self._redis.hgetall(tag.gaps)
-                measured.gaps = {name.decode(): int(count) for name, count in gaps.items()}
+                measured.gaps = whole_numbers(gaps)
                 measured.alerts = await read_alerts(self._redis, tag, ALERTS)
                 measured.pointer = await wanted(self._redis, tag.model)
             except Exception as error:  # noqa: BLE001 what one model's keys hold may not end the measuring of others

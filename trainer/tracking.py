@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from broker.addresses import without_login
 from broker.errors import ObservaError
 from broker.manifest import ModelManifest
 from trainer.settings import TrainerSettings
@@ -179,7 +180,7 @@ def _opened(mlflow: Any, name: str, cache: Path, run_id: str | None) -> Run:
             lost = Run(run_id, "")
             lost.lose(error)
             return lost
-        where = os.environ.get(SERVER) or "the local file"
+        where = without_login(os.environ.get(SERVER) or "the local file")
         raise TrackingError(
             f"MLflow at {where} cannot be used ({_line(error)}); start it, or unset {SERVER} for a local file"
         ) from error
@@ -187,4 +188,4 @@ def _opened(mlflow: Any, name: str, cache: Path, run_id: str | None) -> Run:
 
 
 def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+    return without_login((str(error).strip().splitlines() or [type(error).__name__])[0])[:160]

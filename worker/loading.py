@@ -141,15 +141,25 @@ class Loading:
     def first(self) -> list[tuple[Served, Speed]]:
         """Return the models to serve from the start, each with its live version.
 
+        Of a worker that serves all of the store, a damaged model stops no other: `Discovery` tries it again.
+
         Raises:
-            ModelRefusedError: there is nothing to serve, or neither a live version nor the one before can be loaded.
+            ModelRefusedError: there is nothing to serve, or of a model neither the live version nor the one before
+                can be loaded, and it is named or the only one.
             StoreError: the store cannot be read.
 
         """
         names = list(self._settings.worker_models) or self._store.models()
         if not names:
             raise ModelRefusedError(f"{self._store}: no model with a live.json; set OBSERVA_MODELS or run `just train`")
-        found = [self._first(name) for name in names]
+        found = []
+        for name in names:
+            try:
+                found.append(self._first(name))
+            except ModelRefusedError as error:
+                if self._settings.worker_models or (name == names[-1] and not found):
+                    raise
+                logger.error("a model is refused: %s", error, extra={"model": name})  # noqa: TRY400 one line
         give_back()
         return found
 

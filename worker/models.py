@@ -87,6 +87,7 @@ def load_version(folder: Path) -> Loaded:
     try:
         model = loader(manifest, files)
         (scores,) = model.predict(["a first text"])
+        vocabulary = frozenset(files.get("vocabulary.txt", b"").decode().split("\n")) - {""}
     except ModelRefusedError as error:
         raise ModelRefusedError(f"{folder}: {error}") from error
     except Exception as error:
@@ -96,7 +97,6 @@ def load_version(folder: Path) -> Loaded:
             f"{folder}: the model scores {len(scores.probabilities)} labels, model.json names {len(manifest.labels)}"
         )
     _check_golden(folder, model, files)
-    vocabulary = frozenset(files.get("vocabulary.txt", b"").decode().split("\n")) - {""}
     return Loaded(model, vocabulary, digest_of((folder / "model.json").read_bytes()))
 
 

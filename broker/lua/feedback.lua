@@ -17,7 +17,8 @@ local may = ARGV[7] == 'any' or owner == ''
 for position = 8, #ARGV do may = may or ARGV[position] == owner end
 if not may then return 'unknown' end
 
-if row and row[4] == label then return 'same' end
+-- A label parked for a prediction that failed waits for nothing; once the answer has gone nobody knows whose it was.
+if row and row[4] == label and (row[1] ~= '' or is_pending(answer)) then return 'same' end
 
 if row and row[1] ~= '' then
   local fields = {'schema_version', '1', 'id', id, 'label', label, 'predicted', row[1], 'confidence', row[2],

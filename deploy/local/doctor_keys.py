@@ -11,6 +11,7 @@ from broker.groups import groups_of
 from broker.keys import TABLE
 from broker.manifest import live_version, models_in, read_verified
 from broker.settings import BrokerSettings
+from broker.stored import whole_numbers
 from broker.streams import WORKERS, Tag
 from broker.waiting import waiting_page
 from deploy.local.findings import Finding
@@ -68,13 +69,15 @@ async def losses(redis: Redis, tag: Tag) -> list[Finding]:
     """Return what a reader never got, a group that is missing, and what waits for a newer worker."""
     found = []
     gaps: Any = await redis.hgetall(tag.gaps)
-    for reader, count in ((reader.decode(), int(count)) for reader, count in gaps.items()):
+    answered, _ = await _unanswered(redis, tag)
+    for reader, count in whole_numbers(gaps).items():
         if reader == f"requests/{WORKERS}":  # Observa trims no request that waits
-            how, page = "deleted, or the group was moved past them,", "RequestsLost"
+            lost, how, page = count - answered, "deleted, or the group was moved past them,", "RequestsLost"
         else:
-            how, page = "trimmed", "LogGap"
-        what = f"gap {tag}: {count} entries were {how} before {reader} had read them"
-        found.append(Finding("warn", what, f"docs/runbooks/{page}.md"))
+            lost, how, page = count, "trimmed", "LogGap"
+        if lost > 0:
+            what = f"gap {tag}: {lost} entries were {how} before {reader} had read them"
+            found.append(Finding("warn", what, f"docs/runbooks/{page}.md"))
     groups = {group["name"].decode(): group for group in await groups_of(redis, tag.requests)}
     if await redis.exists(tag.requests) and WORKERS not in groups:
         found.append(Finding("warn", f"group {WORKERS} of {tag} is missing; a worker makes it", "just logs worker"))
@@ -92,15 +95,23 @@ async def overdue(redis: Redis, tag: Tag, settings: BrokerSettings) -> list[Find
     if late := sum(one.is_overdue(int(seconds) * 1000, settings) for one in page):
         what = f"requests {tag}: {late} are past their deadline and have no answer"
         found.append(Finding("bad", what, "just logs worker"))
-    counted: Any = await redis.hgetall(tag.unanswered)
-    ago_s = int(seconds) - int(counted.get(b"last_s", 0))
-    if ago_s < _DAY_S:
+    answered, ago_s = await _unanswered(redis, tag)
+    if answered:
         what = (
-            f"requests {tag}: {int(counted[b'requests'])} were accepted and no reader had them any more; they were "
+            f"requests {tag}: {answered} were accepted and no reader had them any more; they were "
             f"answered deadline_exceeded, the last one {ago_s // 60} min ago"
         )
         found.append(Finding("warn", what, f"just redis XINFO GROUPS '{tag.requests}'; docs/runbooks/RequestsLost.md"))
     return found
+
+
+async def _unanswered(redis: Redis, tag: Tag) -> tuple[int, int]:
+    """Return how many requests no reader had any more, and how many seconds ago the last was; 0 after a day."""
+    found: Any = await redis.hgetall(tag.unanswered)
+    counted = whole_numbers(found)
+    seconds, _ = await redis.time()
+    ago_s = int(seconds) - counted.get("last_s", 0)
+    return (counted.get("requests", 0) if ago_s < _DAY_S else 0), ago_s
 
 
 async def _is_newer(redis: Redis, tag: Tag) -> bool:

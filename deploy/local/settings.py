@@ -14,6 +14,8 @@ MOST_WORKERS = 64
 MOST_GATEWAYS = 64
 EXPOSED_INTERNAL_PORT = 9000  # the gateway's default
 
+Webhook = Annotated[str, Field(pattern=r"^https?://[^/\s]+\S*$")]
+
 
 def _workers_for_this_machine() -> int:
     """Two, so that one may die, and up to four where the cores allow it."""
@@ -40,8 +42,8 @@ class StackSettings(BrokerSettings):
     alerting: bool = True  # run Prometheus and Alertmanager too, where they are installed
     prometheus_port: Port = 9090
     alertmanager_port: Port = 9093
-    page_webhook_url: Annotated[str, Field(pattern=r"^https?://")] | None = None  # told at once; nobody by default
-    ticket_webhook_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    page_webhook_url: Webhook | None = None  # told at once; nobody by default
+    ticket_webhook_url: Webhook | None = None
     runbook_base: str = ""  # where docs/ is read, for the links of alerts; empty: this folder
     console: bool = True  # run the web page, too
     console_host: Host = "127.0.0.1"

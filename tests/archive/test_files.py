@@ -4,12 +4,15 @@ import asyncio
 import random
 import stat
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from redis import Redis as SyncRedis
 
 from archive.app import opened
+from archive.follower import Follower
 from archive.pending import Chunk, Memory, Pending
 from archive.positions import MovedError, Position
 from archive.settings import ArchiveSettings
@@ -18,7 +21,7 @@ from broker.archived import HOUR_MS, START, Archive, Part, mark_of
 from broker.archived_forgetting import archived_ids_of, forget_archived
 from broker.archived_rows import SCHEMAS, Entry, batch_of, entries_of
 from broker.archiving import ArchiveWriter
-from broker.errors import LeaseTakenError, SettingsError
+from broker.errors import DamagedFileError, LeaseTakenError, SettingsError
 from broker.groups import ensure_groups
 from broker.janitor import keep_house
 from broker.leases import FILES_LEASE, held, keep_or_take
@@ -212,6 +215,16 @@ def test_an_archive_in_an_object_store_is_written_and_read():
     assert store.parts(TAG, "feedback") == []
 
 
+async def test_a_request_whose_id_was_made_up_is_forgotten_with_its_subject(redis, archive):
+    odd = {b"id": b"abc", b"text": b"x"}
+    sent = [(f"{HOUR}-{place}", odd | {b"subject": who}) for place, who in enumerate([b"alice", b"bob"])]
+    write(archive, "requests", sent)
+    hers = archived_ids_of(archive, [TAG], "alice")
+    assert hers == {str(PredictionId.of_entry(TAG, sent[0][0]))}
+    assert (await forget_archived(redis, archive, [TAG], hers)).total() == 1
+    assert list(archive.entries(TAG, "requests")) == sent[1:]
+
+
 @pytest.mark.parametrize("unreadable", [{b"schema_version": b"7"}, {b"deadline_ms": b"soon"}])
 async def test_a_request_that_the_archiver_could_not_read_is_forgotten_with_its_subject(redis, archive, unreadable):
     hers, his = str(PredictionId.new(TAG)), str(PredictionId.new(TAG))
@@ -272,6 +285,25 @@ async def test_a_file_that_was_published_before_the_kill_is_not_written_again(re
     assert sum(archive.rows(part) for part in archive.parts(TAG, "results")) == 10
 
 
+async def test_a_damaged_file_holds_up_its_own_stream_and_says_which_it_is(redis, server, archive):
+    with SyncRedis(port=server.port) as client:
+        add(client, 10)
+    follower = Follower(redis, ArchiveSettings(archive=archive.url), TAG, archive, Memory(1 << 20))
+    born = await ensure_groups(redis, TAG)
+    part = Part.of(TAG, "results", mark_of(born), [(await redis.xrange(TAG.results))[-1][0].decode()])
+    whole = made("results", 0, 1)
+    archive.write(part, pa.Table.from_batches([batch_of(TAG, "results", whole)], SCHEMAS["results"]))
+    path = Path(archive.root) / part.path
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    assert not await follower._tried(follower._step)
+    assert follower.trouble == "storage"
+    with pytest.raises(DamagedFileError, match="parquet is damaged"):
+        list(archive.batches(part))
+    path.write_bytes(content)
+    assert await follower._tried(follower._step)
+
+
 async def test_files_of_another_log_say_nothing_of_where_this_one_was_read_to(redis, server, position):
     with SyncRedis(port=server.port) as client:
         add(client, 10)
@@ -289,9 +321,9 @@ async def test_who_stood_still_until_its_lease_was_over_publishes_nothing(redis,
     born = (await redis.get(TAG.born)).decode()
     async with held(redis, TAG.lease(FILES_LEASE)) as lease:
         await position.find(born, lease)
-        lease.until_s = 0
+        late = replace(lease, until_s=0)  # one that nothing prolongs meanwhile
         with pytest.raises(MovedError):
-            await position.write(born, chunks(server, position)[0], lease)
+            await position.write(born, chunks(server, position)[0], late)
     assert archive.parts(TAG, "results") == []
 
 

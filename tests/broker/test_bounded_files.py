@@ -106,3 +106,16 @@ def test_the_time_is_what_the_setting_says_and_folders_of_this_machine_are_calle
         store_of(settings).pointer("toy")
     assert Store(str(tmp_path)).folder == tmp_path
     assert Archive(str(tmp_path)).fs.protocol == ("file", "local")
+
+
+def test_an_error_of_a_storages_own_kind_is_one_that_its_users_wait_out(hung, monkeypatch):
+    class HttpError(Exception):
+        """As gcsfs and adlfs raise."""
+
+    def fail(*_, **__):
+        raise HttpError("503 try again")
+
+    hung.set()
+    monkeypatch.setattr(Hanging, "ls", fail)
+    with pytest.raises(OSError, match="HttpError: 503 try again"):
+        Archive("hanging://archive", LIMIT_S).models()

@@ -10,8 +10,9 @@ from broker.connection import connect
 from broker.errors import SettingsError
 from broker.events import Request
 from broker.groups import ensure_groups
-from broker.holdings import MINUTE_MS, SLOT_MS, Answers, Held, Keys, Requests, Results
+from broker.holdings import MINUTE_MS, SLOT_MS, Answers, Held, Joins, Keys, Requests, Results
 from broker.janitor import keep_house
+from broker.join_rows import HOUR_MS, ROW_BYTES, drop_before
 from broker.kept import given_up_before_ms, kept_s, note_kept
 from broker.log import Acceptance, Idempotency, Log, Unit
 from broker.settings import BrokerSettings, load_settings
@@ -120,6 +121,19 @@ async def test_the_present_rate_is_that_of_the_last_minute(redis, settings, per_
         held = await results.look(now_ms + 10_000)
     entry_bytes = held.size / await redis.xlen(tag.results)
     assert held.rate == pytest.approx(per_second * entry_bytes, rel=0.01)
+
+
+async def test_the_present_rate_of_what_waits_for_labels_is_known_in_a_logs_first_hour(redis, settings):
+    joins, tag = Joins(redis, settings, Tag("sentiment")), Tag("sentiment")
+    hour_ms = NOW_MS // HOUR_MS * HOUR_MS
+    for now_ms, rows in ((hour_ms + 50 * MINUTE_MS, 100), (hour_ms + 51 * MINUTE_MS, 700)):
+        await redis.hset(tag.joined, hour_ms // HOUR_MS, rows)
+        held = await joins.look(now_ms)
+    assert held.rate == pytest.approx(10 * ROW_BYTES), "600 came in this minute"
+    await drop_before(redis, tag, hour_ms + 51 * MINUTE_MS)
+    await redis.hset(tag.joined, mapping={str(hour_ms // HOUR_MS): 400, str(hour_ms // HOUR_MS + 1): 900})
+    held = await joins.look(hour_ms + 52 * MINUTE_MS)
+    assert held.rate == pytest.approx(15 * ROW_BYTES), "what was given up does not count against what comes"
 
 
 def test_texts_that_wait_share_a_quarter_of_the_memory():

@@ -413,6 +413,13 @@ async def test_a_dead_letter_that_somebody_else_wrote_is_not_sent_again(log, red
     assert await redis.xlen(TAG.requests) == 0
 
 
+@pytest.mark.parametrize("identity", ["by hand", b"\xff", str(PredictionId.new(Tag("another")))])
+async def test_a_dead_letter_whose_id_was_made_up_is_not_sent_again_and_stops_no_others(log, redis, identity):
+    dead_id = await redis.xadd(TAG.dead, {"id": identity, "entry": '["text","x"]'})
+    assert await log.redrive(TAG, dead_id.decode()) is None
+    assert await redis.xlen(TAG.requests) == 0
+
+
 async def test_redriving_shortens_no_answer_and_outlives_the_new_deadline(log, redis, settings):
     dead, other = request(deadline_ms=7_200_000), request(deadline_ms=86_400_000)
     await accept(log, other)

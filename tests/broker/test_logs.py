@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 import traceback
 
 from broker.logs import JsonLines
@@ -30,3 +32,9 @@ def test_a_traceback_that_is_itself_the_message_is_left_out():
     line = JsonLines("test").format(record("", failed=False))
     assert SECRET not in line
     assert "start or end failed" in json.loads(line)["event"]
+
+
+def test_what_a_service_calls_over_http_is_not_logged_as_its_address_may_hold_a_password():
+    script = "import logging, broker.logs as l; l.log_to_stderr('t'); logging.getLogger('httpx').info('http://me:pw@h')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not done.stderr

@@ -12,6 +12,7 @@ import pytest
 from redis import Redis
 
 from broker.manifest import Pointer
+from cli.registry import move_aliases
 from tests.cli.commands import Just
 from tests.servers import RedisServer, free_port
 
@@ -203,6 +204,16 @@ def test_a_registry_that_is_down_is_told_later(
     aliases = request.getfixturevalue("registry")
     assert just("models", MODEL, "--mirror")[0] == 0
     assert aliases == {"live": "17"}
+
+
+@pytest.mark.parametrize("address", ["http://me:secret@127.0.0.1:1", "http://me:secret/x@127.0.0.1:1"])
+async def test_a_registry_that_is_not_told_is_named_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    why = await move_aliases(MODEL, Pointer(version="2", generation=2))
+    assert why
+    assert "secret" not in why
 
 
 @pytest.mark.usefixtures("quick")

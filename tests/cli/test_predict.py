@@ -77,8 +77,11 @@ def test_a_refusal_is_one_line_with_what_to_do(
     assert advice in err
 
 
-def test_an_absent_gateway_is_one_line_that_says_just_up(just: Just, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OBSERVA_GATEWAY_URL", "http://127.0.0.1:1")
+@pytest.mark.parametrize("login", ["", "me:secret@"])
+def test_an_absent_gateway_is_one_line_that_says_just_up(
+    just: Just, monkeypatch: pytest.MonkeyPatch, login: str
+) -> None:
+    monkeypatch.setenv("OBSERVA_GATEWAY_URL", f"http://{login}127.0.0.1:1")
     assert just("predict", "good") == (
         2,
         "",
@@ -94,12 +97,13 @@ def test_what_is_not_a_gateway_is_called_so(just: Just, monkeypatch: pytest.Monk
     assert "OBSERVA_GATEWAY_URL" in err
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://host", "http://"])
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://host", "http://", "http://me:secret/x@host"])
 def test_an_address_that_is_none_is_named(just: Just, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("OBSERVA_GATEWAY_URL", url)
     status, _, err = just("predict", "good")
     assert status == 2
     assert "OBSERVA_GATEWAY_URL" in err
+    assert "secret" not in err
     assert len(err.splitlines()) == 1
 
 

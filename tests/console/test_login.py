@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from broker.errors import SettingsError
 from console.guard import Guard
 from console.login import may_administer, with_login
 from console.settings import ConsoleSettings
@@ -149,6 +150,26 @@ async def test_a_provider_that_is_away_is_said_in_words(settings):
 async def test_without_a_provider_nobody_logs_in_and_everybody_administers():
     async with browser(ConsoleSettings()) as client:
         assert (await client.get("/")).json() == {"admin": True}
+
+
+@pytest.mark.timeout(120)
+def test_it_ends_with_0_when_it_is_told_to(tmp_path):
+    port = free_port()
+    process = Process([sys.executable, "-m", "console"], port, {"OBSERVA_CONSOLE_PORT": str(port)}, tmp_path / "log")
+    try:
+        process.wait("/healthz")
+    finally:
+        assert process.terminate() == 0  # a handler of its own: the first process of a container has no default
+
+
+@pytest.mark.parametrize("content", [b"", b"key\xff"])
+def test_a_file_that_holds_no_secret_is_named_and_not_repeated(tmp_path, content):
+    file = tmp_path / "file"
+    file.write_bytes(content)
+    settings = ConsoleSettings(console_key_file=file, oidc_client_secret_file=file)
+    for read in (settings.key, settings.oidc_secret):
+        with pytest.raises(SettingsError, match=r"file (holds no text|is empty); write the secret"):
+            read()
 
 
 def test_a_secret_that_cannot_be_read_is_one_line(tmp_path):

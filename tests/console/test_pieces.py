@@ -159,9 +159,9 @@ def test_an_age_is_said_in_its_unit(seconds, said):
     assert ago(seconds) == said
 
 
-async def test_who_does_not_answer_is_named():
-    calls = Calls(ConsoleSettings(console_gateway_url="http://127.0.0.1:1"))
-    with pytest.raises(TroubleError, match=r"The gateway at .* cannot be reached"):
+async def test_who_does_not_answer_is_named_without_its_password():
+    calls = Calls(ConsoleSettings(console_gateway_url="http://me:secret@127.0.0.1:1"))
+    with pytest.raises(TroubleError, match=r"The gateway at http://127.0.0.1:1 cannot be reached"):
         await calls.predict_one("a", "sentiment", None, 0.5)
     assert not await calls.answers("http://127.0.0.1:1")
 
@@ -219,7 +219,9 @@ async def test_only_the_configured_dashboard_may_be_framed(guarded):
     assert headers["referrer-policy"] == "no-referrer"
 
 
-@pytest.mark.parametrize("url", ["javascript:alert(1)", "http://", "http://a;script-src *", "ftp://a"])
+@pytest.mark.parametrize(
+    "url", ["javascript:alert(1)", "http://", "http://a;script-src *", "ftp://a", "http://a:b/c@d"]
+)
 def test_an_address_that_is_none_is_refused(url):
     with pytest.raises(ValueError, match="http"):
         ConsoleSettings(console_grafana_url=url)
@@ -232,5 +234,6 @@ def test_a_browser_is_sent_to_where_it_reaches_what_the_console_asks():
     assert settings.published("http://gateway:9000/docs") == "http://127.0.0.1:19000/docs"
     assert settings.published("http://grafana:3000") == "https://grafana.example"
     assert settings.published("http://127.0.0.1:5000") == "http://127.0.0.1:5000"
+    assert settings.published("http://me:secret@127.0.0.1:5000/d?by=a@b") == "http://127.0.0.1:5000/d?by=a@b"
     with pytest.raises(ValueError, match="http"):
         ConsoleSettings(console_published="http://grafana:3000=http://a;script-src *")

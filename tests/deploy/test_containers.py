@@ -1,7 +1,9 @@
 """What the containers are given before they start."""
 
 import hashlib
+import os
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -36,6 +38,16 @@ def test_each_service_finds_its_own_password_and_no_other(folder):
         digest = hashlib.sha256(given[user].encode()).hexdigest()
         assert re.search(rf"^user {user} on #{digest} ", users, re.MULTILINE), name
     assert len(set(given.values())) == len(given) == 7
+
+
+def test_what_a_container_is_given_outlasts_a_loss_of_power_and_can_be_read_by_it(folder, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    prepare(folder, StackSettings())
+    given = [path for path in folder.rglob("*") if path.is_file() and not path.is_relative_to(folder / "setup")]
+    assert {path.parent for path in given} <= set(synced)
+    assert {path.name for path in given} <= {path.name.rpartition(".")[0].removeprefix(".") for path in synced}
+    assert {path.stat().st_mode & 0o777 for path in given} == {0o444}
 
 
 def test_passwords_stay_when_the_stack_starts_again(folder):

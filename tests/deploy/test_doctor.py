@@ -7,6 +7,9 @@ from redis.asyncio import Redis
 
 from broker.announcements import Announcement, announce
 from broker.groups import ensure_groups
+from broker.inspection import consumers, group_states
+from broker.janitor import keep_house
+from broker.settings import BrokerSettings
 from broker.streams import WORKERS, PredictionId, Tag
 from deploy.local.doctor_keys import examine_files, examine_models, losses, overdue, wrong_keys
 from deploy.local.doctor_log import examine_log
@@ -53,6 +56,27 @@ async def test_entries_that_were_lost_are_counted(redis: Redis):
     assert results.next_command == "docs/runbooks/LogGap.md"
     assert "3 entries were deleted, or the group was moved past them, before requests/workers" in requests.what
     assert requests.next_command == "docs/runbooks/RequestsLost.md"
+
+
+async def test_what_another_program_reads_under_a_name_of_bytes_stops_nobody(redis: Redis, server):
+    settings = BrokerSettings(redis_url=server.url)
+    await ensure_groups(redis, TAG)
+    await redis.xgroup_create(TAG.requests, b"\xff", id="0")
+    await redis.xgroup_createconsumer(TAG.requests, WORKERS, b"\xff")
+    await redis.hset(TAG.gaps, mapping={b"requests/\xff": 3, "results/monitor": "x"})
+    assert await keep_house(redis, settings, TAG, "worker")
+    assert [state.group for state in await group_states(redis, TAG)] == [WORKERS]
+    assert [one["name"] for one in await consumers(redis, TAG.requests, WORKERS)] == ["\\xff"]
+    assert await losses(redis, TAG) == []
+
+
+async def test_requests_that_were_passed_over_and_answered_are_told_once(redis: Redis, server):
+    seconds, _ = await redis.time()
+    await redis.hset(TAG.unanswered, mapping={"requests": 19, "last_s": int(seconds)})
+    for lost, told in ((19, ["19 were accepted"]), (22, ["3 entries were deleted", "19 were accepted"])):
+        await redis.hset(TAG.gaps, "requests/workers", lost)
+        findings = [*await losses(redis, TAG), *await overdue(redis, TAG, StackSettings(redis_url=server.url))]
+        assert [part in one.what for part, one in zip(told, findings, strict=True)] == [True] * len(told)
 
 
 async def test_a_request_of_a_newer_schema_asks_for_an_update(redis: Redis):

@@ -106,6 +106,17 @@ async def test_a_pending_prediction_is_its_callers_alone_and_a_label_is_parked_b
     assert (await callers.bert.post("/feedback", json={"id": mine, "label": "negative"})).status_code == 404
 
 
+async def test_a_label_parked_for_a_prediction_that_failed_is_told_to_no_other(callers, redis):
+    callers.worker.errors["a joy"] = "inference_failed"
+    mine = await pending(callers)
+    label = {"id": mine, "label": "negative"}
+    assert (await callers.anna.post("/feedback", json=label)).json()["status"] == "parked"
+    callers.worker.holding.set()
+    await eventually(lambda: redis.xlen(TAG.results), "it has failed")
+    await redis.delete(PredictionId.parse(mine).answers_key)  # it was long ago
+    assert await asked(callers.bert, mine) == await asked(callers.bert, unknown())
+
+
 async def test_a_callers_other_key_and_an_admin_reach_it(callers, redis):
     mine = await predicted(callers.anna)
     for client, label in ((callers.anna_later, "negative"), (callers.root, "positive")):

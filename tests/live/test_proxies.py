@@ -165,6 +165,7 @@ def test_the_console_works_in_a_browser(site):
         failed: list[str] = []
         page.on("response", lambda answer: failed.append(answer.url) if answer.status >= 400 else None)
         page.goto(f"{site.url}/console/")
+        page.wait_for_function("document.querySelector('#model input')?.value")
         page.fill("#text textarea", "a wonderful, funny and charming film")
         page.click("#predict")
         api.expect(page.locator("#answer")).to_have_text("positive", timeout=30_000)

@@ -1,6 +1,7 @@
 """Erasing one prediction, or one subject, from a log that is in use."""
 
 import asyncio
+import json
 from contextlib import suppress
 
 import pytest
@@ -48,6 +49,23 @@ async def explain(redis: Redis, settings: BrokerSettings, wanted: str, *, done: 
 async def replay(redis: Redis, requests: list[Request], tag: Tag = TAG) -> None:
     for each in requests:
         await redis.xadd(tag.key("replay:run"), {"schema_version": 1, "id": each.id, "label": "positive"})
+
+
+@pytest.mark.usefixtures("log")
+@pytest.mark.parametrize("identity", ["abc", "other.0.019ead29-f1a6-7893-a0ab-4a99c1ad3311"])
+async def test_a_request_whose_id_was_made_up_is_forgotten_with_its_subject(redis, identity):
+    for subject in ("alice", "bob"):
+        entry = await redis.xadd(TAG.requests, {"id": identity, "text": SECRET, "subject": subject})
+        await redis.xadd(TAG.dead, {"id": identity, "entry_id": entry, "entry": json.dumps(["subject", subject])})
+    await redis.xadd(TAG.dead, {"id": identity, "entry_id": "x", "entry": json.dumps(["subject", "alice"])})
+    for entry, _ in await read(redis):
+        await redis.xack(TAG.requests, WORKERS, entry)
+    forgotten = await forget(redis, [TAG], await ids_of_subject(redis, [TAG], "alice"), wait_s=1)
+    assert not forgotten.waiting
+    [(_, left)] = [one for one in await redis.xrange(TAG.requests) if b"subject" in one[1]]
+    assert left[b"subject"] == b"bob"
+    [(_, letter)] = [one for one in await redis.xrange(TAG.dead) if b"entry" in one[1]]
+    assert "bob" in letter[b"entry"].decode()
 
 
 async def test_nothing_of_a_forgotten_subject_is_left_and_nothing_of_others_is_touched(log, redis, settings):

@@ -95,6 +95,12 @@ def arguments_of(stack: Stack) -> list[str]:
     return found
 
 
+def test_no_server_that_we_deploy_is_started_with_a_password_in_an_argument():
+    files = [ROOT / "compose.yaml", *(path for path in ROOT.glob("deploy/**/*") if path.is_file())]
+    options = (b"--masterauth", b"--requirepass", b"REDISCLI_AUTH=$(")
+    assert not [path for path in files if any(option in path.read_bytes() for option in options)]
+
+
 def test_no_page_teaches_to_put_a_password_into_an_argument():
     pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "justfile", *ROOT.glob("deploy/**/*.py")]
     taught = [

@@ -145,10 +145,12 @@ def test_a_registry_that_is_down_is_said_in_one_line_before_any_training(tmp_pat
 
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{nobody.getsockname()[1]}")
         settings = settings_in(tmp_path)
-        with pytest.raises(TrackingError, match=r"MLflow at http://127.* cannot be used .*unset MLFLOW_TRACKING_URI"):
+        told = r"MLflow at http://127.* cannot be used .*unset MLFLOW_TRACKING_URI"
+        with pytest.raises(TrackingError, match=told) as raised:
             train("made", params_of(LINEAR, tmp_path), settings, version=None, live=False)
+    assert "secret" not in str(raised.value)
     assert not settings.models.exists()
 
 

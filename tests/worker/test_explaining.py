@@ -12,6 +12,7 @@ pytest.importorskip(
 
 from broker.settings import BrokerSettings
 from broker.text import normalise
+from worker.explaining.app import warm_up
 from worker.explaining.attribution import MOST_PARTS, attribute, split
 from worker.explaining.versions import Version, Versions
 from worker.models import Scores
@@ -124,3 +125,12 @@ def test_a_long_text_shares_weights_among_neighbours():
 @pytest.mark.parametrize("text", ["don't stop", "a  b", "...", "(a) b.", "x", "你好 world"])
 def test_words_joined_are_the_text(text):
     assert "".join(split(text)) == text
+
+
+def test_a_model_that_cannot_be_explained_keeps_no_explainer_from_starting(caplog, monkeypatch):
+    def explain(*_):
+        raise RuntimeError("no such model was thought of")
+
+    monkeypatch.setattr(Version, "explain", explain)
+    warm_up(Versions(BrokerSettings(models=STORE)))
+    assert "not warm: no such model was thought of" in caplog.text

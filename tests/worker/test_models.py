@@ -257,6 +257,22 @@ def test_a_worker_begins_with_the_version_before_where_the_live_one_is_refused(t
     assert str(damaged) in caplog.text
 
 
+@pytest.mark.parametrize("name", ["a-damaged", "z-damaged"])
+def test_a_damaged_model_stops_no_other_of_a_worker_that_serves_all(tmp_path, caplog, name):
+    write_model(tmp_path)
+    (write_model(tmp_path, name=name) / "model.json").write_text("{}")
+    assert [served.name for served, _ in Loading(WorkerSettings(models=tmp_path)).first()] == ["toy"]
+    assert "a model is refused" in caplog.text
+    with pytest.raises(ModelRefusedError, match=name):
+        Loading(WorkerSettings(models=tmp_path, worker_models=("toy", name))).first()
+
+
+def test_a_vocabulary_that_is_no_text_is_refused(tmp_path):
+    folder = write_model(tmp_path, {"vocabulary.txt": b"\xff"})
+    with pytest.raises(ModelRefusedError, match="cannot be used"):
+        load_version(folder)
+
+
 def test_a_version_that_fails_on_long_texts_is_refused(tmp_path):
     write_model(tmp_path, kind="brittle")
     with pytest.raises(ModelRefusedError, match="toy 1: too long for me"):

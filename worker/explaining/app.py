@@ -12,7 +12,6 @@ from prometheus_client import make_asgi_app
 
 from broker.connection import check_server, connect, patiently
 from broker.duties import Duties, exit_codes
-from broker.errors import ModelRefusedError, StoreError
 from broker.listening import Server, listen
 from broker.logs import log_to_stderr
 from broker.settings import load_settings
@@ -77,7 +76,7 @@ def warm_up(versions: Versions) -> None:
     try:
         for name in versions.models()[:1]:
             versions.get_live(name).explain(WARM_UP, 16, lambda _: None)
-    except (ModelRefusedError, StoreError) as error:
+    except Exception as error:  # noqa: BLE001 - of the store, of shap or of one model, which stops no other
         log.warning("not warm: %s", error)
     log.info("explainer is warm", extra={"seconds": round(time.perf_counter() - began, 1)})
 
