@@ -53,7 +53,7 @@ def http_options(
 
 
 def protocol_for(names: Names | None, prefix: str = "") -> type[PatientProtocol]:
-    """Return the protocol that answers to *names* alone (None: to all); paths may begin with *prefix*, which a proxy left there."""
+    """Return the protocol that answers to *names* alone (None: to all); a proxy may leave *prefix* before paths."""
     return type("NamedProtocol", (PatientProtocol,), {"names": names, "prefix": prefix.encode()})
 
 

@@ -1,4 +1,4 @@
-"""The examples of proxies with TLS in deploy/proxy, as they are but for ports and certificates, before real services."""
+"""The examples of proxies in deploy/proxy, as they are but for ports and certificates, before real services."""
 
 import json
 import re
@@ -28,7 +28,6 @@ class Site:
     """Observa as a caller sees it behind a proxy."""
 
     url: str
-    port: int
     client: httpx.Client
 
 
@@ -126,12 +125,12 @@ def site(request: pytest.FixtureRequest, services: dict[str, Process], tmp_path:
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
     port = free_port()
-    with PROXIES[request.param](tmp_path, {name: service.port for name, service in services.items()}, port):
-        # Named as the world names it, and found on this machine.
-        with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=trusting, timeout=20) as client:
-            client.headers["Host"] = f"{SITE}:{port}"
-            client.event_hooks["request"].append(lambda asked: asked.extensions.update(sni_hostname=SITE))
-            yield Site(f"https://{SITE}:{port}{PREFIX}", port, client)
+    ports = {name: service.port for name, service in services.items()}
+    # Named as the world names it, and found on this machine.
+    client = httpx.Client(base_url=f"https://127.0.0.1:{port}", headers={"Host": f"{SITE}:{port}"}, verify=trusting)
+    client.event_hooks["request"].append(lambda asked: asked.extensions.update(sni_hostname=SITE))
+    with PROXIES[request.param](tmp_path, ports, port), client:
+        yield Site(f"https://{SITE}:{port}{PREFIX}", client)
 
 
 def test_a_call_its_later_answer_and_its_explanation_have_addresses_that_lead_there(site):
