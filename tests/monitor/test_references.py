@@ -1,6 +1,7 @@
 """Any reference gives detectors: rare labels, absent ones, one text in a bin, constants; in bounded work, honestly."""
 
 import math
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from broker.manifest import Histogram, ModelManifest, ReferenceProfile
 from monitor import drift, run_length
 from monitor.channels import Channel
 from monitor.feature_watch import FeatureWatch
-from monitor.profiles import NO_DETECTORS, NO_REFERENCE, FeatureProfile, Profiles, build
+from monitor.profiles import MAX_CHANNELS, NO_DETECTORS, NO_REFERENCE, FeatureProfile, Profiles, build
 from monitor.report import summarise
 from monitor.run_length import heights, run_lengths
 from monitor.settings import Rules
@@ -110,6 +111,20 @@ def test_any_reference_is_watched_in_bounded_work(made: tuple[ModelManifest, Ref
         (report,) = orjson.loads(orjson.dumps(summarise("sentiment", [state])))["versions"].values()
     assert report["windows"]["1h"]["answered"] == len(told)
     assert {found["feature"] for found in report["sequential"]} >= {"predicted_label"}
+
+
+def test_the_detectors_of_many_labels_take_memory_that_grows_with_the_labels_and_not_with_their_square() -> None:
+    manifest, made = reference()
+    labels = tuple(f"label {at}" for at in range(2000))
+    tracemalloc.start()
+    try:
+        known = made.model_copy(update={"labels": dict.fromkeys(labels, 10)})
+        profile = build(manifest.model_copy(update={"labels": labels}), known, SMALL)
+        held, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(profile.features[-1].channels) == MAX_CHANNELS
+    assert held < most < 20_000_000  # one of 2000 times 2000 numbers would be 32 MB
 
 
 def sides(counts: np.ndarray) -> Iterator[tuple[np.ndarray, float]]:
