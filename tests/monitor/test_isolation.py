@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from tests.monitor.entries import (
     as_version_4,
     entry,
     feedback,
+    fold_all,
+    labels_of,
     prediction_id,
     profile_of,
     reference,
@@ -302,6 +305,27 @@ def test_a_snapshot_written_while_the_store_was_away_is_read_when_it_is_back() -
     for kept, count in ((back.results.tracks, 31), (back.results.shadows, 11)):
         assert kept["1"].profile == profile_of("1")
         assert sum(kept["1"].totals.values()) == count
+
+
+def test_evidence_goes_on_against_the_target_of_a_version_whose_store_is_away() -> None:
+    strict = replace(profile_of("1"), target=0.95)
+    before, away = State(Rules(), lambda _: strict), State(Rules(), bare)
+    fold_all(before, [], labels_of([True, True, True, True, True, True, False] * 7))
+    away.decode(before.encode())
+    assert away.feedback.judgements["1"].sequential.dump() == before.feedback.judgements["1"].sequential.dump()
+    fold_all(away, [], labels_of([True], START_MS + 10_000))
+    assert summarise("sentiment", [away])["versions"]["1"]["target_accuracy"] == 0.95
+
+
+def test_labels_are_compared_with_the_calibration_of_a_version_that_comes_late() -> None:
+    known: dict[str, Profile] = {}
+    late = State(Rules(), lambda version: known.get(version, bare(version)))
+    fold_all(late, [], labels_of([True] * 3))
+    manifest, made = reference()
+    knots = Calibration(confidence=(0.0, 1.0), accuracy=(0.2, 0.9))
+    known["1"] = build(manifest, made.model_copy(update={"calibration": knots}), Rules())
+    fold_all(late, [], labels_of([True] * 5, START_MS + 10_000))
+    assert late.feedback.judgements["1"].all.estimated == 5
 
 
 def test_a_version_is_watched_from_when_its_reference_is_known_wherever_in_a_batch_it_stands() -> None:
