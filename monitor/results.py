@@ -84,9 +84,8 @@ class ResultsFold:
         for (version, _), group in groupby(chosen, lambda i: (rows.versions[i], int(rows.times[i]) // MINUTE_MS)):
             profile, same = self._profile_of(version), list(group)
             if version not in self.shadows or self.shadows[version].profile.digest != profile.digest:
-                fresh = Track(profile, self._rules, shadow=True)
-                if version in self.shadows:
-                    fresh.totals = self.shadows[version].totals
+                known = version in self.shadows
+                fresh = self.shadows[version].renewed(profile) if known else Track(profile, self._rules, shadow=True)
                 self.shadows.put(version, fresh)
             self.shadows.name(version)
             self.shadows[version].fold(rows, values, np.array(same, dtype=np.int64))
@@ -147,9 +146,10 @@ class ResultsFold:
         profile = self._profile_of(version)
         if version in self.tracks:
             track = self.tracks[version]
-            fresh = Track(profile, self._rules)
-            fresh.totals = track.totals
+            fresh = track.renewed(profile)
             self.tracks.put(version, fresh)
+            if fresh.watch.alarms.active:  # of the same reference, which is known again
+                return []
             return track.watch.alarms.end_all("the version has another reference", entry_id)
         dropped = self.tracks.put(version, Track(profile, self._rules))
         return dropped.watch.alarms.end_all("the version stopped answering", entry_id) if dropped else []

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from prometheus_client import generate_latest
@@ -32,6 +33,7 @@ from monitor.track import OK, Track
 from tests.monitor.entries import (
     START_MS,
     as_version_4,
+    draw,
     entry,
     feedback,
     fold_all,
@@ -40,6 +42,7 @@ from tests.monitor.entries import (
     profile_of,
     reference,
     result,
+    results_of,
     state,
 )
 from tests.monitor.process import store
@@ -305,6 +308,32 @@ def test_a_snapshot_written_while_the_store_was_away_is_read_when_it_is_back() -
     for kept, count in ((back.results.tracks, 31), (back.results.shadows, 11)):
         assert kept["1"].profile == profile_of("1")
         assert sum(kept["1"].totals.values()) == count
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["started anew", "known again"])
+def test_windows_and_alarms_go_on_once_the_store_is_back(again: bool) -> None:
+    known: dict[str, Profile] = {}
+    before, away = state(), State(Rules(), lambda version: known.get(version, bare(version)))
+    longer = draw(np.random.default_rng(1), 3000, longer=3.0)
+    shadow = entry(result(role="shadow"), START_MS)
+    fold_all(before, [shadow, *results_of(longer)])
+    alarms = before.results.tracks["1"].watch.alarms.dump()
+    assert alarms
+    away.decode(before.encode())
+    assert fold_all(away, [entry(result(), START_MS + 70_000), entry(result(role="shadow"), START_MS + 70_001)]) == []
+    assert away.results.tracks["1"].watch.alarms.dump() == alarms
+    back = state() if again else away
+    if again:
+        back.decode(away.encode())
+    known["1"] = profile_of("1")
+    more = [entry(result(), START_MS + 80_000), entry(result(role="shadow"), START_MS + 80_001)]
+    assert fold_all(back, more) == []
+    assert back.results.tracks["1"].watch.alarms.dump() == alarms
+    found = summarise("sentiment", [back])
+    (version,), (shadowed,) = found["versions"].values(), found["shadows"].values()
+    assert (version["windows"]["24h"]["answered"], sum(version["totals"].values())) == (3001, 3002)
+    assert (shadowed["windows"]["24h"]["answered"], sum(shadowed["totals"].values())) == (2, 3)
+    assert back.results.tracks["1"].left is None
 
 
 def test_evidence_goes_on_against_the_target_of_a_version_whose_store_is_away() -> None:
