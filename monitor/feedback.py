@@ -111,7 +111,7 @@ class FeedbackFold:
         decided: list[Decided] = []
         for judgement in self.judgements.values():
             judgement.panes.prune(label.entry_ms)
-            if label.entry_ms - judgement.last_ms > RETIRE_MS:
+            if before - judgement.last_ms > RETIRE_MS:  # others got some
                 decided += judgement.alarms.end_all("the version gets no labels any more", label.entry_id)
         return decided
 

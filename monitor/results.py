@@ -130,12 +130,12 @@ class ResultsFold:
     def _enter_minute(self, now_ms: int, entry_id: str) -> list[Decided]:
         if now_ms // MINUTE_MS == self.now_ms // MINUTE_MS:
             return []
-        self.now_ms = now_ms
+        before, self.now_ms = self.now_ms, now_ms
         alerts: list[Decided] = []
         for track in self.tracks.values():
             track.enter_minute(now_ms, len(self.tracks))
             alerts += track.judge_service(now_ms, entry_id)
-            if now_ms - track.last_ms > RETIRE_MS:
+            if before - track.last_ms > RETIRE_MS:  # others answered; a night without anything ends no alarm
                 alerts += track.silent(entry_id)
         return alerts
 
