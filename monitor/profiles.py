@@ -277,7 +277,10 @@ def build(manifest: ModelManifest, reference: ReferenceProfile, rules: Rules) ->
     if labels.sum():
         features.append(FeatureProfile(LABEL, np.zeros(0), labels, _label_channels(labels, run), _each(labels)))
     coordinates = _coordinates(reference)
-    digest = hashlib.sha256(reference.model_dump_json().encode()).hexdigest()[:16]
+    said = reference.model_dump_json()
+    if tuple(reference.labels) != manifest.labels:  # which are the bins of the predicted label
+        said += repr(manifest.labels)
+    digest = hashlib.sha256(said.encode()).hexdigest()[:16]
     return Profile(
         manifest.version,
         manifest.target_accuracy,

@@ -336,6 +336,19 @@ def test_windows_and_alarms_go_on_once_the_store_is_back(again: bool) -> None:
     assert back.results.tracks["1"].left is None
 
 
+@pytest.mark.parametrize("labels", [("positive", "negative"), ("negative", "positive", "neutral")])
+def test_other_labels_under_the_same_reference_begin_windows_anew(labels: tuple[str, ...]) -> None:
+    manifest, made = reference()
+    other = build(manifest.model_copy(update={"labels": labels}), made, Rules())
+    before, after = state(), State(Rules(), lambda _: other)
+    fold_all(before, results_of(draw(np.random.default_rng(1), 300)))
+    after.decode(before.encode())
+    fold_all(after, [entry(result(label="positive"), START_MS + 7000)])
+    window = summarise("sentiment", [after])["versions"]["1"]["windows"]["1h"]
+    counts = [int(label == "positive") for label in labels]
+    assert (window["answered"], window["features"]["predicted_label"]["recent"]) == (1, counts)
+
+
 def test_evidence_goes_on_against_the_target_of_a_version_whose_store_is_away() -> None:
     strict = replace(profile_of("1"), target=0.95)
     before, away = State(Rules(), lambda _: strict), State(Rules(), bare)
