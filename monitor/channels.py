@@ -71,7 +71,7 @@ class Channel:
     def of_label(cls, counts: Counts, which: int, run: float) -> "Channel":
         """Watch the share of one label, *run* entries for more and for less of it."""
         scores = run_length.indicator_scores(counts, which)
-        ranks = np.eye(len(counts))[which]
+        ranks = (np.arange(len(counts)) == which).astype(float)
         sides = tuple(Side.of(counts, each, run_length.ALLOWANCE, run) for each in (scores, -scores))
         return cls(sides, ranks, Stakes.of(ranks, counts))
 

@@ -4,6 +4,7 @@ import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, Self
 
@@ -137,6 +138,12 @@ class ShiryaevRoberts:
         self.sums, self.walks, self.zeros = state
 
 
+@lru_cache(maxsize=64)
+def _limits(target: float, window: int, minimum: int) -> list[int]:
+    """Return the largest number of right answers that is below the target, by how many there are: 0.3 s for 10 000."""
+    return [alarm_limit(n, target, Z_999) if n >= minimum else -1 for n in range(window + 1)]
+
+
 class WilsonRule:
     """The last labels in the order in which they came, and whether their upper Wilson bound is below the target.
 
@@ -150,7 +157,7 @@ class WilsonRule:
         self.correct = 0
         self.target = target
         self._minimum = minimum
-        self._limits = [alarm_limit(n, target, Z_999) if n >= minimum else -1 for n in range(window + 1)]
+        self._limits = _limits(target, window, minimum)
 
     def update(self, label: str, predicted: str) -> None:
         """Take the next label."""

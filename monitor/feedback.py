@@ -111,7 +111,7 @@ class FeedbackFold:
         decided: list[Decided] = []
         for judgement in self.judgements.values():
             judgement.panes.prune(label.entry_ms)
-            if label.entry_ms - judgement.last_ms > RETIRE_MS:
+            if before - judgement.last_ms > RETIRE_MS:  # others got some
                 decided += judgement.alarms.end_all("the version gets no labels any more", label.entry_id)
         return decided
 
@@ -120,9 +120,13 @@ class FeedbackFold:
         version, profile = label.version, self._profile_of(label.version)
         if version in self.judgements:
             self.judgements.name(version)
-            if self.judgements[version].target == profile.target:
+            known = self.judgements[version]
+            if not profile.labels:  # its manifest cannot be read now
                 return []
-            judgement = Judgement.loaded(profile, self._rules, self.judgements[version].dump())
+            if known.target == profile.target:
+                known.profile = profile
+                return []
+            judgement = Judgement.loaded(profile, self._rules, known.dump())
             self.judgements.put(version, judgement)
             return judgement.alarms.end_all("the version has another target", label.entry_id)
         dropped = self.judgements.put(version, Judgement(profile, self._rules))

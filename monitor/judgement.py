@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Final, Self
 
@@ -124,7 +124,7 @@ class Judgement:
         self._since_alarm = 0  # first labels
         self._wrong: deque[str] = deque(maxlen=SAMPLES)
         self._rules = rules
-        self._profile = profile
+        self.profile = profile
 
     @property
     def limit(self) -> float:
@@ -141,7 +141,7 @@ class Judgement:
         if label.previous is None:
             hour = label.entry_ms // HOUR_MS
             self.arrivals[hour] = self.arrivals.get(hour, 0) + 1
-        expected = self._profile.expected_of(label.micro)
+        expected = self.profile.expected_of(label.micro)
         counted = [self.all, *self.panes.at(label.made_ms, label.entry_ms)]
         replaces = self._replaces(label, counted)
         for part in counted:
@@ -245,7 +245,9 @@ class Judgement:
 
     @classmethod
     def loaded(cls, profile: Profile, rules: Rules, state: dict[str, Any]) -> Self:
-        """Take the state back; evidence against another target is not kept."""
+        """Take the state back; evidence against another target is not kept. A profile without labels knows of none."""
+        if not profile.labels:
+            profile = replace(profile, target=state["target"])
         judgement = cls(profile, rules)
         judgement.last_ms, judgement.all = state["last_ms"], Judged(*state["all"])
         judgement.panes.load(state, lambda pane: Judged(*pane))

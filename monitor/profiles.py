@@ -27,7 +27,7 @@ from broker.store import Store
 from monitor import run_length
 from monitor.accuracy import MICRO
 from monitor.channels import Channel, coarse
-from monitor.drift import Counts
+from monitor.drift import WINDOW_ALPHA, Counts, bridge_quantiles
 from monitor.loading import beside
 from monitor.settings import Rules
 
@@ -277,7 +277,10 @@ def build(manifest: ModelManifest, reference: ReferenceProfile, rules: Rules) ->
     if labels.sum():
         features.append(FeatureProfile(LABEL, np.zeros(0), labels, _label_channels(labels, run), _each(labels)))
     coordinates = _coordinates(reference)
-    digest = hashlib.sha256(reference.model_dump_json().encode()).hexdigest()[:16]
+    said = reference.model_dump_json()
+    if tuple(reference.labels) != manifest.labels:  # which are the bins of the predicted label
+        said += repr(manifest.labels)
+    digest = hashlib.sha256(said.encode()).hexdigest()[:16]
     return Profile(
         manifest.version,
         manifest.target_accuracy,
@@ -298,7 +301,9 @@ def _numeric(name: str, histogram: Histogram | None, labels: int, run: float) ->
     if name == "entropy" and labels == 2:  # noqa: PLR2004 - of two labels it says what the confidence says
         return FeatureProfile(name, np.array(histogram.edges), 0 * counts, ())
     channel = Channel.of_ranks(counts, SIDES * run)
-    return FeatureProfile(name, np.array(histogram.edges), counts, (channel,), coarse(counts))
+    feature = FeatureProfile(name, np.array(histogram.edges), counts, (channel,), coarse(counts))
+    bridge_quantiles(feature.coarse_counts, WINDOW_ALPHA)  # here, in a thread: reports are made on the event loop
+    return feature
 
 
 def _label_channels(counts: Counts, run: float) -> tuple[Channel, ...]:

@@ -84,9 +84,8 @@ class ResultsFold:
         for (version, _), group in groupby(chosen, lambda i: (rows.versions[i], int(rows.times[i]) // MINUTE_MS)):
             profile, same = self._profile_of(version), list(group)
             if version not in self.shadows or self.shadows[version].profile.digest != profile.digest:
-                fresh = Track(profile, self._rules, shadow=True)
-                if version in self.shadows:
-                    fresh.totals = self.shadows[version].totals
+                known = version in self.shadows
+                fresh = self.shadows[version].renewed(profile) if known else Track(profile, self._rules, shadow=True)
                 self.shadows.put(version, fresh)
             self.shadows.name(version)
             self.shadows[version].fold(rows, values, np.array(same, dtype=np.int64))
@@ -131,12 +130,12 @@ class ResultsFold:
     def _enter_minute(self, now_ms: int, entry_id: str) -> list[Decided]:
         if now_ms // MINUTE_MS == self.now_ms // MINUTE_MS:
             return []
-        self.now_ms = now_ms
+        before, self.now_ms = self.now_ms, now_ms
         alerts: list[Decided] = []
         for track in self.tracks.values():
             track.enter_minute(now_ms, len(self.tracks))
             alerts += track.judge_service(now_ms, entry_id)
-            if now_ms - track.last_ms > RETIRE_MS:
+            if before - track.last_ms > RETIRE_MS:  # others answered; a night without anything ends no alarm
                 alerts += track.silent(entry_id)
         return alerts
 
@@ -147,9 +146,10 @@ class ResultsFold:
         profile = self._profile_of(version)
         if version in self.tracks:
             track = self.tracks[version]
-            fresh = Track(profile, self._rules)
-            fresh.totals = track.totals
+            fresh = track.renewed(profile)
             self.tracks.put(version, fresh)
+            if fresh.watch.alarms.active:  # of the same reference, which is known again
+                return []
             return track.watch.alarms.end_all("the version has another reference", entry_id)
         dropped = self.tracks.put(version, Track(profile, self._rules))
         return dropped.watch.alarms.end_all("the version stopped answering", entry_id) if dropped else []

@@ -76,7 +76,7 @@ class State:
         """
         try:
             self._decode(orjson.loads(snapshot))
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise MalformedEntryError(
                 "the monitor's snapshot is damaged; delete it (`just redis DEL`, then the key observa:{MODEL}:monitor) "
                 "to count again from the start of the log"

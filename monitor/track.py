@@ -13,7 +13,7 @@ from monitor.columns import Results, picked
 from monitor.drift import Counts
 from monitor.feature_watch import Bins
 from monitor.panes import DAY, HOUR_MS, MINUTE_MS, WINDOWS, Panes, Span
-from monitor.profiles import LABEL, NUMERIC, FeatureProfile, Profile
+from monitor.profiles import LABEL, NO_REFERENCE, NUMERIC, FeatureProfile, Profile
 from monitor.settings import Rules
 from monitor.slices import Slices
 from monitor.watch import DriftWatch
@@ -39,8 +39,10 @@ class Track:
         self.panes: Panes[Counts] = Panes(self.empty, rules.accuracy_days)
         self.totals: dict[str, int] = {}  # role|status|label
         self.last_ms = 0
+        self.left: dict[str, Any] | None = None  # the state on a reference that cannot be read now
         self._paced_hour = 0
         self._rules = rules
+        self._shadow = shadow
         self.watch = DriftWatch(Profile(profile.version, profile.target) if shadow else profile, rules)
         self.slices = Slices(SLICE_WIDTH)
         self._timed = {f.name: at for at, f in enumerate(profile.features) if f.name in service.TIMES}
@@ -191,10 +193,19 @@ class Track:
         tally[nowhere] = 0
         return tally
 
+    def renewed(self, profile: Profile) -> "Track":
+        """Return what goes on by the reference of *profile*: from where that was left, else from the totals alone."""
+        if self.left and self.left["digest"] == profile.digest:
+            return Track.loaded(profile, self._rules, self.dump(), shadow=self._shadow)
+        fresh = Track(profile, self._rules, shadow=self._shadow)
+        fresh.totals = self.totals
+        return fresh
+
     def dump(self) -> dict[str, Any]:
         """Return the state as plain values."""
         return {
             "digest": self.profile.digest,
+            "left": self.left,
             "last_ms": self.last_ms,
             "totals": self.totals,
             **self.panes.dump(lambda pane: pane.tolist()),
@@ -210,12 +221,19 @@ class Track:
     def loaded(cls, profile: Profile, rules: Rules, state: dict[str, Any], *, shadow: bool = False) -> Self:
         """Take the state back; counts on the bins of another reference are left behind.
 
-        Then the track keeps its totals, and its alarms, which end when the version is next met.
+        Then the track keeps its totals, and its alarms, which end when the version is next met. Where no reference can
+        be read now, the alarms stay, and what is left is gone on from once it can.
         """
+        left = state.get("left")  # which an older monitor does not write
+        if left and left["digest"] == profile.digest:
+            watch = left["watch"] | {"alarms": state["watch"]["alarms"]}
+            state, left = left | {"totals": state["totals"], "last_ms": state["last_ms"], "watch": watch}, None
         same = state["digest"] == profile.digest
-        kept = profile if same else Profile(profile.version, profile.target, digest=LEFT, unwatched=profile.unwatched)
-        track = cls(kept, rules, shadow=shadow)
+        waits = not same and profile.unwatched == NO_REFERENCE and state["digest"] != LEFT
+        other = Profile(profile.version, profile.target, digest=LEFT, unwatched=profile.unwatched)
+        track = cls(profile if same or waits else other, rules, shadow=shadow)
         track.totals, track.last_ms = state["totals"], state["last_ms"]
+        track.left = state if waits else left if same else None
         if not same:
             track.watch.alarms.load(state["watch"]["alarms"])
             return track

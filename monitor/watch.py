@@ -85,7 +85,9 @@ class DriftWatch:
         start = 0
         while start < len(bins):
             # No alarm can begin again within so few entries: when it began is known at their end.
-            stop = min(start + self._rules.drift_block - self._in_block, start + HOLD, len(bins))
+            # A block that was begun under a setting of longer ones ends with its next entry.
+            left = max(self._rules.drift_block - self._in_block, 1)
+            stop = min(start + left, start + HOLD, len(bins))
             part = slice(start, stop)
             decided += self._feed(bins[part], expected[part], times[part], entry_ids[part], ids[part])
             start = stop
@@ -126,7 +128,7 @@ class DriftWatch:
         right, spread = expected.sum(axis=0).tolist()
         self._sums = (self._sums[0] + right, self._sums[1] + spread)
         self._in_block += len(bins)
-        if self._in_block == self._rules.drift_block:
+        if self._in_block >= self._rules.drift_block:
             decided += self._end_block(entry_ids[-1], list(self._recent))
         return decided
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from monitor.change import LASTS
 from monitor.detectors import ShiryaevRoberts
-from monitor.panes import MINUTE_MS
+from monitor.panes import HOUR_MS, MINUTE_MS
 from monitor.settings import Rules
 from monitor.slices import MAX_SLICES
 from tests.monitor.entries import (
@@ -105,11 +105,22 @@ def test_the_page_begins_with_the_first_label_whose_evidence_reaches_the_wanted_
     assert begins[:1] == [reached]
 
 
+def test_pauses_of_all_traffic_end_no_alarm() -> None:
+    watched = state()
+    began = watched.results.fold(results_of(draw(np.random.default_rng(1), 3000, longer=3.0)))
+    began += watched.feedback.fold(labels_of([False] * 60))
+    assert {"cusum", "wilson"} <= {alert.detector for alert in began if alert.state == "firing"}
+    for pause in range(1, 10):
+        at_ms = START_MS + pause * 8 * HOUR_MS
+        assert watched.results.fold(results_of(draw(np.random.default_rng(pause), 1, longer=3.0), at_ms)) == []
+        assert watched.feedback.fold(labels_of([False], at_ms)) == []
+
+
 def test_a_version_that_stopped_answering_holds_no_alarm() -> None:
     watched = state()
     began = watched.feedback.fold(labels_of([False] * 60))
-    later = START_MS + 20 * MINUTE_MS
-    ended = watched.feedback.fold([entry(feedback(version="2", id=prediction_id(later)), later)])
+    later = [START_MS + minutes * MINUTE_MS for minutes in (20, 21)]
+    ended = watched.feedback.fold([entry(feedback(version="2", id=prediction_id(at)), at) for at in later])
     assert began
     assert {alert.alert_id for alert in ended} == {alert.alert_id for alert in began}
 
@@ -119,8 +130,10 @@ def test_a_drift_alarm_of_a_version_that_stopped_answering_ends_and_what_it_answ
     began = watched.results.fold(results_of(draw(np.random.default_rng(13), 2000, longer=0.6)))
     firing = {alert.alert_id for alert in began if alert.state == "firing"}
     firing -= {alert.alert_id for alert in began if alert.state == "resolved"}
-    later = START_MS + 20 * MINUTE_MS
-    ended = watched.results.fold([entry(result(version="2", id=prediction_id(later)), later)])
+    later = START_MS + 21 * MINUTE_MS
+    ended = watched.results.fold(
+        [entry(result(version="2", id=prediction_id(at)), at) for at in (later - MINUTE_MS, later)]
+    )
     assert firing
     assert {alert.alert_id for alert in ended if alert.state == "resolved"} == firing
     again = watched.results.fold(results_of(draw(np.random.default_rng(14), 200), later + MINUTE_MS))

@@ -1,6 +1,7 @@
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -309,6 +310,41 @@ def test_a_snapshot_of_a_newer_monitor_is_refused() -> None:
 def test_a_damaged_snapshot_is_refused(snapshot: bytes) -> None:
     with pytest.raises(MalformedEntryError, match="snapshot"):
         State(Rules(), profile_of).decode(snapshot)
+
+
+@pytest.mark.parametrize("part", ["arrivals", "minutes", "days"])
+def test_a_snapshot_of_which_a_part_is_of_another_kind_is_refused(part: str) -> None:
+    watched = state()
+    fold_all(watched, [], [entry(feedback(), START_MS)])
+    damaged = orjson.loads(watched.encode())
+    damaged["feedback"]["judgements"][0][1][part] = []
+    with pytest.raises(MalformedEntryError, match="snapshot"):
+        State(Rules(), profile_of).decode(orjson.dumps(damaged))
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "changed",
+    [
+        Rules(drift_block=100),
+        Rules(drift_block=300),
+        Rules(drift_block=5000),
+        Rules(accuracy_days=2),
+        Rules(minimum_labels=10, accuracy_window=50),
+        Rules(drift_run_length=1000, false_alarm_days=0, accuracy_run_length=100),
+    ],
+)
+def test_a_snapshot_is_gone_on_from_under_other_settings(changed: Rules) -> None:
+    before, after = State(Rules(accuracy_days=30), profile_of), State(changed, profile_of)
+    answers = results_of(draw(np.random.default_rng(1), 900))
+    labels = [entry(feedback(id=prediction_id(START_MS, i)), START_MS + i, i) for i in range(300)]
+    fold_all(before, answers[:300], labels[:200])
+    after.decode(before.encode())
+    fold_all(after, answers[300:], labels[200:])
+    (version,) = summarise("sentiment", [after])["versions"].values()
+    assert version["windows"]["1h"]["answered"] == 900
+    assert version["accuracy"]["1h"]["count"] == 300
+    assert 0 <= after.results.tracks["1"].watch._in_block < changed.drift_block
 
 
 def test_slices_reliability_bins_estimates_and_shadows_are_in_what_the_properties_compare() -> None:

@@ -5,9 +5,11 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from prometheus_client import generate_latest
@@ -31,12 +33,16 @@ from monitor.track import OK, Track
 from tests.monitor.entries import (
     START_MS,
     as_version_4,
+    draw,
     entry,
     feedback,
+    fold_all,
+    labels_of,
     prediction_id,
     profile_of,
     reference,
     result,
+    results_of,
     state,
 )
 from tests.monitor.process import store
@@ -302,6 +308,66 @@ def test_a_snapshot_written_while_the_store_was_away_is_read_when_it_is_back() -
     for kept, count in ((back.results.tracks, 31), (back.results.shadows, 11)):
         assert kept["1"].profile == profile_of("1")
         assert sum(kept["1"].totals.values()) == count
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["started anew", "known again"])
+def test_windows_and_alarms_go_on_once_the_store_is_back(again: bool) -> None:
+    known: dict[str, Profile] = {}
+    before, away = state(), State(Rules(), lambda version: known.get(version, bare(version)))
+    longer = draw(np.random.default_rng(1), 3000, longer=3.0)
+    shadow = entry(result(role="shadow"), START_MS)
+    fold_all(before, [shadow, *results_of(longer)])
+    alarms = before.results.tracks["1"].watch.alarms.dump()
+    assert alarms
+    away.decode(before.encode())
+    assert fold_all(away, [entry(result(), START_MS + 70_000), entry(result(role="shadow"), START_MS + 70_001)]) == []
+    assert away.results.tracks["1"].watch.alarms.dump() == alarms
+    back = state() if again else away
+    if again:
+        back.decode(away.encode())
+    known["1"] = profile_of("1")
+    more = [entry(result(), START_MS + 80_000), entry(result(role="shadow"), START_MS + 80_001)]
+    assert fold_all(back, more) == []
+    assert back.results.tracks["1"].watch.alarms.dump() == alarms
+    found = summarise("sentiment", [back])
+    (version,), (shadowed,) = found["versions"].values(), found["shadows"].values()
+    assert (version["windows"]["24h"]["answered"], sum(version["totals"].values())) == (3001, 3002)
+    assert (shadowed["windows"]["24h"]["answered"], sum(shadowed["totals"].values())) == (2, 3)
+    assert back.results.tracks["1"].left is None
+
+
+@pytest.mark.parametrize("labels", [("positive", "negative"), ("negative", "positive", "neutral")])
+def test_other_labels_under_the_same_reference_begin_windows_anew(labels: tuple[str, ...]) -> None:
+    manifest, made = reference()
+    other = build(manifest.model_copy(update={"labels": labels}), made, Rules())
+    before, after = state(), State(Rules(), lambda _: other)
+    fold_all(before, results_of(draw(np.random.default_rng(1), 300)))
+    after.decode(before.encode())
+    fold_all(after, [entry(result(label="positive"), START_MS + 7000)])
+    window = summarise("sentiment", [after])["versions"]["1"]["windows"]["1h"]
+    counts = [int(label == "positive") for label in labels]
+    assert (window["answered"], window["features"]["predicted_label"]["recent"]) == (1, counts)
+
+
+def test_evidence_goes_on_against_the_target_of_a_version_whose_store_is_away() -> None:
+    strict = replace(profile_of("1"), target=0.95)
+    before, away = State(Rules(), lambda _: strict), State(Rules(), bare)
+    fold_all(before, [], labels_of([True, True, True, True, True, True, False] * 7))
+    away.decode(before.encode())
+    assert away.feedback.judgements["1"].sequential.dump() == before.feedback.judgements["1"].sequential.dump()
+    fold_all(away, [], labels_of([True], START_MS + 10_000))
+    assert summarise("sentiment", [away])["versions"]["1"]["target_accuracy"] == 0.95
+
+
+def test_labels_are_compared_with_the_calibration_of_a_version_that_comes_late() -> None:
+    known: dict[str, Profile] = {}
+    late = State(Rules(), lambda version: known.get(version, bare(version)))
+    fold_all(late, [], labels_of([True] * 3))
+    manifest, made = reference()
+    knots = Calibration(confidence=(0.0, 1.0), accuracy=(0.2, 0.9))
+    known["1"] = build(manifest, made.model_copy(update={"calibration": knots}), Rules())
+    fold_all(late, [], labels_of([True] * 5, START_MS + 10_000))
+    assert late.feedback.judgements["1"].all.estimated == 5
 
 
 def test_a_version_is_watched_from_when_its_reference_is_known_wherever_in_a_batch_it_stands() -> None:

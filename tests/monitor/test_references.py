@@ -1,6 +1,7 @@
 """Any reference gives detectors: rare labels, absent ones, one text in a bin, constants; in bounded work, honestly."""
 
 import math
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from broker.manifest import Histogram, ModelManifest, ReferenceProfile
 from monitor import drift, run_length
 from monitor.channels import Channel
 from monitor.feature_watch import FeatureWatch
-from monitor.profiles import NO_DETECTORS, NO_REFERENCE, FeatureProfile, Profiles, build
+from monitor.profiles import MAX_CHANNELS, NO_DETECTORS, NO_REFERENCE, FeatureProfile, Profiles, build
 from monitor.report import summarise
 from monitor.run_length import heights, run_lengths
 from monitor.settings import Rules
@@ -88,7 +89,8 @@ def references(make: st.DrawFn) -> tuple[ModelManifest, ReferenceProfile]:
 @settings(max_examples=15, deadline=None)
 @given(references(), SEEDS)
 def test_any_reference_is_watched_in_bounded_work(made: tuple[ModelManifest, ReferenceProfile], seed: int) -> None:
-    with counted() as work:
+    with counted() as work, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drift, "DRAWS", 100)  # how exactly a window's thresholds are known is not asked here
         profile = build(*made, SMALL)
     assert work.states <= MOST_STATES
     assert work.cells <= MOST_CELLS
@@ -105,11 +107,34 @@ def test_any_reference_is_watched_in_bounded_work(made: tuple[ModelManifest, Ref
     ]
     state.results.fold([entry(each, START_MS + at, at) for at, each in enumerate(told)])
     state.results.tracks["1"].watch.at_multiple(1e5)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drift, "DRAWS", 100)  # how exactly a window's thresholds are known is not asked here
-        (report,) = orjson.loads(orjson.dumps(summarise("sentiment", [state])))["versions"].values()
+    (report,) = orjson.loads(orjson.dumps(summarise("sentiment", [state])))["versions"].values()
     assert report["windows"]["1h"]["answered"] == len(told)
     assert {found["feature"] for found in report["sequential"]} >= {"predicted_label"}
+
+
+def test_a_report_draws_no_bridge_which_would_hold_the_loop_for_a_moment_a_feature(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    profile = build(*reference(seed=77), SMALL)
+    watched = State(SMALL, lambda _: profile)
+    watched.results.fold([entry(result(id=prediction_id(START_MS, at)), START_MS, at) for at in range(200)])
+    monkeypatch.setattr(np.random, "default_rng", None)
+    (found,) = summarise("sentiment", [watched])["versions"].values()
+    assert found["windows"]["1h"]["features"]["words"]["scores"].keys() == {"psi", "js", "ks", "wasserstein"}
+
+
+def test_the_detectors_of_many_labels_take_memory_that_grows_with_the_labels_and_not_with_their_square() -> None:
+    manifest, made = reference()
+    labels = tuple(f"label {at}" for at in range(2000))
+    tracemalloc.start()
+    try:
+        known = made.model_copy(update={"labels": dict.fromkeys(labels, 10)})
+        profile = build(manifest.model_copy(update={"labels": labels}), known, SMALL)
+        held, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(profile.features[-1].channels) == MAX_CHANNELS
+    assert held < most < 20_000_000  # one of 2000 times 2000 numbers would be 32 MB
 
 
 def sides(counts: np.ndarray) -> Iterator[tuple[np.ndarray, float]]:
