@@ -302,7 +302,7 @@ types: _venv-dev
 
 # Run the tests, in several processes (one more than cores, as many wait) but for those that need the machine to themselves: just test tests/broker -k settle
 [group('develop')]
-test *ARGS: _venv-dev
+test *ARGS: _venv-dev (_environment "requirements/kserve.txt" ".venv-kserve")
     @if [ $# -gt 0 ]; then {{ dev }}/python -m pytest "$@"; else \
         code=0; \
         {{ dev }}/python -m pytest --numprocesses $(( {{ num_cpus() }} + 1 )) --dist loadfile --no-loadscope-reorder {{ prepend("--ignore=", want_quiet) }} || code=1; \
@@ -364,6 +364,7 @@ lock:
     for peer in bench/serving/peers/requirements/*.in; do
         uv pip compile "$peer" --universal --generate-hashes --no-header --python-version 3.11 --quiet --output-file "${peer%.in}.txt"
     done
+    uv pip compile --group kserve --universal --generate-hashes --no-header --python-version 3.11 --quiet --output-file requirements/kserve.txt
     uv pip compile --group dvc --universal --generate-hashes --no-header --python-version 3.11 --quiet --output-file requirements/dvc.txt
 
 # Pin every requirement anew, and run everything that must hold with it

@@ -3,12 +3,13 @@
 Each function returns arguments for a route's decorator.
 """
 
+from itertools import chain
 from typing import Any, Final
 
 from pydantic import BaseModel
 
 from gateway.inference_protocol import InferBody
-from gateway.problems import CODES, MEDIA_TYPE
+from gateway.problems import CODES, FOREIGN, MEDIA_TYPE
 from gateway.schemas import ExplainBody, FeedbackBody, PredictBody
 
 VERSION: Final = "0.1.0"
@@ -73,6 +74,15 @@ def ask_for_keys(document: dict[str, Any]) -> None:
     document["security"] = [{"key": []}]
 
 
+def as_sent(document: dict[str, Any]) -> None:
+    """Say in an OpenAPI *document* in which media type problems of the Open Inference Protocol are sent."""
+    for path, operations in document["paths"].items():
+        if path.startswith(FOREIGN):
+            for response in chain.from_iterable(one["responses"].values() for one in operations.values()):
+                if problem := response.get("content", {}).pop(MEDIA_TYPE, None):
+                    response["content"]["application/json"] = problem
+
+
 def alive(description: str) -> dict[str, Any]:
     """Describe an operation that answers 503 itself; *description* says when."""
     return {"responses": {"503": {"description": description}, **_problems("404")}}
@@ -85,7 +95,12 @@ def found() -> dict[str, Any]:
 
 def state() -> dict[str, Any]:
     """Describe an operation that shows the state of the system."""
-    return {"responses": _problems("503")}
+    return {"responses": _problems("404", "503")}
+
+
+def told() -> dict[str, Any]:
+    """Describe an operation that tells what the process knows; on the public port it may not be there."""
+    return {"responses": _problems("404")}
 
 
 def redrive() -> dict[str, Any]:

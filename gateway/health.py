@@ -35,7 +35,7 @@ async def readyz(request: Request) -> Response:
     return Response(b'{"status":"not ready"}', 503, media_type=JSON)
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
+@router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse, **documentation.told())
 async def metrics(request: Request) -> Response:
     """What this process counted."""
     return Response(generate_latest(gateway_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -28,13 +28,13 @@ MEDIA_TYPES: Final = frozenset({"", JSON, OCTETS})
 router = APIRouter(route_class=DirectRoute, prefix="/v2", tags=["Open Inference Protocol"])
 
 
-@router.get("", summary="Server metadata")
+@router.get("", summary="Server metadata", **documentation.told())
 async def server(_request: Request) -> Response:
     """Name and extensions of this server. The protocol is offered over HTTP; gRPC is not."""
     return _json({"name": "observa", "version": documentation.VERSION, "extensions": EXTENSIONS})
 
 
-@router.get("/health/live", summary="Alive")
+@router.get("/health/live", summary="Alive", **documentation.told())
 async def live(_request: Request) -> Response:
     """The process runs."""
     return _json({"live": True})
@@ -47,7 +47,7 @@ async def ready(request: Request) -> Response:
     return _json({"ready": answers}, 200 if answers else 503)
 
 
-@router.post("/repository/index", summary="Models and versions")
+@router.post("/repository/index", summary="Models and versions", **documentation.told())
 async def index(request: Request) -> Response:
     """Every version that a live worker has loaded."""
     found = [
@@ -58,7 +58,7 @@ async def index(request: Request) -> Response:
     return _json([one | {"state": "READY", "reason": ""} for one in found])
 
 
-@router.get("/models/stats", summary="Statistics of all models")
+@router.get("/models/stats", summary="Statistics of all models", **documentation.told())
 async def statistics(request: Request) -> Response:
     """What this gateway process answered over this protocol since it started, by model and version."""
     gateway = gateway_of(request)
@@ -105,13 +105,15 @@ async def version_metadata(request: Request, model: str, version: str) -> Respon
     return await _metadata(request, model, version)
 
 
-@router.get("/models/{model}/ready", summary="Model ready", **documentation.found())
+@router.get("/models/{model}/ready", summary="Model ready", **documentation.alive("Nobody serves it"))
 async def model_ready(request: Request, model: str) -> Response:
     """A live worker serves this model; else 503."""
     return await _ready(request, model)
 
 
-@router.get("/models/{model}/versions/{version}/ready", summary="Model version ready", **documentation.found())
+@router.get(
+    "/models/{model}/versions/{version}/ready", summary="Model version ready", **documentation.alive("Nobody serves it")
+)
 async def version_ready(request: Request, model: str, version: str) -> Response:
     """A live worker serves this version; else 404 or 503."""
     return await _ready(request, model, version)

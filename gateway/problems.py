@@ -10,6 +10,7 @@ from starlette.responses import Response
 from gateway.path_prefix import as_seen
 
 MEDIA_TYPE: Final = "application/problem+json"
+FOREIGN: Final = "/v2/"  # paths of the Open Inference Protocol
 
 # code: HTTP status, title
 CODES: Final[dict[str, tuple[int, str]]] = {
@@ -108,11 +109,13 @@ class Problem(Exception):  # noqa: N818 - the RFC's word; it is an answer, not a
 
     def response(self, path: str = "") -> Response:
         """Return the HTTP response to a request for *path*."""
-        if path.startswith("/v2/"):
+        media_type = MEDIA_TYPE
+        if path.startswith(FOREIGN):
             self.members["error"] = CODES[self.code][1]  # where the Open Inference Protocol's clients look
+            media_type = "application/json"  # KServe's looks nowhere else
         if self.code in RETRY_S:
             self.headers.setdefault("Retry-After", retry_after(self.code))
-        return Response(self.body(), self.status, self.headers, MEDIA_TYPE)
+        return Response(self.body(), self.status, self.headers, media_type)
 
     def body(self) -> bytes:
         """Return the problem+json document."""

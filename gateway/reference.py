@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from gateway import documentation
 from gateway.path_prefix import as_seen
 from gateway.problems import Problem
 from gateway.routing import DirectRoute
@@ -29,8 +30,9 @@ router = APIRouter(route_class=DirectRoute, include_in_schema=False)
 @router.get("/openapi.json")
 async def openapi(request: Request) -> Response:
     """The document of this API, with the path under which the caller sees it."""
-    document = request.app.openapi() | {"servers": [{"url": as_seen("") or "/"}]}
-    return JSONResponse(document)
+    document = request.app.openapi()
+    documentation.as_sent(document)
+    return JSONResponse(document | {"servers": [{"url": as_seen("") or "/"}]})
 
 
 @router.get("/docs")

@@ -12,12 +12,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.live.services import Process, Services
+from tests.live.services import ROOT, Process, Services
 from tests.servers import RedisServer, free_port, wait_until
 
 MODEL = "sentiment-linear"
 CLIENTS = Path(__file__).parent / "clients"
 BODY = json.dumps({"text": "a wonderful film \N{SMILING FACE WITH OPEN MOUTH}" * 100})
+KSERVE = ROOT / ".venv-kserve" / "bin" / "python"
 TIMES = 20
 # What most guides to WebSockets tell people to put in front of everything.
 NGINX = """
@@ -85,7 +86,7 @@ def needs(program: str) -> pytest.MarkDecorator:
 @pytest.mark.parametrize(
     "client",
     [
-        pytest.param(("java", "Predict.java"), marks=needs("java"), id="java"),
+        pytest.param(("java", "Predict.java"), marks=needs("javac"), id="java"),
         pytest.param(("node", "predict.mjs"), marks=needs("node"), id="node"),
     ],
 )
@@ -97,6 +98,19 @@ def test_a_language_s_own_client_is_answered_with_its_own_settings(gateway, clie
     assert len(answers) == 2 * TIMES, done.stdout + done.stderr
     assert {line[:4] for line in answers} == {"200 "}, answers
     assert {json.loads(line[4:])["label"] for line in answers} == {"positive"}
+
+
+@pytest.mark.skipif(not KSERVE.exists(), reason="KServe's client is not installed; just test installs it")
+def test_kserves_client_is_answered_with_its_own_settings(gateway):
+    command = [str(KSERVE), str(CLIENTS / "kserve_calls.py"), gateway.url, MODEL]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    answers = ["7", MODEL, ["positive", "negative"]]
+    assert json.loads(done.stdout) == {
+        **dict.fromkeys(("server live", "server ready", "model ready"), True),
+        **dict.fromkeys(("binary False", "binary True"), answers),
+        "refused": "No worker has ever announced this model, '404 Not Found'",
+    }
 
 
 @needs("curl")

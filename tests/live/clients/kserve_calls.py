@@ -4,6 +4,8 @@ import asyncio
 import json
 import sys
 
+import httpx
+import numpy as np
 from kserve import InferenceRESTClient, InferInput, InferRequest
 from kserve.inference_client import RESTConfig
 
@@ -18,13 +20,15 @@ async def main(gateway: str, model: str) -> dict[str, object]:
     }
     for binary in (False, True):
         text = InferInput("text", [2], "BYTES")
-        import numpy  # noqa: PLC0415 only here
-
-        text.set_data_from_numpy(numpy.array([b"a joy", b"a bore"], dtype=object), binary_data=binary)
+        text.set_data_from_numpy(np.array([b"a joy", b"a bore"], dtype=object), binary_data=binary)
         asked = InferRequest(model_name=model, infer_inputs=[text], request_id="7")
         answer = await client.infer(gateway, asked, model_name=model)
         labels = next(output for output in answer.outputs if output.name == "label").as_numpy().tolist()
         found[f"binary {binary}"] = [answer.id, answer.model_name, [str(label) for label in labels]]
+    try:
+        await client.infer(gateway, asked, model_name="nobody")
+    except httpx.HTTPStatusError as error:
+        found["refused"] = str(error).partition(" for url")[0]
     await client.close()
     return found
 
