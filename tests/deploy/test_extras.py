@@ -5,6 +5,7 @@ import pytest
 from broker.errors import ObservaError
 from deploy.local import extras
 from deploy.local.settings import StackSettings
+from deploy.local.where import print_where
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
@@ -38,3 +39,16 @@ def test_the_console_is_told_where_the_others_are(monkeypatch):
     assert extras.os.environ["OBSERVA_CONSOLE_GATEWAY_URL"] == "http://127.0.0.1:8000"
     assert extras.os.environ["OBSERVA_CONSOLE_ADMIN_URL"] == "http://127.0.0.1:9000"
     assert extras.os.environ["OBSERVA_CONSOLE_MONITOR_URL"] == "http://127.0.0.1:8011"
+
+
+def test_the_documentation_is_announced_where_it_is_shown(monkeypatch, capsys):
+    monkeypatch.setattr("deploy.local.where.probes.running", lambda _: [])
+    for settings, place in (
+        (StackSettings(), "127.0.0.1:8000"),
+        (StackSettings(gateways=2), "127.0.0.1:9000"),
+        (StackSettings(gateway_host="0.0.0.0"), "127.0.0.1:9000"),
+        (StackSettings(gateway_internal_port=9400), "127.0.0.1:9400"),
+        (StackSettings(gateway_host="::1"), "[::1]:8000"),
+    ):
+        print_where(settings)
+        assert f"(documentation: http://{place}/docs)" in capsys.readouterr().out
