@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainer import tables
+from broker.labelled import LabelledFile
+from broker.tables import Asked
 from trainer.data import DataError
 from trainer.rows import Row
 from trainer.sources import Hub
@@ -16,14 +17,30 @@ def rows(source: Hub, cache: Path) -> Iterator[Row]:
     """Yield the rows of a data set of the hub.
 
     Raises:
-        DataError: the hub cannot be reached, or has no such data set, configuration, part or column.
+        DataError: the hub cannot be reached, or has no such data set, configuration or part.
+        UnreadableFileError: the data set has no such column, or a row that cannot be used.
 
     """
     for part, name in (("train", source.train), ("test", source.test)):
         if name is not None:
             for path in _files(source, name, cache):
-                for row in tables.rows(path, text=source.text, label=source.label):
-                    yield Row(row.text, _named(row.label, source), part)  # type: ignore[arg-type]
+                asked = Asked(
+                    source.text,
+                    source.label,
+                    {str(number): name for number, name in enumerate(source.names)},
+                    source.skip_bad,
+                )
+                file = LabelledFile(path, asked)
+                for row in file.rows(source.names or None):
+                    yield Row(row.text, row.label, part)  # type: ignore[arg-type]
+                print(
+                    "\n".join(
+                        [
+                            *file.said(),
+                            *file.list_refused(cache / f"{path.stem}.{part}.refused.txt"),
+                        ]
+                    )
+                )
 
 
 def _files(source: Hub, part: str, cache: Path) -> list[Path]:
@@ -60,11 +77,3 @@ def snapshot(name: str, cache: Path, *, kind: str, revision: str | None, pattern
             f"{kind} {name} cannot be had from the hub: {reason}; check its name and the network"
         ) from error
     return Path(folder)
-
-
-def _named(label: str, source: Hub) -> str:
-    if not source.names:
-        return label
-    if not label.isdecimal() or int(label) >= len(source.names):
-        raise DataError(f"the hub's data set {source.name} has label {label!r}, and names has {len(source.names)}")
-    return source.names[int(label)]

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from trainer import hub, tables
+from broker.folding import Folded
+from broker.labelled import LabelledFile
+from broker.tables import Asked
+from trainer import hub
 from trainer.data import DataError, fetch, member
 from trainer.feedback import rows as labelled_rows
 from trainer.params import Params
@@ -48,8 +51,12 @@ def table(source: Table, params: Params, cache: Path) -> Iterator[Row]:
 
 
 def local_file(source: LocalFile, params: Params, cache: Path) -> Iterator[Row]:  # noqa: ARG001 every reader's form
-    """Yield the rows of a file of anyone's."""
-    return tables.rows(ROOT / source.path, text=source.text, label=source.label)
+    """Yield the rows of a file of anyone's, labels written as ``relabel`` has them, and say what was found."""
+    named = source.model_dump(include={"text", "label", "skip_bad", "encoding", "delimiter", "quotes", "header"})
+    file, labels = LabelledFile(ROOT / source.path, Asked(**named)), Folded(source.relabel or ())
+    for row in file.rows():
+        yield Row(row.text, labels.find(row.label) or row.label)
+    print("\n".join([*file.said(), *file.list_refused(cache / f"{file.path.name}.refused.txt")]))
 
 
 def hub_dataset(source: Hub, params: Params, cache: Path) -> Iterator[Row]:  # noqa: ARG001 every reader's form

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cli.labelled import LabelledText
+from broker.labelled import LabelledText
 from cli.scorecard import write_metrics
 from cli.sending import BYTES_PER_CALL, TEXTS_PER_CALL, calls_of
 from tests.cli.commands import Just
