@@ -28,6 +28,7 @@ SAID: Final = {
 OPEN: Final = "a quote opens here that is not closed (where quotes are characters of the texts: --quotes none)"
 SAMPLE: Final = 4 << 20  # characters by which the form is found
 SEVERAL: Final = 3  # literal quotes; fewer may be slips
+CR: Final = "\udc0d"  # stands for a lone CR while the csv module reads
 EXCEL: Final = re.compile(r"sep=([^\"'\\\r\n])\r?\n?")  # a first line with which Excel is told the delimiter
 
 
@@ -36,6 +37,7 @@ class Form(NamedTuple):
 
     delimiter: str
     quotes: str
+    newline: str  # LF, and a lone CR is a character; or empty: CR, LF and CR LF all end a line
 
     @property
     def said(self) -> str:
@@ -64,18 +66,17 @@ class Delimited:
     def rows(self, label: str | None, is_label: Callable[[str], bool]) -> Iterator[Numbered]:
         """Yield every row below the header; one with more cells than there are columns has a fault.
 
-        A row of several lines whose first and last line are rows by themselves, each with a *label* that *is_label*
-        knows, is none: a quote was left open on one line, and happened to be closed on another.
+        A row of several lines of which the first and another are rows by themselves, each with a *label* that
+        *is_label* knows, is none: a quote was left open on one line, and happened to be closed on another.
         """
         at = self.columns.index(label) if label in self.columns else None
-        with text_of(self.path, self.encoding) as text:
+        with text_of(self.path, self.encoding, self.form.newline) as text:
             lines = _after_excel(text)
             found = _rows(lines, self.form)
             if self.header:
                 next(found, None)
             for row in found:
-                ends = lines.taken[:: max(1, len(lines.taken) - 1)] if len(lines.taken) > 1 and not row.fault else ()
-                if ends and at is not None and all(self._whole(line, at, is_label) for line in ends):
+                if len(lines.taken) > 1 and not row.fault and self._open(lines.taken, at, is_label):
                     lines.give_again()
                     yield Numbered(row.line, [], OPEN)
                 elif any(row.cells[len(self.columns) :]):
@@ -83,6 +84,12 @@ class Delimited:
                     yield row._replace(fault=fault)
                 else:
                     yield row
+
+    def _open(self, taken: Sequence[str], at: int | None, is_label: Callable[[str], bool]) -> bool:
+        if at is None:
+            return False
+        first, *others = (self._whole(line, at, is_label) for line in taken)
+        return first and any(others)
 
     def _whole(self, line: str, at: int, is_label: Callable[[str], bool]) -> bool:
         cells = [cell.strip(' "\r\n') for cell in line.split(self.form.delimiter)]
@@ -112,17 +119,18 @@ def opened(  # noqa: PLR0913 by name only
         raise UnreadableFileError(f"{path}: the file is empty")
     told = EXCEL.match(sample)
     delimiters = [delimiter] if delimiter else [told[1]] if told else _likely(path)
+    newline = "" if sample.partition("\n")[0].rstrip("\r").count("\r") else "\n"
     sought = {name.strip().casefold() for name in wanted}
     form = min(
         (
-            _tried(sample, Form(each, kind), sought, header=header)
+            _tried(sample, Form(each, kind, newline), sought, header=header)
             for each in delimiters
             for kind in ([quotes] if quotes else QUOTES)
-            if quotes or _may(sample, Form(each, kind))
+            if quotes or _may(sample, Form(each, kind, newline))
         ),
         key=lambda tried: tried.rank,
     ).form
-    first = next(_rows(_after_excel(io.StringIO(sample, newline="")), form))
+    first = next(_rows(_after_excel(io.StringIO(sample, newline=newline)), form))
     if first.fault:
         raise UnreadableFileError(f"{path}: line {first.line}: {first.fault}")
     return Delimited(path, encoding, form, _columns(first.cells, header=header), header)
@@ -163,17 +171,17 @@ def _may(sample: str, form: Form) -> bool:
         case "single":
             return sample.startswith("'")
         case "none":  # between commas an open quote is a slip; between tabs it may be part of a text
-            return form.delimiter == "\t" and _literal(sample, form.delimiter)
+            return form.delimiter == "\t" and _literal(sample, form)
         case _:
             return True
 
 
-def _literal(sample: str, delimiter: str) -> bool:
+def _literal(sample: str, form: Form) -> bool:
     """Tell whether more rows have quotes that are wrong as quotes, or stand within a cell, than cells in quotes."""
-    lines = Lines(io.StringIO(sample, newline=""))
-    cell_in_quotes = re.compile(f'(^|{re.escape(delimiter)})"', re.MULTILINE)
+    lines = Lines(io.StringIO(sample, newline=form.newline))
+    cell_in_quotes = re.compile(f'(^|{re.escape(form.delimiter)})"', re.MULTILINE)
     literal = quoted = 0
-    for row in _rows(lines, Form(delimiter, "double")):
+    for row in _rows(lines, form._replace(quotes="double")):
         raw = "".join(lines.taken)
         if row.fault or ('"' in raw and not cell_in_quotes.search(raw)):
             literal += 1
@@ -190,7 +198,7 @@ class _Tried(NamedTuple):
 
 
 def _tried(sample: str, form: Form, sought: Collection[str], *, header: bool) -> _Tried:
-    rows = _rows(_after_excel(io.StringIO(sample, newline="")), form)
+    rows = _rows(_after_excel(io.StringIO(sample, newline=form.newline)), form)
     columns = _columns(next(rows).cells, header=header)
     there = {column.strip().casefold() for column in columns} & set(sought)
     faults = sum(bool(row.fault) or len(row.cells) != len(columns) for row in rows)
@@ -199,7 +207,9 @@ def _tried(sample: str, form: Form, sought: Collection[str], *, header: bool) ->
 
 def _rows(lines: Lines, form: Form) -> Iterator[Numbered]:
     """Yield every row that is not blank. After a wrong quote reading goes on at the next line: none is swallowed."""
-    reader = csv.reader(lines, delimiter=form.delimiter, strict=True, **QUOTES[form.quotes])
+    reader = csv.reader(
+        map(_hidden, lines) if form.newline else lines, delimiter=form.delimiter, strict=True, **QUOTES[form.quotes]
+    )
     while True:
         line = lines.begin()
         try:
@@ -211,7 +221,13 @@ def _rows(lines: Lines, form: Form) -> Iterator[Numbered]:
             lines.give_again()
         else:
             if cells:
-                yield Numbered(line, cells)
+                yield Numbered(line, [cell.replace(CR, "\r") for cell in cells] if form.newline else cells)
+
+
+def _hidden(line: str) -> str:
+    """Hide every CR of *line* but that before its end: the csv module takes any for an end."""
+    body = line.removesuffix("\n").removesuffix("\r")
+    return body.replace("\r", CR) + line[len(body) :] if "\r" in body else line
 
 
 def _fault(said: str, lines: int) -> str:

@@ -16,7 +16,7 @@ class Folded:
         self._folded: dict[str, str | None] = {}
         for name in self.names:
             self._folded[_fold(name)] = None if _fold(name) in self._folded else name
-        self.changed: dict[str, str] = {}  # what was read as what
+        self.changed: dict[str, str] = {}  # what was read as what; `said` says it
 
     def find(self, name: str) -> str | None:
         """Return the name that *name* is, or None."""
@@ -25,6 +25,12 @@ class Folded:
         if (found := self._folded.get(_fold(name))) is not None:
             self.changed[name] = found
         return found
+
+    @property
+    def said(self) -> list[str]:
+        """What was read as what, in one line; none where every name was written as it is."""
+        names = [f"{quoted(name)} is {quoted(meant)}" for name, meant in list(self.changed.items())[:MOST_NAMES]]
+        return [f"without regard to case and spaces: {', '.join(names)}"] if names else []
 
 
 def _fold(name: str) -> str:

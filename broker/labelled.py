@@ -97,11 +97,8 @@ class LabelledFile:
 
     def said(self) -> list[str]:
         """Say what was found, what was counted, and which names were read as another."""
-        folded = self._columns.changed | self._map.changed | (self._known.changed if self._known else {})
-        names = [f"{quoted(name)} is {quoted(meant)}" for name, meant in list(folded.items())[:SHOWN]]
-        more = f", and {len(folded) - SHOWN} more" if len(folded) > SHOWN else ""
-        heads = [f"{self.path}: {self.found}", self.counted]
-        return [*heads, f"without regard to case and spaces: {', '.join(names)}{more}"] if names else heads
+        folded = [line for names in (self._columns, self._map, self._known) if names for line in names.said]
+        return [f"{self.path}: {self.found}", self.counted, *folded]
 
     def list_refused(self, path: Path) -> list[str]:
         """Write the refused rows into *path*, a line each, and return a line that says so; remove an older list.

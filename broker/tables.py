@@ -66,7 +66,7 @@ def opened_table(path: Path, asked: Asked) -> Table:
     if kind == ".parquet" or (not kind and head == b"PAR1"):
         return _parquet(path, asked)
     encoding, written = encoding_of(path, asked.encoding)
-    told = ", ".join(filter(None, ("", written, packed)))
+    told = "".join(f", {each}" for each in (written, packed) if each)
     if not kind:
         kind = ".json" if _begins(path, encoding).startswith(("{", "[")) else ".csv"
     if kind in JSON:

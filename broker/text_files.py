@@ -152,17 +152,20 @@ def _narrow(path: Path, file: IO[bytes]) -> tuple[str, str]:
 
 
 @contextmanager
-def text_of(path: Path, encoding: str) -> Iterator[TextIO]:
-    """Open *path* as text, with its line ends as they are and `MARK` where a byte is none of the encoding."""
+def text_of(path: Path, encoding: str, newline: str = "") -> Iterator[TextIO]:
+    """Open *path* as text, with its line ends as they are and `MARK` where a byte is none of the encoding.
+
+    Lines end with *newline*; with CR, LF or CR LF where that is empty.
+    """
     file, _ = content_of(path)
-    with reading(path), io.TextIOWrapper(file, encoding, MARKED, newline="") as text:
+    with reading(path), io.TextIOWrapper(file, encoding, MARKED, newline=newline) as text:
         yield text
 
 
 class Lines:
     """The lines of a text, numbered from 1, those of the record that is being read ready to be given again.
 
-    Only CR, LF and CR LF end a line: U+2028, NEL and form feeds are characters like others.
+    What ends a line is the text's to say; U+2028, NEL and form feeds are characters like others.
     """
 
     def __init__(self, text: TextIO) -> None:

@@ -48,14 +48,13 @@ def _classify(calls: Calls, downloads: Downloads) -> Any:
     async def classify(
         path: str | None,
         column: str,
-        skip_bad: bool,
+        skip_bad: bool,  # noqa: FBT001 as Gradio calls it
         model: str,
         threshold: float,
     ) -> AsyncIterator[str]:
         """Classify in small batches, and show how far it is; the file is removed as soon as it was read for this."""
         try:
-            texts = (await asyncio.to_thread(_read, path, column, skip_bad)).texts
-            Path(path or "").unlink(missing_ok=True)
+            texts = (await asyncio.to_thread(_take, path, column, skip_bad)).texts
         except UnreadableError as error:
             yield markup.notice(str(error))
             return
@@ -75,6 +74,12 @@ def _read(path: str | None, column: str, skip_bad: bool) -> Found:  # noqa: FBT0
     if not file.exists():
         raise UnreadableError("This file was read before; choose it again.")
     return read_texts(file, column, skip_bad=skip_bad)
+
+
+def _take(path: str | None, column: str, skip_bad: bool) -> Found:  # noqa: FBT001 as Gradio calls it
+    found = _read(path, column, skip_bad)
+    Path(path or "").unlink(missing_ok=True)
+    return found
 
 
 def _look(path: str | None, column: str, skip_bad: bool) -> str:  # noqa: FBT001 as Gradio calls it

@@ -100,8 +100,7 @@ def examples(dataset: Dataset, labels: Sequence[str]) -> list[Example]:
     """
     known = Folded(labels)
     written = {label: known.find(label) for label in dict.fromkeys(row.label for row in dataset.rows)}
-    if known.changed:
-        print(f"data set {dataset.name}: {', '.join(f'{name!r} is {ours!r}' for name, ours in known.changed.items())}")
+    print("".join(f"data set {dataset.name}: {line}\n" for line in known.said), end="")
     ids = {label: labels.index(found) for label, found in written.items() if found is not None}
     unknown = Counter(row.label for row in dataset.rows if row.label not in ids)
     if unknown:

@@ -4,10 +4,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from broker.labelled import LabelledFile
 from broker.tables import Asked
 from trainer.data import DataError
-from trainer.rows import Row
+from trainer.rows import Row, of_file
 from trainer.sources import Hub
 
 PARQUET = "refs/convert/parquet"  # the branch where the hub keeps every public data set in one form
@@ -21,26 +20,13 @@ def rows(source: Hub, cache: Path) -> Iterator[Row]:
         UnreadableFileError: the data set has no such column, or a row that cannot be used.
 
     """
+    names = {str(number): name for number, name in enumerate(source.names)}
+    asked = Asked(source.text, source.label, names, source.skip_bad)
     for part, name in (("train", source.train), ("test", source.test)):
         if name is not None:
             for path in _files(source, name, cache):
-                asked = Asked(
-                    source.text,
-                    source.label,
-                    {str(number): name for number, name in enumerate(source.names)},
-                    source.skip_bad,
-                )
-                file = LabelledFile(path, asked)
-                for row in file.rows(source.names or None):
+                for row in of_file(path, asked, cache / f"{part}-{path.stem}.refused.txt", source.names or None):
                     yield Row(row.text, row.label, part)  # type: ignore[arg-type]
-                print(
-                    "\n".join(
-                        [
-                            *file.said(),
-                            *file.list_refused(cache / f"{path.stem}.{part}.refused.txt"),
-                        ]
-                    )
-                )
 
 
 def _files(source: Hub, part: str, cache: Path) -> list[Path]:

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from broker.folding import Folded
-from broker.labelled import LabelledFile
 from broker.tables import Asked
 from trainer import hub
 from trainer.data import DataError, fetch, member
 from trainer.feedback import rows as labelled_rows
 from trainer.params import Params
-from trainer.rows import Row
+from trainer.rows import Row, of_file
 from trainer.sources import Feedback, Hub, LocalFile, Ratings, Table
 
 ROOT = Path(__file__).parents[1]
@@ -53,10 +52,10 @@ def table(source: Table, params: Params, cache: Path) -> Iterator[Row]:
 def local_file(source: LocalFile, params: Params, cache: Path) -> Iterator[Row]:  # noqa: ARG001 every reader's form
     """Yield the rows of a file of anyone's, labels written as ``relabel`` has them, and say what was found."""
     named = source.model_dump(include={"text", "label", "skip_bad", "encoding", "delimiter", "quotes", "header"})
-    file, labels = LabelledFile(ROOT / source.path, Asked(**named)), Folded(source.relabel or ())
-    for row in file.rows():
+    path, labels = ROOT / source.path, Folded(source.relabel or ())
+    for row in of_file(path, Asked(**named), cache / f"{path.name}.refused.txt"):
         yield Row(row.text, labels.find(row.label) or row.label)
-    print("\n".join([*file.said(), *file.list_refused(cache / f"{file.path.name}.refused.txt")]))
+    print("".join(f"{line}\n" for line in labels.said), end="")
 
 
 def hub_dataset(source: Hub, params: Params, cache: Path) -> Iterator[Row]:  # noqa: ARG001 every reader's form
