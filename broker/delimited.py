@@ -97,7 +97,7 @@ class Delimited:
         return len(cells) >= most and (is_label(cells[at]) or is_label(cells[at - most]))
 
 
-def opened(  # noqa: PLR0913 by name only
+def open_delimited(  # noqa: PLR0913 by name only
     path: Path,
     encoding: str,
     *,

@@ -44,7 +44,7 @@ _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _decoder: Final = json.JSONDecoder(object_pairs_hook=_object)
 
 
-def opened(path: Path, encoding: str, wanted: Sequence[str]) -> Json:
+def open_json(path: Path, encoding: str, wanted: Sequence[str]) -> Json:
     """Open *path*, of whose rows the fields *wanted* are read; where that is one, items may be strings.
 
     Raises:

@@ -10,9 +10,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from broker import delimited, json_rows
+from broker.delimited import Delimited, open_delimited
 from broker.folding import Folded
-from broker.json_rows import Placed
+from broker.json_rows import Placed, open_json
 from broker.text_files import Lines, UnreadableFileError, content_of, encoding_of, reading, text_of, unbroken
 
 BATCH: Final = 1024  # rows of Parquet at a time
@@ -63,18 +63,17 @@ def opened_table(path: Path, asked: Asked) -> Table:
         head = file.read(4)
     kinds = [suffix.lower() for suffix in path.suffixes[-2:]]
     kind = next((each for each in reversed(kinds) if each in JSON | DELIMITED | {".parquet"}), "")
-    if kind == ".parquet" or (not kind and head == b"PAR1"):
+    if kind == ".parquet" or head == b"PAR1":
         return _parquet(path, asked)
     encoding, written = encoding_of(path, asked.encoding)
     told = "".join(f", {each}" for each in (written, packed) if each)
-    if not kind:
-        kind = ".json" if _begins(path, encoding).startswith(("{", "[")) else ".csv"
-    if kind in JSON:
-        found = json_rows.opened(path, encoding, asked.wanted)
-        return Table(f"{found.said}{told}", found.columns, asked.wanted, lambda *_: found.rows)
-    if asked.lines and kind == ".txt" and asked.text.casefold() not in WORDS.split(_begins(path, encoding).casefold()):
+    begins = _begins(path, encoding) if kind in {"", ".txt"} else ""
+    if asked.lines and kind == ".txt" and asked.text.casefold() not in WORDS.split(begins.casefold()):
         return Table(f"plain text, one a line{told}", (), (asked.text,), lambda text, *_: _lines(path, encoding, text))
-    table = delimited.opened(
+    if kind in JSON or begins.startswith(("{", "[")):
+        found = open_json(path, encoding, asked.wanted)
+        return Table(f"{found.said}{told}", found.columns, asked.wanted, lambda *_: found.rows)
+    table = open_delimited(
         *(path, encoding),
         wanted=asked.wanted,
         delimiter=asked.delimiter,
@@ -104,9 +103,7 @@ def _lines(path: Path, encoding: str, column: str) -> Iterator[Placed]:
                 yield Placed(f"line {lines.number}", {column: line.strip()})
 
 
-def _cells(
-    table: delimited.Delimited, text: str, label: str | None, is_label: Callable[[str], bool]
-) -> Iterator[Placed]:
+def _cells(table: Delimited, text: str, label: str | None, is_label: Callable[[str], bool]) -> Iterator[Placed]:
     at = {name: table.columns.index(name) for name in (text, label) if name is not None}
     for row in table.rows(label, is_label):
         cells = {name: row.cells[place] for name, place in at.items() if place < len(row.cells)}

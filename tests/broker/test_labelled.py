@@ -60,6 +60,7 @@ def refusal(path: Path, content: str | bytes, **asked: Any) -> str:
         ("a.jsonl", json.dumps(GOOD)),
         ("a.ndjson", "\r\n".join(json.dumps(row) for row in GOOD)),
         ("a", json.dumps(GOOD, indent=1)),
+        ("a.txt", "\n".join(json.dumps(row) for row in GOOD)),
         ("a.csv", 'text,true_sentiment\nfine,positive\n"über, ""so""\nso",negative\n'),
         ("a.CSV", '\ufeffid,true_sentiment,text\r\n1,positive,fine\r\n2,negative,"über, ""so""\nso"\r\n'),
         ("a.tsv", 'text\ttrue_sentiment\nfine\tpositive\n"über, ""so""\nso"\tnegative\n'),
