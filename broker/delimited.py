@@ -169,7 +169,9 @@ def _may(sample: str, form: Form) -> bool:
         case "escaped":
             return f"\\{form.delimiter}" in sample
         case "single":
-            return sample.startswith("'")
+            parts = f"(?:^|{re.escape(form.delimiter)})"
+            cells = len(re.findall(f"{parts}'[^\n]*?'(?={parts}|$)", sample, re.MULTILINE))
+            return sample.startswith("'") or SEVERAL <= cells > len(re.findall(f'{parts}"', sample, re.MULTILINE))
         case "none":  # between commas an open quote is a slip; between tabs it may be part of a text
             return form.delimiter == "\t" and _literal(sample, form)
         case _:

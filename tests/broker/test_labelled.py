@@ -199,6 +199,24 @@ def test_what_only_some_take_for_an_end_of_a_line_is_a_character_of_the_text(tmp
     assert file.wrong == ["line 3: text is empty"]
 
 
+@pytest.mark.parametrize(
+    ("dialect", "said"),
+    [
+        ({"quotechar": "'"}, "single quotes around cells"),
+        ({"doublequote": False, "escapechar": "\\", "quoting": csv.QUOTE_ALL}, "within cells after a backslash"),
+        ({"quoting": csv.QUOTE_NONE, "escapechar": "\\"}, "within cells after a backslash"),
+    ],
+)
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_rarer_dialects_are_found_by_what_fits(tmp_path: Path, dialect, said, delimiter) -> None:
+    rows = [(f'a {delimiter} b\'s "{number}" c', "positive") for number in range(9)]
+    out = io.StringIO()
+    csv.writer(out, delimiter=delimiter, **dialect).writerows([("text", "true_sentiment"), *rows])
+    file = opened(tmp_path / "a.csv", out.getvalue())
+    assert pairs(file) == rows
+    assert said in file.found
+
+
 def test_a_lone_cr_is_a_character_where_lines_end_otherwise(tmp_path: Path) -> None:
     assert read(tmp_path / "a.csv", "text,true_sentiment\na\rb,positive\n") == [("a\rb", "positive")]
     assert read(tmp_path / "a.csv", "text,true_sentiment\ra,positive\r") == [("a", "positive")]

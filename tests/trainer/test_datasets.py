@@ -8,7 +8,7 @@ from tests.trainer.made import LABELS, params_with
 from trainer.data import DataError
 from trainer.datasets import examples, read_dataset, shared_out
 from trainer.rows import Row
-from trainer.sources import LocalFile, Ratings, Table
+from trainer.sources import Hub, LocalFile, Ratings, Table
 from trainer.splits import Example, bucket_of
 
 
@@ -20,6 +20,20 @@ def local(tmp_path, *lines: str, **more):
     file = tmp_path / "made.csv"
     file.write_text("\n".join(("text,label", *lines)) + "\n", encoding="utf-8")
     return LocalFile(source="file", path=str(file), **more)
+
+
+def test_a_data_set_of_the_hub_is_read_with_the_names_of_its_labels(tmp_path, monkeypatch):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet  # noqa: PLC0415 absent where nothing is trained
+
+    parquet.write_table(pyarrow.table({"text": ["a", "b", None], "label": [1, 0, 1]}), tmp_path / "0000.parquet")
+    monkeypatch.setattr("trainer.hub._files", lambda *_: [tmp_path / "0000.parquet"])
+    source = Hub(source="hub", name="owner/made", test=None, names=LABELS, skip_bad=True)
+    assert [(row.text, row.label) for row in read(source, tmp_path).rows] == [("a", "positive"), ("b", "negative")]
+    assert (tmp_path / "train-0000.refused.txt").read_text() == "row 3: text is missing\n"
+    few = Hub(source="hub", name="owner/made", test=None, names=LABELS[:1], skip_bad=False)
+    with pytest.raises(UnreadableFileError, match="row 1: the label '1' is unknown; the labels are 'negative'"):
+        read(few, tmp_path)
 
 
 def test_ratings_become_labels_and_one_near_zero_is_none(measurements, tmp_path):
