@@ -70,7 +70,8 @@ def _by_line(path: Path, encoding: str) -> bool:
         raise UnreadableFileError(f"{path}: the file is empty")
     if first.startswith("["):
         return first.endswith("]") and second.startswith("[")
-    return second.startswith("{") or bool({".jsonl", ".ndjson"} & {suffix.lower() for suffix in path.suffixes})
+    named = {".jsonl", ".ndjson"} & {suffix.lower() for suffix in path.suffixes}
+    return bool(named) or second.startswith("{") or (first.endswith("}") and second != "")
 
 
 def _lines(path: Path, encoding: str, wanted: Sequence[str]) -> Iterator[Placed]:
@@ -107,6 +108,8 @@ def _document(path: Path, whole: str, wanted: Sequence[str]) -> tuple[str, Itera
     _require_end(path, whole, end)
     if not isinstance(value, dict):
         raise UnreadableFileError(f"{path}: is JSON, but neither a list nor an object")
+    if any(isinstance(each, _Repeated) for each in (value, *value.values())):
+        raise UnreadableFileError(f"{path}: names a field twice")
     said, rows = _table(path, value, {name.casefold() for name in wanted})
     return said, (_row(f"row {number}", row, wanted) for number, row in enumerate(rows, 1))
 
@@ -136,7 +139,11 @@ def _table(path: Path, value: dict[str, Any], wanted: AbstractSet[str]) -> tuple
             return "JSON table", data
         if repeated := {str(name) for name in columns if columns.count(name) > 1}:
             raise UnreadableFileError(f"{path}: several columns are called {', '.join(map(repr, repeated))}")
-        rows = ((dict(zip(map(str, columns), row, strict=False)) if isinstance(row, list) else row) for row in data)
+        names = [str(name) for name in columns]
+        rows = (
+            dict(zip(names, row, strict=False)) if isinstance(row, list) and len(row) <= len(names) else row
+            for row in data
+        )
         return "JSON with columns beside rows", rows
     if inner and all(isinstance(each, list) for each in inner):
         if len({len(each) for each in inner}) > 1:

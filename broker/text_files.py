@@ -72,7 +72,7 @@ def reading(path: Path) -> Iterator[None]:
     """Say in one line whatever reading *path* fails with."""
     try:
         yield
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+    except (OSError, EOFError, UnicodeError, zlib.error, lzma.LZMAError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UnreadableFileError(f"{path}: cannot be read: {reason}") from None
 
@@ -87,7 +87,7 @@ def encoding_of(path: Path, named: str | None = None) -> tuple[str, str]:
     if named:
         try:
             "".encode(named)
-        except LookupError:
+        except (LookupError, ValueError):
             raise UnreadableFileError(f"{path}: there is no encoding {named!r}; such as cp1251, shift_jis") from None
         return named, named
     file, _ = content_of(path)

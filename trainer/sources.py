@@ -57,7 +57,7 @@ class LocalFile(_Columns):
     source: Literal["file"]
     path: str
     encoding: str | None = None
-    delimiter: Annotated[str | None, Field(min_length=1, max_length=1)] = None
+    delimiter: Annotated[str, Field(pattern=r"^[^\"'\\\r\n\x00]$")] | None = None
     quotes: Literal["double", "backslash", "single", "none", "escaped"] | None = None
     header: bool = True  # the first row names the columns; otherwise they are "1", "2", "3"
 

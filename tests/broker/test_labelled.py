@@ -137,8 +137,9 @@ def test_parquet_is_read_with_its_types(tmp_path: Path) -> None:
     assert pairs(file, LABELS) == [("a", "positive"), ("b", "negative")]
     assert file.wrong == ["row 3: text is missing", "row 4: text is empty"]
     assert "pyarrow" not in refusal(tmp_path / "b.parquet", b"PAR1 and no more")
-    (tmp_path / "none").write_bytes((tmp_path / "a.parquet").read_bytes())
-    assert pairs(LabelledFile(tmp_path / "none", asked)) == [("a", "positive"), ("b", "negative")]
+    for name, content in (("none", (tmp_path / "a.parquet").read_bytes()), ("a.parquet.gz", None)):
+        (tmp_path / name).write_bytes(content or gzip.compress((tmp_path / "a.parquet").read_bytes()))
+        assert pairs(LabelledFile(tmp_path / name, asked)) == [("a", "positive"), ("b", "negative")]
 
 
 def test_without_pyarrow_the_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,7 +288,9 @@ def test_another_scripts_encoding_is_asked_for_and_not_guessed(tmp_path: Path) -
     content = "text,true_sentiment\nдивный фильм,positive\n".encode("cp1251")
     assert "--encoding" in refusal(tmp_path / "a.csv", content)
     assert read(tmp_path / "a.csv", content, encoding="cp1251") == [("дивный фильм", "positive")]
-    assert "there is no encoding 'klingon'" in refusal(tmp_path / "a.csv", content, encoding="klingon")
+    for name in ("klingon", "hex", "undefined", "a\0b"):
+        assert "there is no encoding" in refusal(tmp_path / "a.csv", content, encoding=name)
+    assert "cannot be read" in refusal(tmp_path / "a.csv", content, encoding="idna")
 
 
 def test_names_fold_where_that_leaves_no_doubt_and_it_is_said_once(tmp_path: Path) -> None:
@@ -389,6 +392,13 @@ def test_a_missing_column_is_named_beside_those_that_are_there(tmp_path: Path, n
         ("a.json", "[" * 100_000, "no JSON that can be read"),
         ("a.json", '[{"text": "a", "true_sentiment": ' + "1" * 5000 + "}]", "no JSON that can be read"),
         ("a.json", '{"text": ["a"], "true_sentiment": []}', "differ in length"),
+        ("a.json", '{"text": {"0": "a", "0": "b"}, "true_sentiment": {"0": "c"}}', "names a field twice"),
+        (
+            "a.json",
+            '{"columns": ["text", "true_sentiment"], "data": [["a", "b"], ["a", "b", "c"]]}',
+            "row 2: text is missing",
+        ),
+        ("a.json", '{"text": "a", "true_sentiment": "b"}\nno JSON', "line 2: column 1"),
         ("a.json", "[] x", "column 4: text follows"),
         ("a.json", "7", "neither a list nor an object"),
         ("a.csv", b"PK\x03\x04", "Excel"),
