@@ -124,7 +124,8 @@ class LabelledFile:
         if missing and self.columns:
             absent = " and ".join(f"no {plain(name)}" for name in missing)
             there = ", ".join(map(plain, self.columns[:MOST_NAMES]))
-            raise UnreadableFileError(f"{self.path}: {absent}; there is: {there}; choose with --text and --label")
+            hint = "choose with --text and --label (without a header: --no-header, and numbers)"
+            raise UnreadableFileError(f"{self.path}: {absent}; there is: {there}; {hint}")
         return [there or name for name, there in found.items()]
 
     def _fault_of_text(self, text: object) -> str:
