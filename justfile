@@ -149,7 +149,7 @@ log *ARGS: _venv
 keys *ARGS: _venv
     @{{ python }} -m cli keys "$@"
 
-# Send a labelled data set through the running system and report its accuracy
+# Send a labelled data set through the running system and report its accuracy: just evaluate FILE --text review --label stars
 [group('use')]
 [no-exit-message]
 evaluate *ARGS: _venv

@@ -13,61 +13,53 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from broker.addresses import without_login
-from broker.errors import ObservaError
+from broker.labelled import LabelledFile
+from broker.labelled_arguments import add_arguments as add_file_arguments
+from broker.labelled_arguments import asked
 from cli.api import connected, predict_path
 from cli.arguments import add_model, name, positive
-from cli.labelled import LabelledFile, read_labelled
 from cli.monitor import Counted, counted
 from cli.scorecard import Scorecard, make_room, write_metrics
 from cli.scores import Scores, score
 from cli.sending import Sender
 from cli.settings import CliSettings
-from cli.terminal import note, printable
+from cli.terminal import note
 
 EXACT = 1e-9  # both sides divide the same two counts
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Describe ``evaluate``."""
-    parser.add_argument("file", type=Path, metavar="FILE", help=".json (list of objects), .jsonl or .csv; UTF-8")
+    parser.add_argument("file", type=Path, metavar="FILE", help="CSV, JSON or Parquet, as it is")
     add_model(parser)
     parser.add_argument("--version", type=name, help="evaluate this version (default: the live one)")
-    parser.add_argument("--text-field", default="text", metavar="FIELD", help="default: text")
-    parser.add_argument("--label-field", default="true_sentiment", metavar="FIELD", help="default: true_sentiment")
+    add_file_arguments(parser, label="true_sentiment")
     parser.add_argument("--concurrency", type=positive, default=8, metavar="N", help="calls at a time (default: 8)")
     parser.add_argument("--output", type=Path, default=Path("reports/metrics.json"), help="default: %(default)s")
 
 
 async def run(args: argparse.Namespace, settings: CliSettings) -> int:
-    """Evaluate; 0 when every row was answered, 1 otherwise."""
+    """Evaluate; 0 when every row that is used was answered, 1 otherwise."""
     model = getattr(args, "model", settings.model)
-    file = read_labelled(args.file, args.text_field, args.label_field)
+    file = LabelledFile(args.file, asked(args))
     make_room(args.output)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     async with connected(settings) as gateway:
         labels = await gateway.labels(model, args.version)
-        _check_labels(file, labels)
+        rows = tuple(file.rows(labels))
+        listed = file.list_refused(args.output.with_suffix(".refused.txt"))
         sender = Sender(gateway, predict_path(model, args.version), run_id)
         began = time.monotonic()
-        with _progress(len(file.rows)) as advance:
-            outcomes, call_ms = await sender.send_all(file.rows, args.concurrency, advance)
+        with _progress(len(rows)) as advance:
+            outcomes, call_ms = await sender.send_all(rows, args.concurrency, advance)
         duration_s = time.monotonic() - began
     scores = score([(each.row.label, each.prediction["label"]) for each in outcomes if each.prediction], labels)
     monitor = await counted(settings.monitor, model, run_id, scores.count)
     card = Scorecard(run_id, model, file, outcomes, scores, call_ms, duration_s, monitor)
     write_metrics(args.output, card.document())
-    print("\n".join([*card.lines(), "", f"run {run_id}, kept in {args.output}"]))
+    print("\n".join([*card.lines(), "", *listed, f"run {run_id}, kept in {args.output}"]))
     _compare(scores, monitor, settings.monitor)
     return int(bool(card.failed))
-
-
-def _check_labels(file: LabelledFile, labels: list[str]) -> None:
-    unknown = [label for label in file.labels if label not in labels]
-    if unknown:
-        raise ObservaError(
-            f"{file.path}: the model does not know the label {printable(', '.join(map(repr, unknown[:5])))}; "
-            f"its labels are {', '.join(map(repr, labels))}"
-        )
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from broker.errors import ObservaError
+from broker.labelled import LabelledFile
 from broker.ratios import quantile
-from cli.labelled import LabelledFile
 from cli.monitor import Counted
 from cli.scores import Scores
 from cli.sending import TEXTS_PER_CALL, Outcome
@@ -53,7 +53,14 @@ class Scorecard:
             "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
             "model": self.model,
             "versions": dict(Counter(prediction["version"] for prediction in self.answered)),
-            "file": {"path": str(self.file.path), "sha256": self.file.sha256, "rows": len(self.file.rows)},
+            "file": {
+                "path": str(self.file.path),
+                "sha256": self.file.sha256,
+                "found": self.file.found,
+                "rows": self.file.read,
+                "used": self.file.used,
+                "refused": self.file.refused,
+            },
             **scores,
             "failed": len(self.failed),
             "abstained": sum(bool(prediction["abstained"]) for prediction in self.answered),
@@ -69,7 +76,8 @@ class Scorecard:
         scores, document = self.scores, self.document()
         versions = ", ".join(document["versions"]) or "no version"
         return [
-            f"{self.model} {printable(versions)}, {self.file.path}",
+            f"{self.model} {printable(versions)}",
+            *self.file.said(),
             f"{scores.count} of {len(self.outcomes)} texts answered, {document['texts_per_second']:.1f} texts/s",
             "",
             *self._accuracy_lines(),

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.errors import ObservaError
+from broker.labelled import LabelledText
 from cli.api import Gateway, RefusedError
-from cli.labelled import LabelledText
 
 TEXTS_PER_CALL = 32
 BYTES_PER_CALL = 40 << 10  # of text; the gateway takes bodies of 160 KiB unless told otherwise

@@ -1,67 +1,47 @@
-"""Texts out of a file that a person brings: a line each, a column of a table, or JSON."""
+"""Texts out of a file that a person brings, by the one reader of files."""
 
-import csv
-import io
-import json
-from typing import Any, Final
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from broker.labelled import LabelledFile
+from broker.tables import Asked
+from broker.text_files import UnreadableFileError
 
 MOST_TEXTS: Final = 2000
-COLUMN: Final = "text"
 
 
 class UnreadableError(Exception):
-    """The file holds no texts; the message says what one looks like."""
+    """The file holds no texts; the message says why."""
 
 
-def read_texts(name: str, content: bytes) -> list[str]:
-    """Return the texts of the file called *name*, blank ones left out.
+class Found(NamedTuple):
+    """The texts of a file, and what is said of it: its form, its rows, and those that were left out."""
+
+    texts: list[str]
+    said: list[str]
+    wrong: list[str]
+
+
+def read_texts(path: Path, column: str = "text", *, skip_bad: bool = False) -> Found:
+    """Return the texts of *path*: of the *column*, or where there is none, of its lines.
 
     Raises:
-        UnreadableError: there are none, or too many.
+        UnreadableError: there are none, too many, or some that cannot be used and are not to be left out.
 
     """
+    texts: list[str] = []
     try:
-        whole = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UnreadableError("This file is not UTF-8 text; save it as UTF-8 and try again.") from None
-    found = [text.strip() for text in _READERS.get(name.rpartition(".")[2].lower(), _lines)(whole)]
-    texts = [text for text in found if text]
-    if not texts:
-        raise UnreadableError("There is no text in this file: one a line, a CSV column `text`, or JSON with `text`.")
-    if len(texts) > MOST_TEXTS:
-        raise UnreadableError(f"This file has {len(texts):,} texts; at most {MOST_TEXTS:,} are read here.")
-    return texts
+        file = LabelledFile(path, Asked(text=column.strip() or "text", skip_bad=skip_bad, lines=True))
+        for row in file.rows():
+            if len(texts) < MOST_TEXTS:
+                texts.append(row.text.strip())
+    except UnreadableFileError as error:
+        raise UnreadableError(f"{_named(path, str(error))}.") from None
+    if file.used > MOST_TEXTS:
+        raise UnreadableError(f"This file has {file.used:,} texts; at most {MOST_TEXTS:,} are read here.")
+    return Found(texts, [_named(path, line) for line in file.said()], file.wrong)
 
 
-def _lines(whole: str) -> list[str]:
-    return whole.splitlines()
-
-
-def _table(whole: str) -> list[str]:
-    rows = [row for row in csv.reader(io.StringIO(whole)) if row]
-    if rows and COLUMN in (heads := [head.strip().lower() for head in rows[0]]):
-        at = heads.index(COLUMN)
-        return [row[at] for row in rows[1:] if len(row) > at]
-    return [row[0] for row in rows]
-
-
-def _json(whole: str) -> list[str]:
-    try:
-        found = json.loads(whole)
-    except ValueError:
-        raise UnreadableError("This file is not JSON.") from None
-    return [_text_of(one) for one in (found if isinstance(found, list) else [found])]
-
-
-def _json_lines(whole: str) -> list[str]:
-    try:
-        return [_text_of(json.loads(line)) for line in whole.splitlines() if line.strip()]
-    except ValueError:
-        raise UnreadableError("A line of this file is not JSON.") from None
-
-
-def _text_of(one: Any) -> str:
-    return str(one.get(COLUMN, "")) if isinstance(one, dict) else str(one)
-
-
-_READERS: Final = {"csv": _table, "json": _json, "jsonl": _json_lines, "ndjson": _json_lines}
+def _named(path: Path, said: str) -> str:
+    """Leave the folder out: it is where uploads are."""
+    return said.replace(str(path), path.name)

@@ -9,6 +9,10 @@ from pathlib import Path
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
 
 from broker.errors import ObservaError
+from broker.labelled import LabelledFile
+from broker.labelled_arguments import add_arguments as add_file_arguments
+from broker.labelled_arguments import asked
+from broker.settings import load_settings
 from trainer import own_reference, report, tracking
 from trainer.app import publish, train
 from trainer.job import Job
@@ -23,8 +27,8 @@ INTERRUPTED = 130  # as shells say it
 def main() -> int:
     """Run the command and return its exit status: 1 with one line of reason when it did not do what it should."""
     chosen = _arguments()
-    settings = TrainerSettings()
     try:
+        settings = load_settings(TrainerSettings)
         chosen.run(chosen, settings)
     except ObservaError as error:
         return _said(str(error), 1)
@@ -33,7 +37,7 @@ def main() -> int:
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS}:
             raise
-        where = error.filename or settings.trainer_build
+        where = error.filename or "the trainer's folders"
         return _said(f"{where}: {error.strerror}; no version was written; make room (or allow it) and repeat", 1)
     return 0
 
@@ -62,9 +66,8 @@ def _arguments() -> argparse.Namespace:
     command.set_defaults(run=lambda _, settings: tracking.serve(settings))
     command = commands.add_parser("reference", help="a reference profile from a file, as the next version")
     command.add_argument("name", help="a model that is live")
-    command.add_argument("file", type=Path, help="CSV, JSON lines or Parquet")
-    command.add_argument("--text", default="text", help="column of the texts")
-    command.add_argument("--label", help="column of the true labels, if there is one")
+    command.add_argument("file", type=Path, help="CSV, JSON or Parquet, as it is")
+    add_file_arguments(command, label=None)
     command.set_defaults(run=_reference)
     command = commands.add_parser("retrain", help="train with the labels that came since, as the next version")
     command.add_argument("name", help="a model that is live")
@@ -102,7 +105,9 @@ def _retrain(chosen: argparse.Namespace, settings: TrainerSettings) -> None:
 
 
 def _reference(chosen: argparse.Namespace, settings: TrainerSettings) -> None:
-    folder, right = own_reference.renew(settings.models, chosen.name, chosen.file, text=chosen.text, label=chosen.label)
+    file = LabelledFile(chosen.file, asked(chosen))
+    folder, right = own_reference.renew(settings.models, chosen.name, file)
+    print("\n".join([*file.said(), *file.list_refused(settings.trainer_build / chosen.name / "refused.txt")]))
     accuracy = "" if right is None else f"; accuracy on the file {right:.3f}"
     print(f"written: {folder}{accuracy}; it is not live yet: just promote {chosen.name} {folder.name}")
 

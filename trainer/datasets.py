@@ -14,6 +14,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from broker.errors import SettingsError
+from broker.folding import Folded
 from broker.text import normalise
 from trainer.data import DataError
 from trainer.params import Params
@@ -91,13 +92,16 @@ def digest_of_rows(rows: Iterable[Row]) -> str:
 
 
 def examples(dataset: Dataset, labels: Sequence[str]) -> list[Example]:
-    """Return the texts of *dataset* for a model of *labels*, in order.
+    """Return the texts of *dataset* for a model of *labels*, in order; how a label is written says nothing else.
 
     Raises:
         DataError: a text has a label that the model does not know.
 
     """
-    ids = {label: position for position, label in enumerate(labels)}
+    known = Folded(labels)
+    written = {label: known.find(label) for label in dict.fromkeys(row.label for row in dataset.rows)}
+    print("".join(f"data set {dataset.name}: {line}\n" for line in known.said), end="")
+    ids = {label: labels.index(found) for label, found in written.items() if found is not None}
     unknown = Counter(row.label for row in dataset.rows if row.label not in ids)
     if unknown:
         found = ", ".join(f"{label!r} ({count})" for label, count in unknown.most_common(5))

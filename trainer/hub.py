@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainer import tables
+from broker.tables import Asked
 from trainer.data import DataError
-from trainer.rows import Row
+from trainer.rows import Row, of_file
 from trainer.sources import Hub
 
 PARQUET = "refs/convert/parquet"  # the branch where the hub keeps every public data set in one form
@@ -16,14 +16,17 @@ def rows(source: Hub, cache: Path) -> Iterator[Row]:
     """Yield the rows of a data set of the hub.
 
     Raises:
-        DataError: the hub cannot be reached, or has no such data set, configuration, part or column.
+        DataError: the hub cannot be reached, or has no such data set, configuration or part.
+        UnreadableFileError: the data set has no such column, or a row that cannot be used.
 
     """
+    names = {str(number): name for number, name in enumerate(source.names)}
+    asked = Asked(source.text, source.label, names, source.skip_bad)
     for part, name in (("train", source.train), ("test", source.test)):
         if name is not None:
             for path in _files(source, name, cache):
-                for row in tables.rows(path, text=source.text, label=source.label):
-                    yield Row(row.text, _named(row.label, source), part)  # type: ignore[arg-type]
+                for row in of_file(path, asked, cache / f"{part}-{path.stem}.refused.txt", source.names or None):
+                    yield Row(row.text, row.label, part)  # type: ignore[arg-type]
 
 
 def _files(source: Hub, part: str, cache: Path) -> list[Path]:
@@ -60,11 +63,3 @@ def snapshot(name: str, cache: Path, *, kind: str, revision: str | None, pattern
             f"{kind} {name} cannot be had from the hub: {reason}; check its name and the network"
         ) from error
     return Path(folder)
-
-
-def _named(label: str, source: Hub) -> str:
-    if not source.names:
-        return label
-    if not label.isdecimal() or int(label) >= len(source.names):
-        raise DataError(f"the hub's data set {source.name} has label {label!r}, and names has {len(source.names)}")
-    return source.names[int(label)]

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from broker.errors import ModelRefusedError, ObservaError
 from broker.manifest import NAME_PATTERN, ModelManifest, digest_of
+from broker.settings import load_settings
 from broker.text import Normalisation
 from trainer.folder import code_revision, make_live, next_version, now, write_version
 from trainer.settings import TrainerSettings
@@ -142,7 +143,7 @@ def main() -> int:
     parser.add_argument("--trust-pickle", action="store_true", help="run the pickle, once, to convert it")
     chosen = parser.parse_args()
     try:
-        folder = import_model(chosen, TrainerSettings())
+        folder = import_model(chosen, load_settings(TrainerSettings))
     except ObservaError as error:
         print(f"observa: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

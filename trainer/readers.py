@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from trainer import hub, tables
+from broker.folding import Folded
+from broker.tables import Asked
+from trainer import hub
 from trainer.data import DataError, fetch, member
 from trainer.feedback import rows as labelled_rows
 from trainer.params import Params
-from trainer.rows import Row
+from trainer.rows import Row, of_file
 from trainer.sources import Feedback, Hub, LocalFile, Ratings, Table
 
 ROOT = Path(__file__).parents[1]
@@ -48,8 +50,12 @@ def table(source: Table, params: Params, cache: Path) -> Iterator[Row]:
 
 
 def local_file(source: LocalFile, params: Params, cache: Path) -> Iterator[Row]:  # noqa: ARG001 every reader's form
-    """Yield the rows of a file of anyone's."""
-    return tables.rows(ROOT / source.path, text=source.text, label=source.label)
+    """Yield the rows of a file of anyone's, labels written as ``relabel`` has them, and say what was found."""
+    named = source.model_dump(include={"text", "label", "skip_bad", "encoding", "delimiter", "quotes", "header"})
+    path, labels = ROOT / source.path, Folded(source.relabel or ())
+    for row in of_file(path, Asked(**named), cache / f"{path.name}.refused.txt"):
+        yield Row(row.text, labels.find(row.label) or row.label)
+    print("".join(f"{line}\n" for line in labels.said), end="")
 
 
 def hub_dataset(source: Hub, params: Params, cache: Path) -> Iterator[Row]:  # noqa: ARG001 every reader's form

@@ -43,16 +43,26 @@ class Table(SourceParams):
     test: str
 
 
-class LocalFile(SourceParams):
-    """A CSV, JSONL or Parquet file of anyone's; the path is relative to the repository."""
+class _Columns(SourceParams):
+    """What a file of rows may say: which columns are read, and what becomes of wrong rows."""
+
+    text: str = "text"  # column
+    label: str = "label"  # column
+    skip_bad: bool = False  # leave wrong rows out, and list them; otherwise one refuses the data set
+
+
+class LocalFile(_Columns):
+    """A file of anyone's, CSV, JSON or Parquet; the path is relative to the repository. What is not said is found."""
 
     source: Literal["file"]
     path: str
-    text: str = "text"  # column
-    label: str = "label"  # column
+    encoding: str | None = None
+    delimiter: Annotated[str, Field(pattern=r"^[^\"'\\\r\n\x00]$")] | None = None
+    quotes: Literal["double", "backslash", "single", "none", "escaped"] | None = None
+    header: bool = True  # the first row names the columns; otherwise they are "1", "2", "3"
 
 
-class Hub(SourceParams):
+class Hub(_Columns):
     """A data set of the Hugging Face hub, read from the Parquet form that the hub keeps of every public one."""
 
     source: Literal["hub"]
@@ -60,8 +70,6 @@ class Hub(SourceParams):
     config: str = "default"
     train: str = "train"
     test: str | None = "test"
-    text: str = "text"
-    label: str = "label"
     names: tuple[Label, ...] = ()  # of labels that are kept as numbers, in order
 
 

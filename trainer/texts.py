@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from broker.errors import ObservaError
+from broker.settings import load_settings
 from trainer.datasets import read_dataset, shared_out
 from trainer.params import read_params
 from trainer.settings import TrainerSettings
@@ -22,7 +23,7 @@ def write(file: Path) -> None:
 
     """
     params = read_params()
-    cache = TrainerSettings().trainer_cache
+    cache = load_settings(TrainerSettings).trainer_cache
     domains = {domain: shared_out(read_dataset(domain, params, cache), LABELS) for domain in DOMAINS}
     texts = {
         domain: [[example.text, LABELS[example.label]] for example in parts.test] for domain, parts in domains.items()

@@ -17,6 +17,9 @@ from typing import Final
 import orjson
 
 from broker.errors import ModelRefusedError
+from broker.labelled_arguments import add_arguments as add_file_arguments
+from broker.labelled_arguments import asked
+from broker.tables import Asked
 from worker.judging import Labelled, judge
 from worker.models import load_version
 from worker.soundness import STRANGERS, Check, examine
@@ -50,8 +53,7 @@ def verify(folder: Path, tolerance: float = STRANGERS, labelled: Labelled | None
     """Examine *folder* in a process of its own; its death is one more check that failed."""
     command = [sys.executable, "-m", "worker.verify", str(folder.absolute()), "--tolerance", str(tolerance)]
     if labelled:
-        named = {"--texts": labelled.file.absolute(), "--text": labelled.text, "--label": labelled.label}
-        command += [f"{option}={value}" for option, value in named.items()]
+        command += [f"--texts={labelled.file.absolute()}", f"--asked={orjson.dumps(labelled.asked).decode()}"]
     try:
         done = subprocess.run(  # noqa: S603 a fixed command
             command,
@@ -92,7 +94,9 @@ def _tried(chosen: argparse.Namespace) -> Iterator[Check]:
 
 
 def _labelled(chosen: argparse.Namespace) -> Labelled | None:
-    return Labelled(chosen.texts, chosen.text, chosen.label) if chosen.texts else None
+    if not chosen.texts:
+        return None
+    return Labelled(chosen.texts, Asked(**orjson.loads(chosen.asked)) if chosen.asked else asked(chosen))
 
 
 def _arguments() -> argparse.Namespace:
@@ -101,9 +105,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--tolerance", type=float, default=STRANGERS, help="most that company may change a probability: %(default)s"
     )
-    parser.add_argument("--texts", type=Path, metavar="FILE.csv", help="also say how often it is right on these")
-    parser.add_argument("--text", default="text", metavar="COLUMN", help="of FILE.csv: %(default)s")
-    parser.add_argument("--label", default="label", metavar="COLUMN", help="of FILE.csv: %(default)s")
+    parser.add_argument("--texts", type=Path, metavar="FILE", help="also say how often it is right on these")
+    add_file_arguments(parser, label="label")
+    parser.add_argument("--asked", help=argparse.SUPPRESS)  # the same, for the second process
     parser.add_argument("--json", action="store_true", help="one line of JSON a check")
     return parser.parse_args()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cli.labelled import LabelledText
+from broker.labelled import LabelledText
 from cli.scorecard import write_metrics
 from cli.sending import BYTES_PER_CALL, TEXTS_PER_CALL, calls_of
 from tests.cli.commands import Just
@@ -142,6 +142,40 @@ def test_a_label_the_model_does_not_know_is_refused_before_anything_is_sent(
     assert "'neutral'" in err
     assert "'negative', 'positive'" in err
     assert not stub.attempts
+
+
+def test_wrong_rows_refuse_the_file_or_are_left_out_and_listed_beside_the_report(
+    stub: StubGateway, just: Just, tmp_path: Path
+) -> None:
+    file, output = tmp_path / "mine.csv", tmp_path / "reports" / "metrics.json"
+    content = 'Review;stars\ngood;1\npoor;0\n;1\n"open;0\nfine;7\ngood too;1\n'
+    file.write_text(content, encoding="utf-16")
+    asked = ("evaluate", str(file), "--output", str(output), "--text", "review", "--label-field", "Stars")
+    asked = (*asked, "--map", "0=negative,1=Positive")
+    status, out, err = just(*asked)
+    assert (status, out, stub.attempts, len(err.splitlines())) == (2, "", [], 1)
+    assert "6 rows read, 3 used, 3 refused: line 4: Review is empty; line 5: a quote opens here" in err
+    status, out, err = just(*asked, "--skip-bad")
+    assert (status, err) == (0, "")
+    for said in (
+        f"{file}: CSV, semicolon, UTF-16\n6 rows read, 3 used, 3 refused\n",
+        "'review' is 'Review', 'Stars' is 'stars'",
+        "'Positive' is 'positive'",
+        "3 of 3 texts answered",
+        f"refused rows: {tmp_path / 'reports' / 'metrics.refused.txt'}",
+    ):
+        assert said in out
+    listed = (tmp_path / "reports" / "metrics.refused.txt").read_text()
+    assert [line.partition(":")[0] for line in listed.splitlines()] == ["line 4", "line 5", "line 6"]
+    found = json.loads(output.read_text())["file"]
+    assert (found["rows"], found["used"], found["refused"], found["found"]) == (6, 3, 3, "CSV, semicolon, UTF-16")
+
+
+def test_a_mapping_that_cannot_be_read_is_said(just: Just) -> None:
+    with pytest.raises(SystemExit):
+        just("evaluate", "a.csv", "--map", "0:negative")
+    with pytest.raises(SystemExit):
+        just("evaluate", "a.csv", "--delimiter", "ab")
 
 
 @pytest.mark.usefixtures("stub")

@@ -1,6 +1,7 @@
 """The console's parts by themselves: what is read, what is shown, who is let in."""
 
 import csv
+import gzip
 import io
 import time
 
@@ -10,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from console import answering, explaining, figures
+from console import answering, explaining, figures, file_tab
 from console.banner import banner
 from console.calls import Calls, TroubleError
 from console.downloads import KEPT_S, Downloads
@@ -114,29 +115,58 @@ def test_without_data_every_panel_says_so():
     ("name", "content", "texts"),
     [
         ("a.txt", "one\n\n two \n", ["one", "two"]),
+        ("a.txt", 'one\x85"still, one\n[two]\n', ['one\x85"still, one', "[two]"]),
+        ("a.txt", "id\ttext\n1\tone\n", ["one"]),
         ("a.csv", 'id,Text\n1,"a, b"\n2,c\n', ["a, b", "c"]),
         ("a.csv", "plain\nlines\n", ["plain", "lines"]),
         ("a.json", '[{"text": "x"}, "y"]', ["x", "y"]),
+        ("a.json", '{"text": {"0": "x", "1": "y"}}', ["x", "y"]),
         ("a.jsonl", '{"text": "x"}\n{"text": "é"}\n', ["x", "é"]),
     ],
 )
-def test_texts_are_found_in_a_file(name, content, texts):
-    assert read_texts(name, b"\xef\xbb\xbf" + content.encode()) == texts
+def test_texts_are_found_in_a_file(tmp_path, name, content, texts):
+    file = tmp_path / name
+    for encoded in (content.encode("utf-8-sig"), content.encode("utf-16"), gzip.compress(content.encode())):
+        file.write_bytes(encoded)
+        assert read_texts(file).texts == texts
 
 
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("a.txt", b"\xff\xfe"),
         ("a.txt", b" \n"),
         ("a.json", b"{"),
+        ("a.json", b'["x", 7]'),
         ("a.jsonl", b"x"),
+        ("a.csv", b"id,review\n1,fine\n"),
+        ("a.csv", b"id,text\n1,fine\n2,\n"),
         ("a.txt", b"a\n" * (MOST_TEXTS + 1)),
     ],
 )
-def test_a_file_without_texts_is_refused_in_a_sentence(name, content):
-    with pytest.raises(UnreadableError, match=r"\.$"):
-        read_texts(name, content)
+def test_a_file_without_texts_is_refused_in_a_sentence(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UnreadableError, match=r"\.$") as refused:
+        read_texts(tmp_path / name)
+    assert str(tmp_path) not in str(refused.value)
+
+
+def test_what_is_found_in_a_file_is_said_before_it_is_classified(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text("id;review\n1;<b>fine\n2;\n", encoding="utf-16")
+    found = read_texts(file, "Review", skip_bad=True)
+    assert found.texts == ["<b>fine"]
+    shown = file_tab._look(str(file), "Review", True)
+    for said in (
+        "a.csv: CSV, semicolon, UTF-16",
+        "2 rows read, 1 used, 1 refused",
+        "line 3: review is empty",
+        "&lt;b&gt;",
+    ):
+        assert said in shown
+    assert "line 3: review is empty" in file_tab._look(str(file), "review", False)
+    assert file.exists()
+    assert file_tab._take(str(file), "review", True).texts == ["<b>fine"]
+    assert not file.exists()
 
 
 def test_results_are_kept_for_a_while_and_hold_no_formula(monkeypatch):

@@ -2,6 +2,7 @@
 
 # ruff: noqa: PLC0415 - imported inside, so that an environment without the libraries can still collect and skip these
 
+import csv
 import json
 import os
 import socket
@@ -10,8 +11,11 @@ import sys
 import numpy as np
 import pytest
 
+from broker.labelled import LabelledFile
 from broker.manifest import live_version, read_manifest, read_reference, read_verified
+from broker.tables import Asked
 from tests.trainer.made import LABELS, LINEAR, PARAMS, labelled_csv, made_examples, params_of, wheel
+from trainer.folder import make_live, write_version
 from trainer.settings import TrainerSettings
 from trainer.splits import Example
 
@@ -227,17 +231,54 @@ def test_a_reference_without_labels_keeps_the_calibrator(linear, tmp_path):
 
     settings, _ = linear
     labelled_csv(tmp_path / "reviews.csv", made_examples(150, 8))
-    folder, accuracy = renew(settings.models, "made", tmp_path / "reviews.csv", text="review", label=None)
+    folder, accuracy = renew(settings.models, "made", LabelledFile(tmp_path / "reviews.csv", Asked(text="review")))
     assert accuracy is None
     assert read_reference(folder).calibration == read_reference(settings.models / "made" / "1").calibration
+
+
+def test_a_model_without_a_profile_gets_one_without_labels(linear, tmp_path, command):
+    settings, _ = linear
+    manifest, files = read_verified(settings.models / "made" / "1")
+    del files["reference.json"]
+    manifest = manifest.model_copy(update={"name": "imported", "files": {}})
+    write_version(settings.models, manifest, files, lambda _: None)
+    make_live(settings.models, "imported", "1")
+    labelled_csv(tmp_path / "reviews.csv", made_examples(150, 8))
+    lines = [{"review": text} for text, _ in csv.reader((tmp_path / "reviews.csv").read_text().splitlines()[1:])]
+    file = tmp_path / "reviews.jsonl"
+    file.write_text("\n".join(map(json.dumps, [*lines, {"review": None}])), encoding="utf-8-sig")
+    status, said, _ = command("reference", "imported", str(file), "--text", "review", "--skip-bad", settings=settings)
+    assert status == 0
+    assert "JSON lines, UTF-8 with a byte order mark" in said
+    assert "151 rows read, 150 used, 1 refused" in said
+    listed = settings.trainer_build / "imported" / "refused.txt"
+    assert f"refused rows: {listed}" in said
+    assert listed.read_text() == "line 151: review is missing\n"
+    assert read_reference(settings.models / "imported" / "2").calibration is None
+
+
+@pytest.mark.parametrize("name", ["OBSERVA_MODELS", "OBSERVA_TRAINER_CACHE", "OBSERVA_TRAINER_THREADS"])
+def test_an_empty_variable_is_one_that_is_not_set(name, monkeypatch):
+    from broker.settings import load_settings
+
+    monkeypatch.setenv(name, "")
+    field = name.removeprefix("OBSERVA_").lower()
+    assert getattr(load_settings(TrainerSettings), field) == TrainerSettings.model_fields[field].default
+
+
+def test_a_variable_that_is_no_number_is_one_line(command, linear, monkeypatch):
+    monkeypatch.setenv("OBSERVA_TRAINER_THREADS", "many")
+    status, _, (line,) = command("benchmark", "made", settings=linear[0])
+    assert status == 1
+    assert "OBSERVA_TRAINER_THREADS" in line
 
 
 @pytest.mark.parametrize(
     "given",
     [
-        (("--text", "absent"), 150, "has no column 'absent' in record 1; it has 'review', 'sentiment'"),
-        (("--text", "review"), 20, "holds 20 texts that are not empty; a profile needs at least 100"),
-        (("--text", "sentiment", "--label", "review"), 150, "has labels that the model does not know"),
+        (("--text", "absent"), 150, "no absent; there is: review, sentiment"),
+        (("--text", "review"), 20, "holds 20 texts; a profile needs at least 100"),
+        (("--text", "sentiment", "--label", "review"), 150, "is unknown; the labels are '"),
     ],
     ids=["no such column", "too few", "unknown labels"],
 )

@@ -3,11 +3,12 @@ from collections import Counter
 import pytest
 
 from broker.errors import SettingsError
+from broker.text_files import UnreadableFileError
 from tests.trainer.made import LABELS, params_with
 from trainer.data import DataError
 from trainer.datasets import examples, read_dataset, shared_out
 from trainer.rows import Row
-from trainer.sources import LocalFile, Ratings, Table
+from trainer.sources import Hub, LocalFile, Ratings, Table
 from trainer.splits import Example, bucket_of
 
 
@@ -19,6 +20,20 @@ def local(tmp_path, *lines: str, **more):
     file = tmp_path / "made.csv"
     file.write_text("\n".join(("text,label", *lines)) + "\n", encoding="utf-8")
     return LocalFile(source="file", path=str(file), **more)
+
+
+def test_a_data_set_of_the_hub_is_read_with_the_names_of_its_labels(tmp_path, monkeypatch):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet  # noqa: PLC0415 absent where nothing is trained
+
+    parquet.write_table(pyarrow.table({"text": ["a", "b", None], "label": [1, 0, 1]}), tmp_path / "0000.parquet")
+    monkeypatch.setattr("trainer.hub._files", lambda *_: [tmp_path / "0000.parquet"])
+    source = Hub(source="hub", name="owner/made", test=None, names=LABELS, skip_bad=True)
+    assert [(row.text, row.label) for row in read(source, tmp_path).rows] == [("a", "positive"), ("b", "negative")]
+    assert (tmp_path / "train-0000.refused.txt").read_text() == "row 3: text is missing\n"
+    few = Hub(source="hub", name="owner/made", test=None, names=LABELS[:1], skip_bad=False)
+    with pytest.raises(UnreadableFileError, match="row 1: the label '1' is unknown; the labels are 'negative'"):
+        read(few, tmp_path)
 
 
 def test_ratings_become_labels_and_one_near_zero_is_none(measurements, tmp_path):
@@ -52,12 +67,47 @@ def test_a_published_test_part_stays_the_test_part(tabs, tmp_path):
     assert found.left_out == {"contradicted": 1}
 
 
-def test_repetitions_and_empty_texts_are_left_out_and_counted(tmp_path):
-    found = read(
-        local(tmp_path, "Good  film,positive", "good film,positive", "GOOD FILM,negative", " ,negative"), tmp_path
-    )
+def test_repetitions_are_left_out_and_counted(tmp_path):
+    found = read(local(tmp_path, "Good  film,positive", "good film,positive", "GOOD FILM,negative"), tmp_path)
     assert found.rows == (Row("Good  film", "positive", origin="positive"),)
-    assert found.left_out == {"repeated": 1, "contradicted": 1, "empty": 1}
+    assert found.left_out == {"repeated": 1, "contradicted": 1}
+
+
+def test_a_wrong_row_refuses_the_file_or_is_left_out_counted_and_listed(tmp_path, capsys):
+    lines = ("a,positive", " ,negative", '"open,negative', "b,negative")
+    with pytest.raises(UnreadableFileError, match="line 3: text is empty; line 4: a quote opens here"):
+        read(local(tmp_path, *lines), tmp_path)
+    found = read(local(tmp_path, *lines, skip_bad=True), tmp_path)
+    assert [row.text for row in found.rows] == ["a", "b"]
+    said = capsys.readouterr().out
+    assert "4 rows read, 2 used, 2 refused" in said
+    listed = tmp_path / "made.csv.refused.txt"
+    assert f"refused rows: {listed}" in said
+    assert listed.read_text().startswith("line 3: text is empty\nline 4: ")
+
+
+def test_what_a_file_says_of_itself_can_be_overruled(tmp_path):
+    file = tmp_path / "made.txt"
+    file.write_bytes("чудо~да".encode("cp1251"))
+    source = LocalFile(
+        source="file",
+        path=str(file),
+        text="1",
+        label="2",
+        header=False,
+        encoding="cp1251",
+        delimiter="~",
+        quotes="none",
+    )
+    assert read(source, tmp_path).rows == (Row("чудо", "да", origin="да"),)
+
+
+def test_labels_are_found_whatever_their_case_and_it_is_said(tmp_path, capsys):
+    renamed = read(local(tmp_path, "a,True", "b,FALSE", relabel={"true": "Positive", "false": "negative"}), tmp_path)
+    assert examples(renamed, LABELS) == [Example("a", 1), Example("b", 0)]
+    said = capsys.readouterr().out
+    assert "'True' is 'true', 'FALSE' is 'false'" in said
+    assert "data set made: without regard to case and spaces: 'Positive' is 'positive'" in said
 
 
 def test_labels_may_be_renamed_and_others_left_out(tmp_path):
@@ -106,8 +156,10 @@ def test_a_digest_that_is_pinned_must_be_found(tmp_path):
 
 
 def test_only_empty_texts_are_no_data_set(tmp_path):
-    with pytest.raises(DataError, match=r"data set made holds no labelled text; left out: \{'empty': 2\}"):
-        read(local(tmp_path, " ,positive", ",negative"), tmp_path)
+    with pytest.raises(UnreadableFileError, match="2 rows read, 0 used, 2 refused"):
+        read(local(tmp_path, " ,positive", ",negative", skip_bad=True), tmp_path)
+    with pytest.raises(DataError, match=r"data set made holds no labelled text; left out: \{'other_label': 1\}"):
+        read(local(tmp_path, "a,other", relabel={"1": "positive"}), tmp_path)
 
 
 def test_a_name_that_params_does_not_know_is_refused_with_those_it_knows(tmp_path):

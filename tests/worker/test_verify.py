@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.tables import Asked
 from tests.worker import graphs
 from tests.worker.builders import Toy, manifest, write_model
 from worker.judging import Labelled, judge
@@ -57,32 +58,33 @@ def test_texts_with_labels_say_how_often_the_version_is_right(tmp_path):
     told = [("wonderful, moving and funny", "positive"), ("boring and awful", "negative")] * 8
     file.write_text("review,rated\n" + "".join(f'"{text}",{label}\n' for text, label in told) + ",positive\n")
     asked = (folder, "--texts", file, "--text", "review", "--label", "rated", "--json")
-    done = run(*asked)
+    assert "line 18: review is empty" in run(*asked).stdout
+    done = run(*asked, "--skip-bad")
     (check,) = [check for check in map(json.loads, done.stdout.splitlines()) if check["name"] == "your texts"]
-    assert (done.returncode, check["found"]) == (0, "accuracy 1.0000 of 16, 1 empty or too long left out")
+    assert (done.returncode, check["found"]) == (0, "accuracy 1.0000; 17 rows read, 16 used, 1 refused")
     file.write_text("review,rated\nawful,positive\nwonderful,negative\n")
     done = run(*asked)
-    assert (done.returncode, "accuracy 0.0000 of 2" in done.stdout) == (1, True)
+    assert (done.returncode, "accuracy 0.0000; 2 rows" in done.stdout) == (1, True)
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"text,label\ngood,3\n", "label '3' of record 1 is none of negative, positive"),
-        (b"review,label\ngood,positive\n", "has no column 'text'; it has review, label"),
-        (b"", "has no column 'text'; it has no header"),
-        (b"text,label\n", "has no text that could be asked"),
-        (b"text,label\n\xff,positive\n", "cannot be read as CSV in UTF-8"),
+        (b"text,label\ngood,3\n", "line 2: the label '3' is unknown; the labels are 'negative', 'positive'"),
+        (b"review,label\ngood,positive\n", "no text; there is: review, label"),
+        (b"", "the file is empty"),
+        (b"text,label\n", "there are no rows"),
+        (b"text,label\n\x81,positive\n", "line 2: text has bytes that are not of the file's encoding"),
     ],
 )
 def test_a_file_of_texts_that_is_no_use_is_one_line(tmp_path, content, said):
     file = tmp_path / "mine.csv"
     file.write_bytes(content)
     loaded = Loaded(Toy(manifest()), frozenset(), "d")
-    check = judge(loaded, Labelled(file, "text", "label"))
+    check = judge(loaded, Labelled(file, Asked(label="label")))
     assert not check.passed
     assert said in check.found
-    assert not judge(loaded, Labelled(tmp_path / "none.csv", "text", "label")).passed
+    assert not judge(loaded, Labelled(tmp_path / "none.csv", Asked(label="label"))).passed
 
 
 def test_what_is_no_folder_is_exit_status_2(tmp_path):
