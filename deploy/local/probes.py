@@ -12,7 +12,6 @@ from broker.addresses import place
 from deploy.local import alerting, extras, locks
 from deploy.local.settings import StackSettings
 
-
 _CATCHING_UP: Final = "catching up"  # the status of a monitor that has not read the log to its end yet
 
 

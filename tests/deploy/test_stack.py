@@ -44,11 +44,11 @@ def test_up_on_a_running_stack_applies_what_it_can_and_names_what_needs_a_restar
     assert len(stack.workers()) == 1, "without a wish for their number it stays"
     wanted = {"OBSERVA_ARCHIVE": ".an archive", "OBSERVA_PAGE_WEBHOOK_URL": "http://pager/secret", "OTEL_X": "1"}
     code, said = stack.run("up", OBSERVA_WORKERS="2", **wanted)
-    assert (code, said) == (
-        2,
+    assert code == 2
+    assert said == (
         "observa up: Observa runs with other settings: OBSERVA_ARCHIVE, OBSERVA_PAGE_WEBHOOK_URL, OTEL_X; nothing was "
         "changed. To apply them: just down && OBSERVA_ARCHIVE='.an archive' OBSERVA_PAGE_WEBHOOK_URL=... OTEL_X=1 "
-        "just up\n",
+        "just up\n"
     )
     assert len(stack.workers()) == 1
     said = stack.ok("down", **wanted)
