@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from broker.errors import ObservaError
+from broker.files import files_told
 from broker.settings import load_settings
 from deploy.local import alerting, extras, locks, server
 from deploy.local.settings import MOST_WORKERS, StackSettings
@@ -107,11 +108,12 @@ def main() -> None:
     service = sys.argv[1]
     os.dup2(2, 1)  # one stream, so that lines keep their order
     try:
-        settings = load_settings(StackSettings)
-        name, descriptor = claim_name(settings, service)
-        locks.keep(descriptor)
-        back_off(settings, name)
-        become = command(settings, name)
+        with files_told():
+            settings = load_settings(StackSettings)
+            name, descriptor = claim_name(settings, service)
+            locks.keep(descriptor)
+            back_off(settings, name)
+            become = command(settings, name)
     except ObservaError as error:
         sys.exit(f"observa {service}: {error}")
     os.execv(become[0], become)  # noqa: S606 - becoming the program keeps its process id and its locks
