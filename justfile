@@ -453,8 +453,8 @@ bench-scaling *ARGS: _venv-dev _demo-texts
 # Workers, gateways, primaries, shards, memory and cells for a load: just capacity --per-minute 1000000
 [group('develop')]
 [no-exit-message]
-capacity *ARGS: _venv-dev
-    @{{ dev }}/python -m bench.scaling.capacity "$@"
+capacity *ARGS: _venv
+    @{{ python }} -m bench.scaling.capacity "$@"
 
 # What the encoder alone takes on one thread, in single precision and in eight bits, by length and by operator
 [group('develop')]

@@ -140,7 +140,15 @@ def test_clean_asks_first_and_leaves_what_it_did_not_make(stack):
     (stack.root / "data" / "notes").touch()
     assert stack.run("clean")[0] == 2
     assert (stack.root / "data" / "redis").exists()
-    stack.ok("clean", "--yes")
+    for name in ("an archive/sentiment", "backups/one"):
+        (stack.root / name).mkdir(parents=True)
+    for left in (
+        stack.ok("clean", "--yes", OBSERVA_ARCHIVE="an archive"),
+        stack.ok("clean", OBSERVA_ARCHIVE="s3://b/a"),
+    ):
+        assert f"Texts of requests remain in {stack.root}/backups; remove them, too: rm -r {stack.root}/backups" in left
+        assert "Texts of requests remain in " in left.replace(f"{stack.root}/backups", "")
+    assert (stack.root / "an archive").exists()
     assert [path.name for path in (stack.root / "data").iterdir()] == ["notes"]
 
 
