@@ -36,7 +36,7 @@ def _told(error: OSError) -> str:
     what = f"{error.filename}: {error.strerror}" if error.filename is not None else str(error.strerror)
     if error.errno in _FULL:
         return f"{what}; free some space, or name folders on another disk: OBSERVA_DATA_DIR, OBSERVA_RUN_DIR"
-    elsewhere = "name folders of your own: OBSERVA_DATA_DIR, OBSERVA_RUN_DIR"
+    elsewhere = "name folders of your own: OBSERVA_DATA_DIR, OBSERVA_RUN_DIR, or another file"
     if error.errno == errno.EROFS:
         return f"{what}; {elsewhere}"
     return f"{what}; {_what_to_do(Path(os.fsdecode(error.filename)))}, or {elsewhere}"

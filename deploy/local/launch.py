@@ -10,12 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+from broker.addresses import LOOPBACK
 from broker.errors import ObservaError
 from broker.files import files_told
 from broker.settings import load_settings
 from deploy.local import alerting, extras, locks, server
 from deploy.local.settings import MOST_WORKERS, StackSettings
 
+ALLOWED_HOSTS = "OBSERVA_GATEWAY_ALLOWED_HOSTS"
 _SETTLED_S = 30  # a process that lived this long begins anew with its delays
 _MOST_DELAY_S = 10.0
 
@@ -97,6 +99,8 @@ def command(settings: StackSettings, name: str) -> list[str]:
     if name in extras.SERVICES:
         return extras.command(settings, name)
     service, _, slot = name.partition("-")
+    if service == "gateway" and (named := os.environ.get(ALLOWED_HOSTS)):  # its probes and this machine's commands, too
+        os.environ[ALLOWED_HOSTS] = ",".join([named, *sorted(LOOPBACK), settings.gateway_host])
     if slot:
         alerting.write_targets(settings)
         os.environ[f"OBSERVA_{service.upper()}_SLOT"] = slot

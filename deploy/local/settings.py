@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from broker.addresses import Host, HostNames, Port, check_ports, is_loopback
+from broker.addresses import Host, Port, check_ports, is_loopback
 from broker.settings import BrokerSettings, Folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +31,6 @@ class StackSettings(BrokerSettings):
     gateway_host: Host = "127.0.0.1"
     gateway_port: Port = 8000
     gateway_auth: Literal["none", "keys"] | None = None  # unset: none on loopback, keys elsewhere
-    gateway_allowed_hosts: HostNames = ""  # names the gateway answers to
     api_key_file: Path | None = None  # that a caller of this machine shows
     gateways: Annotated[int, Field(ge=1, le=MOST_GATEWAYS)] = 1  # processes that share the port
     gateway_internal_host: Host = "127.0.0.1"

@@ -2,7 +2,7 @@
 
 import shlex
 
-from broker.addresses import names_in, place
+from broker.addresses import place
 from deploy.local import alerting, probes
 from deploy.local.settings import StackSettings
 
@@ -35,13 +35,10 @@ def print_where(settings: StackSettings) -> None:
 
 
 def _first_call(settings: StackSettings, gateway: str) -> str:
-    """Return a call as it works when it is pasted: with a key where one is asked for, and a name that is answered."""
+    """Return a call as it works when it is pasted: with a key where one is asked for."""
     url = shlex.quote(f"{gateway}/predict")  # a shell may take the brackets of an address for a pattern
     say = '{"text": "a joy from start to finish"}'
-    headers = ["content-type: application/json"]
-    if names := sorted(names_in(settings.gateway_allowed_hosts)):
-        headers.append(f"host: {names[0]}")
-    call = f"  curl -s {url} {' '.join(f'-H {shlex.quote(header)}' for header in headers)} -d '{say}'"
+    call = f"  curl -s {url} -H 'content-type: application/json' -d '{say}'"
     if not settings.asks_for_keys:
         return call
     made = settings.data_dir.resolve() / "caller.key"

@@ -2,8 +2,10 @@
 
 import pytest
 
+from deploy.local.launch import command
 from deploy.local.settings import StackSettings
 from deploy.local.where import print_where
+from gateway.settings import GatewaySettings
 
 KEY = "Bearer $(cat "
 
@@ -31,8 +33,14 @@ def test_where_keys_are_asked_for_the_printed_call_shows_one_and_how_to_make_it(
     assert KEY not in said(capsys, run_dir=tmp_path, **chosen | {"gateway_auth": "none"})
 
 
-def test_addresses_of_ipv6_have_brackets_that_no_shell_expands_and_an_own_name_is_sent(capsys, tmp_path):
-    out = said(capsys, run_dir=tmp_path, gateway_host="::1", gateway_internal_port=9009, gateway_allowed_hosts="b.ex")
+def test_addresses_of_ipv6_have_brackets_that_no_shell_expands(capsys, tmp_path):
+    out = said(capsys, run_dir=tmp_path, gateway_host="::1", gateway_internal_port=9009)
     assert "curl -s 'http://[::1]:8000/predict' " in out
-    assert "-H 'host: b.ex'" in out
     assert "(documentation: http://127.0.0.1:9009/docs)" in out
+
+
+def test_a_gateway_with_names_of_its_own_still_answers_to_this_machine(monkeypatch):
+    monkeypatch.setenv("OBSERVA_GATEWAY_ALLOWED_HOSTS", "api.example")
+    command(StackSettings(gateway_host="127.0.0.2"), "gateway")
+    hosts = GatewaySettings().hosts
+    assert hosts == {"api.example", "localhost", "127.0.0.1", "::1", "127.0.0.2"}
