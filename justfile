@@ -2,6 +2,8 @@ set shell := ["sh", "-cu"]
 set positional-arguments
 set dotenv-load
 
+# A service account may have no home folder that can be written: uv then does without its cache.
+export UV_NO_CACHE := `cache="${UV_CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-}/.cache}/uv}"; mkdir -p "$cache" 2>/dev/null && test -w "$cache" && echo "${UV_NO_CACHE:-false}" || echo true`
 python := ".venv/bin/python"
 dev := ".venv-dev/bin"
 want_quiet := "tests/faults/test_overload.py tests/faults/test_gateways.py tests/deploy/test_autoscale.py"
@@ -452,8 +454,8 @@ bench-scaling *ARGS: _venv-dev _demo-texts
 # Workers, gateways, primaries, shards, memory and cells for a load: just capacity --per-minute 1000000
 [group('develop')]
 [no-exit-message]
-capacity *ARGS: _venv-dev
-    @{{ dev }}/python -m bench.scaling.capacity "$@"
+capacity *ARGS: _venv
+    @{{ python }} -m bench.scaling.capacity "$@"
 
 # What the encoder alone takes on one thread, in single precision and in eight bits, by length and by operator
 [group('develop')]
@@ -531,5 +533,6 @@ _venv-dev: (_environment "requirements/dev.txt" ".venv-dev")
 _environment REQUIREMENTS FOLDER:
     @command -v uv >/dev/null || { echo "observa: uv is missing; run: pip install uv" >&2; exit 2; }
     @base="$(uv python find --system --no-project '>=3.11' 2>/dev/null)" \
-        || { uv python install 3.12 && base="$(uv python find --system --no-project '>=3.11')"; } \
-        && "$base" deploy/local/environment.py "$1" "$2"
+        || { uv python install --quiet 3.12 2>/dev/null && base="$(uv python find --no-project '>=3.11' 2>/dev/null)"; } \
+        || { echo "observa: there is no Python 3.11 or newer, and none could be fetched; install one, then run this again" >&2; exit 2; }; \
+        "$base" deploy/local/environment.py "$1" "$2"

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
 from broker.errors import ObservaError
+from broker.files import files_told
 
 STILL_S: Final = 120.0  # a loop that has not come round for so long hangs; each waits for an answer 5 s at most
 LEAVE_S: Final = 40.0  # to end, once that was begun; open requests have 20
@@ -143,7 +144,8 @@ async def cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
 def exit_codes(service: str) -> Iterator[None]:
     """End the process with 2 and one line where a person can put it right, with 1 and a log line where we must."""
     try:
-        yield
+        with files_told():
+            yield
     except ObservaError as error:
         print(f"observa {service}: {error}", file=sys.stderr)  # noqa: T201 for a person
         sys.exit(2)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from broker.errors import ObservaError
+from broker.files import files_told
 from broker.settings import load_settings
 from cli import (
     alerts,
@@ -57,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal may know fewer letters
     try:
-        status: int = asyncio.run(COMMANDS[args.command][0].run(args, load_settings(CliSettings)))
+        with files_told():
+            status: int = asyncio.run(COMMANDS[args.command][0].run(args, load_settings(CliSettings)))
         sys.stdout.flush()
     except ObservaError as error:
         print(f"observa {args.command}: {error}", file=sys.stderr)

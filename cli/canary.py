@@ -1,6 +1,7 @@
 """``canary``: let a version answer a share of the requests, always those of the same subjects."""
 
 import argparse
+import asyncio
 from argparse import ArgumentParser
 from typing import Final
 
@@ -18,7 +19,8 @@ from cli.settings import CliSettings
 from cli.terminal import note, percent, printable
 from cli.trying import check_not_live, comes_true, end_canary, live_workers, say_untold, share
 
-WAIT_S: Final = 30.0  # for every worker to load a version
+WAIT_S: Final = 60.0  # for every worker to load a version
+GATEWAYS_S: Final = 1.5  # by then every gateway knows it: each looks once a second
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -60,6 +62,7 @@ async def _begin(redis: Redis, settings: CliSettings, args: argparse.Namespace) 
         return bool(workers) and all(version in {*worker.versions, *worker.refused} for worker in workers)
 
     if await comes_true(is_served_or_refused, WAIT_S) and all(version in worker.versions for worker in workers):
+        await asyncio.sleep(GATEWAYS_S)
         print(f"{model} {version} answers {percent(args.share)} of the requests; end it: just canary {model} --off")
         return 0
     why = next(

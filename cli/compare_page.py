@@ -33,7 +33,7 @@ def page(found: Document) -> str:
 
 
 def _decision(gate: Document) -> str:
-    kind = {"no worse": "passed", "worse": "broken"}.get(gate["decision"], "")
+    kind = {"no worse": "passed", "worse": "FAILED"}.get(gate["decision"], "")
     return f'<ul class="checks"><li class="{kind}"><b>{escape(gate["decision"])}</b> {escape(gate["why"])}</li></ul>'
 
 

@@ -19,7 +19,7 @@ _PAGE = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
 
 def page(document: Document) -> str:
     """Return the whole page."""
-    title = f"{document['model']}: {'passed' if document['passed'] else 'FAILED'}"
+    title = f"{document['model']}: {document['outcome']}"
     ends = (when(document["since_ms"])[5:-1], when(document["until_ms"])[5:-1])
     parts = [
         f"<h1>{_e(document['model'])}</h1>",
@@ -44,8 +44,7 @@ def framed(title: str, parts: Iterable[str]) -> str:
 
 def _checks(found: Iterable[Document]) -> str:
     rows = "".join(
-        f'<li class="{"passed" if check["passed"] else "broken"}"><b>{"passed" if check["passed"] else "FAILED"}</b> '
-        f"{_e(check['name'])}: {_e(check['detail'])}</li>"
+        f'<li class="{check["outcome"]}"><b>{check["outcome"]}</b> {_e(check["name"])}: {_e(check["detail"])}</li>'
         for check in found
     )
     return f'<ul class="checks">{rows}</ul>'

@@ -20,6 +20,8 @@ from broker.errors import MalformedEntryError, NewerSchemaError, SettingsError
 from broker.events import Alert
 from broker.manifest import models_in
 from broker.streams import Tag, entry_time_ms
+from cli.alerts import read_alarms
+from cli.evidence import when
 from cli.reading import Entry, Place, after, newest, opened
 from cli.settings import CliSettings
 from cli.terminal import note, printable
@@ -54,7 +56,11 @@ async def run(args: argparse.Namespace, settings: CliSettings) -> int:
     async with opened(settings) as redis:
         watch = Watch(redis, settings, memory, args.program.split())
         await watch.begin()
+        firing = await watch.say_firing()
         failed = await watch.look(None)
+        if firing and not watch.trained:
+            commands = ", ".join(f"just retrain {model}" for model in sorted(firing))
+            print(f"what began before this looked last starts no training; to train now: {commands}", flush=True)
         backoff = Backoff(most_s=30)
         while not args.once:
             try:
@@ -101,6 +107,7 @@ class Watch:
         self._settings = settings
         self._memory = memory
         self._command = command
+        self.trained = False  # whether a training was started
 
     async def begin(self) -> None:
         """Begin each stream that is met for the first time at its end: what happened before is known to somebody."""
@@ -109,6 +116,16 @@ class Watch:
                 last = await newest(self._redis, tag.alerts, count=1)
                 self._memory.place.positions[tag.alerts] = last[0][0] if last else "0-0"
         self._memory.save()
+
+    async def say_firing(self) -> set[str]:
+        """Say which alarms of the kinds that start a training are on, and return of which models."""
+        alarms, _ = await read_alarms(self._redis, await self._tags())
+        firing = [one for one in alarms.values() if not one.ended and kind_of(one.began) in self._settings.retrain_on]
+        for one in firing:
+            print(f"{one.model}: {printable(one.began.summary)} On since {when(one.began.at_ms)}.", flush=True)
+        if not firing:
+            print(f"no alarm of {' or '.join(self._settings.retrain_on)} is on", flush=True)
+        return {one.model for one in firing}
 
     async def look(self, block_ms: int | None) -> bool:
         """Read what came, and train where it says so; return whether a training failed."""
@@ -147,6 +164,7 @@ class Watch:
         return True
 
     async def _train(self, model: str, alert: Alert) -> bool:
+        self.trained = True
         print(f"{model}: {printable(alert.summary)} Training again ...", flush=True)
         process = await asyncio.create_subprocess_exec(*self._command, model)
         status = await process.wait()

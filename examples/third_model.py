@@ -1,6 +1,7 @@
 """A third kind of model in one class and one line: it counts words of praise and of blame.
 
-``python -m examples.third_model`` is a worker that knows it beside the other kinds.
+``OBSERVA_WORKER_SLOT=60 .venv/bin/python -m examples.third_model``, run beside ``just up``, is one worker more. It
+knows this kind beside the others; the slot gives it a metrics port that no other worker has.
 """
 
 from collections.abc import Mapping, Sequence

@@ -124,6 +124,10 @@ def predict() -> dict[str, Any]:
                 "true_label": [None, "negative"],
             },
         },
+        "partial": {
+            "summary": "Several texts; one that is not valid is an error in its place (207)",
+            "value": {"texts": ["A joy from start to end.", " "], "partial": True},
+        },
         "options": {
             "summary": "All options",
             "value": {"text": "Not bad at all.", "threshold": 0.7, "tags": {"source": "docs"}, "subject": "u-17"},
@@ -132,7 +136,10 @@ def predict() -> dict[str, Any]:
     answer = {
         "200": _answer('The prediction, or `{"predictions": [...]}`', _PREDICTION),
         "202": {"description": "Accepted"},
-        "207": {"description": "Some of several texts were lost with the log: send those again after `Retry-After`"},
+        "207": {
+            "description": "Some of several texts were lost with the log: send those again after `Retry-After`; or "
+            "some are not valid, with `partial`: `id` is null, `error` says why"
+        },
     }
     return _asking(PredictBody, examples, answer)
 

@@ -1,6 +1,7 @@
 """Routes that classify: one text or several, the default model, a named one, or one version of it."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import orjson
 from fastapi import APIRouter
@@ -9,12 +10,13 @@ from starlette.responses import Response
 
 from broker.answers import encode_error
 from gateway import documentation, strict_json
+from gateway.fleet import ModelView
 from gateway.gateway import gateway_of
 from gateway.intake import read, read_manner
 from gateway.problems import CODES, Problem, result_url, retry_after
 from gateway.replies import LOST
 from gateway.routing import DirectRoute
-from gateway.schemas import PredictBody, read_body
+from gateway.schemas import PredictBody, label_field, read_items
 from gateway.serving import Accepted, Question, Serving
 
 JSON: Final = "application/json"
@@ -62,18 +64,22 @@ async def predict_with_version(request: Request, model: str, version: str) -> Re
 
 async def _predict(request: Request, model: str | None = None, version: str | None = None) -> Response:
     gateway = gateway_of(request)
-    body = read_body(PredictBody, strict_json.parse(await read(request, gateway.settings)))
+    value = strict_json.parse(await read(request, gateway.settings))
+    body, faults = read_items(value)
     if model is not None and body.model not in {None, model}:
         raise Problem.of_field("/model", "invalid_value")
     manner = read_manner(request, gateway.settings)
+    if body.partial and not manner.waits:
+        raise Problem.of_field("/partial", "invalid_value")  # whose 202 has no place for what is wrong
     view = await gateway.serving.model(model or body.model or gateway.settings.model)
     request.state.model = view.name
+    texts, labels = _known_labels(body, faults, view, label_field(value))
     question = Question(
         model=view.name,
         version=version,
-        texts=body.all_texts,
+        texts=texts,
         several=body.texts is not None,
-        true_labels=body.all_labels,
+        true_labels=labels,
         threshold=body.threshold,
         tags=body.tags,
         subject=body.subject,
@@ -85,8 +91,33 @@ async def _predict(request: Request, model: str | None = None, version: str | No
     if not manner.waits:
         return _pending(accepted, several=question.several)
     if question.several:
-        return _several(accepted, gateway.serving)
+        return _several(accepted, gateway.serving, faults)
     return Answer(answer_of(accepted.ids[0], accepted.answers[0], gateway.serving))
+
+
+def _known_labels(
+    body: PredictBody, faults: dict[int, dict[str, Any]], view: ModelView, field: str
+) -> tuple[tuple[str, ...], tuple[str | None, ...]]:
+    """Return texts and labels; those whose label the model does not have join the *faults* where that is wanted.
+
+    Raises:
+        Problem: one has such a label, and `partial` was not asked for, or no text is left.
+
+    """
+    texts, labels = body.all_texts, body.all_labels
+    if body.true_label is None or not view.labels:
+        return texts, labels
+    places = [place for place in range(len(texts) + len(faults)) if place not in faults]
+    bad = {
+        place: {"pointer": f"/{field}" if body.texts is None else f"/{field}/{place}", "code": "bad_label"}
+        for place, label in zip(places, labels, strict=True)
+        if label is not None and label not in view.labels
+    }
+    if bad and (not body.partial or len(bad) == len(texts)):
+        raise Problem.invalid(list(bad.values()))
+    faults |= bad
+    left = [at for at, place in enumerate(places) if place not in bad]
+    return tuple(texts[at] for at in left), tuple(labels[at] for at in left)
 
 
 def _pending(accepted: Accepted, *, several: bool) -> Response:
@@ -114,8 +145,8 @@ def answer_of(prediction_id: str, answer: bytes | None, serving: Serving) -> byt
     return answer
 
 
-def _several(accepted: Accepted, serving: Serving) -> Response:
-    """Return the answers in order; 207 and when to try again where some, but not all, are lost.
+def _several(accepted: Accepted, serving: Serving, faults: Mapping[int, dict[str, Any]]) -> Response:
+    """Return the answers in order, *faults* in their places; 207 where there are some, or some answers are lost.
 
     Raises:
         Problem: all are lost.
@@ -124,10 +155,17 @@ def _several(accepted: Accepted, serving: Serving) -> Response:
     lost = accepted.answers.count(LOST)
     if lost == len(accepted.ids):
         raise Problem(serving.missing(accepted.ids[0]).code, ids=accepted.ids)
-    content = b'{"predictions":[' + b",".join(_items(accepted, serving)) + b"]}"
-    if not lost:
+    items = _items(accepted, serving)
+    for place in sorted(faults):
+        items.insert(place, orjson.dumps({"id": None, "error": _error(faults[place])}))
+    content = b'{"predictions":[' + b",".join(items) + b"]}"
+    if not lost and not faults:
         return Answer(content)
-    return Response(content, 207, {"Retry-After": retry_after("broker_unavailable")}, JSON)
+    return Response(content, 207, {"Retry-After": retry_after("broker_unavailable")} if lost else None, JSON)
+
+
+def _error(fault: dict[str, Any]) -> dict[str, Any]:
+    return fault | {"status": CODES[fault["code"]][0]}
 
 
 def _items(accepted: Accepted, serving: Serving) -> list[bytes]:

@@ -1,7 +1,8 @@
 """The bodies that callers send, and what is wrong with one that does not fit."""
 
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Self, TypeVar
 
 from pydantic import (
@@ -9,8 +10,10 @@ from pydantic import (
     AliasChoices,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     StringConstraints,
+    Tag,
     TypeAdapter,
     ValidationError,
     WithJsonSchema,
@@ -36,6 +39,9 @@ _CODES: Final = {
     "string_unicode": "invalid_unicode",
     "finite_number": "out_of_range",
 }
+# What a caller's program calls its fields, and no text, number or id of anybody: it may be repeated.
+_FIELD_NAME: Final = re.compile(r"[A-Za-z]+(?:_[A-Za-z]+)*")
+_LONGEST_FIELD_NAME: Final = 32
 _LIMITS: Final = {"max_length": "max", "min_length": "min", "le": "max", "ge": "min"}
 
 
@@ -51,13 +57,16 @@ def _visible(text: str) -> str:
 
 
 Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARACTERS), AfterValidator(_visible)]
+_TEXT: Final = TypeAdapter(Text, config=ConfigDict(strict=True))
 _TEXTS: Final = TypeAdapter(Annotated[tuple[Text, ...], Field(min_length=1, max_length=MAX_TEXTS)])
 LabelText = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+_LABEL: Final = TypeAdapter(LabelText | None, config=ConfigDict(strict=True))
 TagName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,31}$")]
 TagValue = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-# A union would give one error per branch; which of the two is meant depends on `texts`, so it is checked there.
+# Told apart by what came, or there would be errors of both branches; which one is meant depends on `texts`.
 TrueLabel = Annotated[
-    LabelText | list[LabelText | None],
+    Annotated[LabelText, Tag("one")] | Annotated[list[LabelText | None], Tag("several")],
+    Discriminator(lambda value: "several" if isinstance(value, list) else "one"),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": ["string", "null"]}}]}),
 ]
 
@@ -85,17 +94,23 @@ class PredictBody(Body):
         Annotated[str, Field(min_length=1, max_length=128, description="opaque: whom the text is about")] | None
     ) = None
     truncate: Annotated[bool, Field(description="false: a text longer than the model reads is an error")] = True
+    partial: Annotated[
+        bool,
+        Field(description="for texts: what is not valid is an error in its place, the others are answered"),
+    ] = False
 
     @model_validator(mode="after")
     def _one_or_several(self) -> Self:
         if (self.text is None) == (self.texts is None):
             raise PydanticCustomError("missing_field", "exactly one of text and texts")
+        if self.partial and self.texts is None:
+            raise PydanticCustomError("invalid_value", "partial is for texts", {"field": "partial"})
         if self.true_label is None:
             return self
         if isinstance(self.true_label, str) != (self.texts is None):
-            raise PydanticCustomError("wrong_type", "one label for text, a list for texts")
+            raise PydanticCustomError("wrong_type", "one label for text, a list for texts", {"field": "true_label"})
         if self.texts is not None and len(self.true_label) != len(self.texts):
-            raise PydanticCustomError("invalid_value", "as many labels as texts")
+            raise PydanticCustomError("invalid_value", "as many labels as texts", {"field": "true_label"})
         return self
 
     @property
@@ -152,7 +167,50 @@ def read_body(schema: type[BodyT], value: Any) -> BodyT:
     try:
         return schema.model_validate(value)
     except ValidationError as error:
-        raise Problem.invalid(explained(schema, error.errors(include_input=False, include_url=False))) from None
+        found = explained(schema, error.errors(include_input=False, include_url=False))
+        if label_field(value) == "true_sentiment":
+            found = [one | {"pointer": "/true_sentiment"} if one["pointer"] == "/true_label" else one for one in found]
+        raise Problem.invalid(found) from None
+
+
+def label_field(value: Mapping[str, Any]) -> str:
+    """Return by which of its two names a body has its true labels."""
+    return "true_sentiment" if "true_sentiment" in value and "true_label" not in value else "true_label"
+
+
+def read_items(value: Any) -> tuple[PredictBody, dict[int, dict[str, Any]]]:
+    """Read the body of a prediction; with `partial` without the items that do not fit: place to what is wrong.
+
+    Raises:
+        Problem: as `read_body`; so, too, where no item fits.
+
+    """
+    if not isinstance(value, dict) or value.get("partial") is not True:
+        return read_body(PredictBody, value), {}
+    field = label_field(value)
+    texts: Any = value.get("texts")
+    labels: Any = value.get(field)
+    lists = {"texts": texts} if labels is None else {"texts": texts, field: labels}
+    if not all(isinstance(items, list) and len(items) <= MAX_TEXTS for items in lists.values()):
+        return read_body(PredictBody, value), {}
+    if labels is not None and len(labels) != len(texts):  # which belongs to which is not known
+        raise Problem.of_field(f"/{field}", "invalid_value")
+    faults: dict[int, dict[str, Any]] = {}
+    for name, items in lists.items():
+        adapter = _TEXT if name == "texts" else _LABEL
+        found = ((place, _fault(adapter, item, f"/{name}/{place}")) for place, item in enumerate(items))
+        faults = {place: fault for place, fault in found if fault} | faults
+    if len(faults) < len(texts):
+        value |= {name: [item for at, item in enumerate(items) if at not in faults] for name, items in lists.items()}
+    return read_body(PredictBody, value), faults
+
+
+def _fault(adapter: TypeAdapter[Any], item: Any, pointer: str) -> dict[str, Any] | None:
+    try:
+        adapter.validate_python(item)
+    except ValidationError as error:
+        return explained(PredictBody, error.errors(include_input=False, include_url=False), pointer)[0]
+    return None
 
 
 def read_texts(texts: Sequence[str], pointer: str) -> tuple[str, ...]:
@@ -187,7 +245,12 @@ def _explain(schema: type[BaseModel], error: Any, pointer: str) -> dict[str, Any
     kind = error["type"]
     code = _CODES.get(kind) or _code_of(kind)
     limits = {_LIMITS[name]: limit for name, limit in error.get("ctx", {}).items() if name in _LIMITS}
-    # Only our own names and positions: an unknown field's name or a tag's is the caller's input.
+    # Only our own names and positions: a tag's name is the caller's input.
     known = {*schema.model_fields, "true_sentiment"}
-    pointer += "".join(f"/{part}" for part in error["loc"] if isinstance(part, int) or part in known)
+    path = (*error["loc"], *filter(None, [error.get("ctx", {}).get("field")]))
+    pointer += "".join(f"/{part}" for part in path if isinstance(part, int) or part in known)
+    if code == "unknown_field" and len(path) == 1:
+        limits = {"known": sorted(schema.model_fields)}
+        if path[0] not in known and len(path[0]) <= _LONGEST_FIELD_NAME and _FIELD_NAME.fullmatch(path[0]):
+            pointer += f"/{path[0]}"
     return {"pointer": pointer, "code": code, **limits}

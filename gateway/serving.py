@@ -142,12 +142,6 @@ class Serving:
             raise Problem("model_unavailable" if self._fleet.reachable else "broker_unavailable")
         if question.version is not None and question.version not in view.versions:
             raise Problem("version_not_loaded")
-        if view.labels:
-            for position, label in enumerate(question.true_labels):
-                if label is not None and label not in view.labels:
-                    raise Problem.of_field(
-                        f"/true_label/{position}" if question.several else "/true_label", "bad_label"
-                    )
         full = self._fleet.memory_ratio >= self._settings.gateway_memory_ratio
         if full or self._open_texts + len(question.texts) > self._settings.gateway_max_open_texts:
             raise Problem("overloaded")

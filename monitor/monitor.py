@@ -59,6 +59,7 @@ class Monitor(Monitored):
         self._redis = redis
         self._settings = settings
         self._store = store_of(settings)
+        self._has_looked = False  # for models, once
         self._listing: asyncio.Future[list[str]] | None = None  # of the models in the store
         self._clock = Clock()
         self._measured: dict[Tag, Measured] = {}
@@ -72,6 +73,7 @@ class Monitor(Monitored):
         while not stop.is_set():
             for tag in await self._new_tags():
                 self._follow(tag, stop)
+            self._has_looked = True
             await self._forget_removed()
             await self._measure()
             await _either(stop, EVERY_S)
@@ -79,9 +81,17 @@ class Monitor(Monitored):
             await asyncio.wait(self._tasks.values())
 
     def health(self) -> str:
-        """Return "ok", "degraded" where some models are not followed now, or "stale" where none is."""
-        fresh = [reader.fresh for reader in self.readers.values()]
-        return "ok" if all(fresh) else "degraded" if any(fresh) else "stale"
+        """Return "ok", or what keeps the monitor from it.
+
+        "stale": no model is followed now; "catching up": the log of one was not read to its end since the start;
+        "degraded": one is not followed now.
+        """
+        readers = self.readers.values()
+        if not self._has_looked or (readers and not any(reader.fresh for reader in readers)):
+            return "stale"
+        if any(reader.catching_up for reader in readers):
+            return "catching up"
+        return "ok" if all(reader.fresh for reader in readers) else "degraded"
 
     def now_ms(self) -> float:
         """Return Redis' time in milliseconds."""
@@ -186,6 +196,7 @@ class Monitor(Monitored):
             "groups": _groups([self._measured[tag] for tag in readers]),
             "gaps": _gaps([self._measured[tag] for tag in readers]),
             "failures": failures,
+            "catching_up": any(reader.catching_up for reader in readers.values()),
             "lag_seconds": max(reader.lag_s(now_ms) for reader in readers.values()),
             "trouble": {str(tag): reader.trouble for tag, reader in readers.items() if reader.trouble},
             "snapshot_age_seconds": max(reader.snapshot_age_s for reader in readers.values()),

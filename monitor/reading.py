@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -58,8 +59,8 @@ class Reader:
         self._history: str | None = None  # the history that it was read under; None: to be found out
         self._alerts: list[Alert] = []  # not yet written
         self._unsaved = 0  # entries folded since the last snapshot
-        self._read_s = self._saved_s = self._written_s = time.monotonic()
-        self._made_s = self._read_s
+        self._read_s = -math.inf
+        self._made_s = self._saved_s = self._written_s = time.monotonic()
         self._careful: dict[str, tuple[int, int]] = {}  # stream to the entry up to which one may fail
         self.trouble: str | None = None  # why nothing is judged now, for a person
         self._at_end_ms: float | None = None  # Redis time when both streams were last read to their end
@@ -108,6 +109,11 @@ class Reader:
     def fresh(self) -> bool:
         """Whether a read succeeded lately, and what was read could be counted."""
         return self.trouble is None and time.monotonic() - self._read_s < FRESH_S
+
+    @property
+    def catching_up(self) -> bool:
+        """Whether the log was not read to its end since the start, so that figures and alarms may be of the past."""
+        return self.trouble is None and self._at_end_ms is None
 
     @property
     def snapshot_age_s(self) -> float:

@@ -15,6 +15,9 @@ from tests.servers import RedisServer
 
 hypothesis.settings.register_profile("any-machine", deadline=None)  # no example fails by the clock
 hypothesis.settings.load_profile("any-machine")
+# A developer's settings, `.env` among them, must not change what tests find, nor reach what tests of a module share.
+for _name in [name for name in os.environ if name.startswith(("OBSERVA_", "OTEL_"))]:
+    del os.environ[_name]
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # tests import ONNX Runtime without the worker's shell
 
 
@@ -28,7 +31,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's OBSERVA_ and OTEL_ variables must not change what tests find."""
+    """What a test or the library under it left in the environment must not change what the next one finds."""
     for name in [name for name in os.environ if name.startswith(("OBSERVA_", "OTEL_"))]:
         monkeypatch.delenv(name)
 

@@ -69,6 +69,22 @@ def test_every_setting_is_listed_with_its_default_and_nothing_else_is():
     assert not wrong
 
 
+def test_the_example_of_env_lists_every_setting_and_changes_nothing_when_its_lines_count():
+    lines = re.findall(
+        r'^#(OBSERVA_\w+)=("[^"\n]*"|[^\s#]*)(?= *$| +#)', (ROOT / ".env.example").read_text(), re.MULTILINE
+    )
+    listed = {name: value.strip('"') for name, value in lines}
+    assert len(lines) == len(listed), "a variable is listed twice"
+    wanted = {name: "" if default == "unset" else default for name, default in documented().items()}
+    set_by_the_supervisor = {"OBSERVA_GATEWAY_SLOT", "OBSERVA_WORKER_SLOT"}
+    wanted |= dict.fromkeys(DEPENDS_ON_THE_MACHINE, "")
+    of_compose = set(re.findall(r"\$\{(OBSERVA_\w+)", (ROOT / "compose.yaml").read_text())) - wanted.keys()
+    assert {name: listed.get(name) for name in wanted.keys() - set_by_the_supervisor} == {
+        name: value for name, value in wanted.items() if name not in set_by_the_supervisor
+    }
+    assert listed.keys() - wanted.keys() <= of_compose
+
+
 def test_every_recipe_that_the_page_names_exists():
     named = set(re.findall(r"`just ([a-z-]+)", (ROOT / "docs/operations.md").read_text()))
     recipes = set(re.findall(r"^([a-z][a-z-]*)[^=\n]*:(?!=)", (ROOT / "justfile").read_text(), re.MULTILINE))

@@ -46,6 +46,7 @@ def serve(settings: TrainerSettings) -> None:
     settings.trainer_cache.mkdir(parents=True, exist_ok=True)
     print(f"MLflow: http://{LOOPBACK}:{settings.trainer_mlflow_port} (Ctrl-C ends it)", flush=True)
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # ten processes more, for nothing that is shown
     command = [
         *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
         *("--host", LOOPBACK, "--port", str(settings.trainer_mlflow_port)),

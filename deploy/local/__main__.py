@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from broker.errors import ObservaError
+from broker.files import files_told
 from broker.settings import load_settings
 from deploy.local.settings import StackSettings
 
@@ -104,7 +105,8 @@ def main() -> int:
     """Run one command; a person's mistake is one line and exit code 2."""
     arguments = _arguments()
     try:
-        return _run(arguments, load_settings(StackSettings))
+        with files_told():
+            return _run(arguments, load_settings(StackSettings))
     except ObservaError as error:
         print(f"observa {arguments.command}: {error}", file=sys.stderr)
         return 2

@@ -20,6 +20,7 @@ from broker.manifest import models_in
 from deploy.local import locks, probes, server, supervisor
 from deploy.local.settings import StackSettings
 
+BACKUPS = Path("backups")  # unless a file is named
 _FORMAT = 1
 _PATIENCE_S = 600
 _MANIFEST = "backup.json"
@@ -37,7 +38,7 @@ def backup(settings: StackSettings, target: Path | None) -> Path:
 
     """
     _need_embedded(settings)
-    path = (target or Path("backups") / time.strftime("observa-%Y%m%d-%H%M%S.tar", time.gmtime())).resolve()
+    path = (target or BACKUPS / time.strftime("observa-%Y%m%d-%H%M%S.tar", time.gmtime())).resolve()
     if path.exists():
         raise ObservaError(f"{path} exists already; name another file")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,10 +1,13 @@
 """Remove the log's data, after asking."""
 
+import shlex
 import shutil
 import sys
+from pathlib import Path
 
 from broker.errors import ObservaError
 from deploy.local import alerting, locks, probes, supervisor
+from deploy.local.backup import BACKUPS
 from deploy.local.settings import StackSettings
 
 
@@ -30,6 +33,7 @@ def clean(settings: StackSettings, *, yes: bool) -> None:
         there = [path for path in doomed if path.exists()]
         if not there:
             print("Nothing to remove.")
+            _say_what_stays(settings)
             return
         print("This removes every request, prediction and label in the log, and what Prometheus measured:")
         for path in there:
@@ -42,6 +46,17 @@ def clean(settings: StackSettings, *, yes: bool) -> None:
             else:
                 path.unlink()
         print("Removed.")
+        _say_what_stays(settings)
+
+
+def _say_what_stays(settings: StackSettings) -> None:
+    """Name what holds texts of requests and is not the log's, with the command that removes it."""
+    archive = settings.archive or ".archive"
+    folders = [Path(archive), BACKUPS] if "://" not in archive else [BACKUPS]
+    for path in [path.resolve() for path in folders if path.is_dir() and any(path.iterdir())]:
+        print(f"Texts of requests remain in {path}; remove them, too: rm -r {shlex.quote(str(path))}")
+    if "://" in archive:
+        print(f"Texts of requests remain in {archive}; remove them there.")
 
 
 def _confirmed() -> bool:

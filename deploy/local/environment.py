@@ -58,6 +58,18 @@ def main() -> int:
     stamp = wanted_stamp(requirements)
     if is_current(folder, stamp):
         return 0
+    try:
+        return _bring_up_to_date(requirements, folder, stamp)
+    except OSError as error:
+        print(
+            f"observa: {error.filename or folder}: {error.strerror}; this folder must be yours to install {folder}: "
+            "use a clone of your own, on a disk with space, or let its owner run this once",
+            file=sys.stderr,
+        )
+        return 2
+
+
+def _bring_up_to_date(requirements: Path, folder: Path, stamp: str) -> int:
     lock_path = Path(".run") / f"{folder.name}.lock"
     lock_path.parent.mkdir(mode=0o700, exist_ok=True)
     with lock_path.open("w") as lock:

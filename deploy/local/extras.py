@@ -76,5 +76,6 @@ def command(settings: StackSettings, service: str) -> list[str]:
             "PROMETHEUS_URL": f"http://127.0.0.1:{settings.prometheus_port}",
         }
         for name, url in places.items():
-            os.environ.setdefault(f"OBSERVA_CONSOLE_{name}", url)
+            variable = f"OBSERVA_CONSOLE_{name}"
+            os.environ[variable] = os.environ.get(variable) or url  # an empty one is none
     return [python(service), "-m", MODULES[service]]

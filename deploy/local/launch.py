@@ -10,11 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+from broker.addresses import LOOPBACK
 from broker.errors import ObservaError
+from broker.files import files_told
 from broker.settings import load_settings
 from deploy.local import alerting, extras, locks, server
 from deploy.local.settings import MOST_WORKERS, StackSettings
 
+ALLOWED_HOSTS = "OBSERVA_GATEWAY_ALLOWED_HOSTS"
 _SETTLED_S = 30  # a process that lived this long begins anew with its delays
 _MOST_DELAY_S = 10.0
 
@@ -96,6 +99,8 @@ def command(settings: StackSettings, name: str) -> list[str]:
     if name in extras.SERVICES:
         return extras.command(settings, name)
     service, _, slot = name.partition("-")
+    if service == "gateway" and (named := os.environ.get(ALLOWED_HOSTS)):  # its probes and this machine's commands, too
+        os.environ[ALLOWED_HOSTS] = ",".join([named, *sorted(LOOPBACK), settings.gateway_host])
     if slot:
         alerting.write_targets(settings)
         os.environ[f"OBSERVA_{service.upper()}_SLOT"] = slot
@@ -107,11 +112,12 @@ def main() -> None:
     service = sys.argv[1]
     os.dup2(2, 1)  # one stream, so that lines keep their order
     try:
-        settings = load_settings(StackSettings)
-        name, descriptor = claim_name(settings, service)
-        locks.keep(descriptor)
-        back_off(settings, name)
-        become = command(settings, name)
+        with files_told():
+            settings = load_settings(StackSettings)
+            name, descriptor = claim_name(settings, service)
+            locks.keep(descriptor)
+            back_off(settings, name)
+            become = command(settings, name)
     except ObservaError as error:
         sys.exit(f"observa {service}: {error}")
     os.execv(become[0], become)  # noqa: S606 - becoming the program keeps its process id and its locks

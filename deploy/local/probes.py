@@ -3,6 +3,7 @@
 import http.client
 import json
 from dataclasses import dataclass
+from typing import Final
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -10,6 +11,8 @@ from redis.exceptions import RedisError
 from broker.addresses import place
 from deploy.local import alerting, extras, locks
 from deploy.local.settings import StackSettings
+
+_CATCHING_UP: Final = "catching up"  # the status of a monitor that has not read the log to its end yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,9 @@ def _http(place: str, path: str) -> str | None:
         return "does not answer yet"
     finally:
         connection.close()
-    return None if answer.status == http.client.OK else f"{answer.status} {_reason(body)}".rstrip()
+    if answer.status != http.client.OK:
+        return f"{answer.status} {_reason(body)}".rstrip()
+    return _CATCHING_UP if _reason(body) == _CATCHING_UP else None  # the monitor answers, with figures of the past
 
 
 def _reason(body: str) -> str:

@@ -39,7 +39,7 @@ def scale(settings: StackSettings, count: int) -> None:
         raise ObservaError(f"the number of workers must be 1 to {MOST_WORKERS}, not {count}")
     with locks.one_at_a_time(settings.run_dir):
         if supervisor.pid(settings) is not None:
-            _scale_stack(settings, count)
+            scale_stack(settings, count)
         elif _compose_workers():
             scale_up = ["up", "-d", "--scale", f"worker={count}", "--no-recreate", "--wait", "worker"]
             if _compose(*scale_up, limit_s=COMPOSE_CHANGE_S).returncode:
@@ -49,7 +49,13 @@ def scale(settings: StackSettings, count: int) -> None:
     print(f"{count} workers are ready.")
 
 
-def _scale_stack(settings: StackSettings, count: int) -> None:
+def scale_stack(settings: StackSettings, count: int) -> None:
+    """Let *count* workers of the local stack run, and wait until they work.
+
+    Raises:
+        ObservaError: they do not become ready.
+
+    """
     patience_s = supervisor.GRACE_S + settings.start_timeout_s
     supervisor.tell(settings, "set", name="worker", options={"numprocesses": count}, timeout_s=patience_s)
     until = time.monotonic() + patience_s

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -30,6 +30,8 @@ class StackSettings(BrokerSettings):
     redis_server: Path | None = None  # a Redis or Valkey server to run in place of the embedded one
     gateway_host: Host = "127.0.0.1"
     gateway_port: Port = 8000
+    gateway_auth: Literal["none", "keys"] | None = None  # unset: none on loopback, keys elsewhere
+    api_key_file: Path | None = None  # that a caller of this machine shows
     gateways: Annotated[int, Field(ge=1, le=MOST_GATEWAYS)] = 1  # processes that share the port
     gateway_internal_host: Host = "127.0.0.1"
     # Where the gateway shows its metrics; unset: 8000, or 9000 if exposed. Several take the ports from there up.
@@ -76,6 +78,11 @@ class StackSettings(BrokerSettings):
     def has_internal_port(self) -> bool:
         """Tell whether gateways show their metrics on ports of their own."""
         return bool(self.gateway_internal_port or not is_loopback(self.gateway_host) or self.gateways > 1)
+
+    @property
+    def asks_for_keys(self) -> bool:
+        """Tell whether the gateway wants an API key of its callers."""
+        return (self.gateway_auth or ("none" if is_loopback(self.gateway_host) else "keys")) == "keys"
 
     @property
     def first_internal_port(self) -> int:

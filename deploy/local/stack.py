@@ -9,12 +9,17 @@ from typing import Final
 
 from broker.connection import check_server, connect
 from broker.errors import ObservaError
-from deploy.local import alerting, extras, launch, locks, probes, server, supervisor
+from deploy.local import alerting, extras, launch, locks, probes, scale, server, supervisor
+from deploy.local.changed import check_changes
 from deploy.local.logs import last_lines
 from deploy.local.settings import StackSettings
 from deploy.local.where import print_what_is_not_ready, print_where
 
 ANSWERING: Final = ("worker", "gateway")  # workers take longer
+
+
+class SlowError(ObservaError):
+    """A service runs, and does not do its work in the time that a start may take."""
 
 
 def up(settings: StackSettings) -> None:
@@ -28,7 +33,7 @@ def up(settings: StackSettings) -> None:
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     with locks.one_at_a_time(settings.run_dir):
         if supervisor.pid(settings) is not None:
-            print("Observa is already running.")
+            _follow_settings(settings)
             print_where(settings)
             print_what_is_not_ready(settings)
             return
@@ -45,6 +50,26 @@ def up(settings: StackSettings) -> None:
             _stop_all(settings)
             raise
         print_where(settings)
+
+
+def _follow_settings(settings: StackSettings) -> None:
+    """Let what runs become what is wanted now, as far as that needs no restart.
+
+    Raises:
+        ObservaError: something needs one; nothing was changed.
+
+    """
+    check_changes(settings)
+    print("Observa is already running.")
+    if "workers" in settings.model_fields_set and settings.workers != scale.count(settings):
+        scale.scale_stack(settings, settings.workers)
+        print(f"{settings.workers} workers are ready.")
+    wanted = (*extras.wanted(settings), *alerting.wanted(settings))
+    for service in sorted(_services(settings) - {*wanted, *settings.services}):
+        supervisor.tell(settings, "stop", name=service, waiting=True, timeout_s=supervisor.GRACE_S + 10)
+        print(f"  {service} stopped")
+    _start_alerting(settings, time.monotonic())
+    _start_extras(settings)
 
 
 def down(settings: StackSettings) -> None:
@@ -87,7 +112,12 @@ def _start(settings: StackSettings) -> None:
     for together in (ANSWERING, watching):
         for service in together:
             supervisor.tell(settings, "start", name=service, timeout_s=settings.start_timeout_s)
-        await_ready(settings, {service: settings.count_of(service) for service in together}, began)
+        try:
+            await_ready(settings, {service: settings.count_of(service) for service in together}, began)
+        except SlowError as error:
+            if together is ANSWERING:
+                raise
+            print(f"  {error}\n  Answers are given; what it shows is of the past until `just doctor` calls it ready.")
     _start_alerting(settings, began)
     _start_extras(settings)
 
@@ -98,13 +128,13 @@ def _start_alerting(settings: StackSettings, began: float) -> None:
     if settings.alerting and len(wanted) < len(alerting.SERVICES):
         missing = " and ".join(service for service in alerting.SERVICES if service not in wanted)
         print(f"  Not installed, so no alert is sent: {missing}; to have it: {alerting.HOW_TO_INSTALL}")
-    for service in reversed(wanted):
+    for service in reversed([service for service in wanted if service not in _services(settings)]):
         _start_if_possible(settings, service, alerting.port(settings, service), "ALERTING", began)
 
 
 def _start_extras(settings: StackSettings) -> None:
     """Install what the console and the explainer need, once, and start them; answers are given all the while."""
-    for service in extras.wanted(settings):
+    for service in [service for service in extras.wanted(settings) if service not in _services(settings)]:
         try:
             extras.install(service)
         except ObservaError as error:
@@ -143,7 +173,7 @@ def await_ready(settings: StackSettings, wanted: dict[str, int], began: float) -
             if process.service not in wanted or process.name in seen:
                 continue
             if len(launch.starts(settings, process.name)) > 1:
-                raise _failed(settings, process.service, f"{process.name} ended right after its start")
+                raise ObservaError(_said(settings, process.service, f"{process.name} ended right after its start"))
             reason = probes.why_not_ready(settings, process.name)
             if reason is None:
                 seen.add(process.name)
@@ -154,35 +184,32 @@ def await_ready(settings: StackSettings, wanted: dict[str, int], began: float) -
         waiting = {s: n for s, n in wanted.items() if sum(name.partition("-")[0] == s for name in seen) < n}
         if waiting and time.monotonic() > until:
             slow = next(iter(waiting))
-            raise _failed(
-                settings,
-                slow,
-                f"{slow} not ready after {settings.start_timeout_s:g} s: {reasons.get(slow, 'no process')}",
-            )
+            what = f"{slow} not ready after {settings.start_timeout_s:g} s: {reasons.get(slow, 'no process')}"
+            raise SlowError(_said(settings, slow, what))
         time.sleep(0.05 if waiting else 0)
 
 
-def _failed(settings: StackSettings, service: str, what: str) -> ObservaError:
+def _said(settings: StackSettings, service: str, what: str) -> str:
+    """Show the end of a service's log, and return *what* is wrong with the service's own words."""
     lines = last_lines(settings, service, 15)
     print(f"The end of {settings.logs / service}.log:")
     for line in lines:
         print(f"  | {line}")
     own_words = [line for line in lines if line.startswith(f"observa {service}: ")]
-    return ObservaError(f"{what}{'; ' + own_words[-1] if own_words else ''}")
+    return f"{what}{'; ' + own_words[-1] if own_words else ''}"
+
+
+def _services(settings: StackSettings) -> set[str]:
+    """Return the services of which a process runs."""
+    return {process.service for process in probes.running(settings)}
 
 
 def _stop_all(settings: StackSettings) -> None:
     if supervisor.pid(settings) is not None:
         try:
-            for service in (
-                "gateway",
-                "worker",
-                *extras.SERVICES,
-                *alerting.SERVICES,
-                "monitor",
-                *["archive"] * (settings.archive is not None),
-                *["redis"] * settings.embedded,
-            ):
+            known = supervisor.tell(settings, "list")["watchers"]  # of its start: settings may have changed since
+            order = ("gateway", "worker", *extras.SERVICES, *alerting.SERVICES, "monitor", "archive", "redis")
+            for service in [service for service in order if service in known]:
                 supervisor.tell(settings, "stop", name=service, waiting=True, timeout_s=supervisor.GRACE_S + 10)
             supervisor.tell(settings, "quit")
         except ObservaError as error:

@@ -36,7 +36,7 @@ _INHERITED = (
     "PYTHONDONTWRITEBYTECODE",
     "PYTHONPYCACHEPREFIX",
 )
-_OWN_PREFIXES = ("OBSERVA_", "OTEL_")
+OWN_PREFIXES = ("OBSERVA_", "OTEL_")
 _ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -68,7 +68,7 @@ def pid(settings: StackSettings) -> int | None:
 
 def environment(settings: StackSettings) -> dict[str, str]:
     """Return the whole environment of the services."""
-    kept = {k: v for k, v in dict(os.environ).items() if k in _INHERITED or k.startswith(_OWN_PREFIXES)}
+    kept = {k: v for k, v in dict(os.environ).items() if k in _INHERITED or k.startswith(OWN_PREFIXES)}
     kept |= _ONE_THREAD | {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
     kept |= {"OBSERVA_DATA_DIR": str(settings.data_dir.resolve()), "OBSERVA_RUN_DIR": str(settings.run_dir.resolve())}
     return kept

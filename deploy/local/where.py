@@ -1,5 +1,7 @@
 """What `just up` says at its end: where everything is, and what does not work yet."""
 
+import shlex
+
 from broker.addresses import place
 from deploy.local import alerting, probes
 from deploy.local.settings import StackSettings
@@ -18,18 +20,33 @@ def print_where(settings: StackSettings) -> None:
     """Say where everything is."""
     gateway = f"http://{place(settings.gateway_host, settings.gateway_port)}"
     documentation = f"http://{alerting.internal_address(settings)}/docs"
-    say = '{"text": "a joy from start to finish"}'
     alerts = _where_the_rest_is(settings)
-    redis_cli = f', `REDISCLI_AUTH="$(cat {settings.password_file})" redis-cli -p {settings.redis_port}`'
+    password = shlex.quote(str(settings.embedded_password_file))
+    redis_cli = f', `REDISCLI_AUTH="$(cat {password})" redis-cli -p {settings.redis_port}`'
     print(f"""
   gateway   {gateway}   (documentation: {documentation})
   monitor   http://{place(settings.monitor_host, settings.monitor_port)}   (metrics: /metrics)
 {alerts}  log       {settings.server_url}   (`just redis PING`{redis_cli if settings.embedded else ""})
-  logs      {settings.run_dir}/logs   (`just logs`)
+  logs      {settings.logs}   (`just logs`)
 
-  curl -s {gateway}/predict -H 'content-type: application/json' -d '{say}'
+{_first_call(settings, gateway)}
 
   just status | just scale-workers 4 | just doctor | just down""")
+
+
+def _first_call(settings: StackSettings, gateway: str) -> str:
+    """Return a call as it works when it is pasted: with a key where one is asked for."""
+    url = shlex.quote(f"{gateway}/predict")  # a shell may take the brackets of an address for a pattern
+    say = '{"text": "a joy from start to finish"}'
+    call = f"  curl -s {url} -H 'content-type: application/json' -d '{say}'"
+    if not settings.asks_for_keys:
+        return call
+    made = settings.data_dir.resolve() / "caller.key"
+    key = shlex.quote(str(settings.api_key_file or made))
+    first = (
+        "" if settings.api_key_file else f"  (umask 077 && just keys create me > {key})   # a key of your own, once\n"
+    )
+    return f'{first}{call} -H "authorization: Bearer $(cat {key})"'
 
 
 def _where_the_rest_is(settings: StackSettings) -> str:

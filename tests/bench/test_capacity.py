@@ -1,5 +1,8 @@
 """The plan for a load: its arithmetic, and that the page shows what the script says now."""
 
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,3 +76,17 @@ def test_twice_as_much_of_what_carries_takes_about_half(input_, figure):
 def test_the_page_shows_what_the_script_says():
     given = Inputs(**measured_inputs(measured()))
     assert table(plan(given)) in (ROOT / "docs" / "scaling.md").read_text(), "run: just capacity, and put it there"
+
+
+def test_the_plan_needs_no_libraries_but_those_of_the_stack() -> None:
+    recipe = re.search(r"^capacity \*ARGS: (\S+)$", (ROOT / "justfile").read_text(), re.MULTILINE)
+    assert recipe, "there is no such recipe"
+    assert recipe[1] == "_venv"
+    program = """
+import sys, numpy
+before = set(sys.modules)
+import bench.scaling.capacity
+files = {name: getattr(sys.modules[name], "__file__", None) or "" for name in set(sys.modules) - before}
+print(*sorted(name for name, file in files.items() if "site-packages" in file))
+"""
+    assert subprocess.check_output([sys.executable, "-c", program], text=True, cwd=ROOT).split() == []

@@ -1,12 +1,17 @@
 """``evaluate`` against a stub of gateway and monitor over HTTP."""
 
 import json
+import os
 import random
+import re
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.responses import Response
 
 from broker.labelled import LabelledText
 from cli.scorecard import write_metrics
@@ -73,6 +78,33 @@ def test_a_busy_gateway_is_asked_again_as_it_says_and_nothing_counts_twice(
     assert sum(len(body["texts"]) for body in stub.bodies) == 100
     assert len(stub.attempts) == 4 + 3 + 2
     assert len(set(stub.attempts)) == 4
+
+
+def test_ctrl_c_says_what_was_answered_and_the_run_goes_on_without_counting_twice(
+    stub: StubGateway, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, ended = stub.predict, threading.Event()
+
+    def stopping(body: dict[str, Any], key: str | None) -> Response:
+        if len(stub.attempts) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+            ended.wait(30)
+        return answer(body, key)
+
+    rows = some_rows(150)
+    with monkeypatch.context() as patched:
+        patched.setattr(stub, "predict", stopping)
+        status, out, err, metrics = evaluate(rows, "--concurrency", "1")
+        ended.set()
+    assert (status, out, metrics) == (130, "", {})
+    said = re.search(r"stopped: 64 of 150 texts are answered, .* as run (\S+)\n", err)
+    assert said, err
+    assert f"the same command with --run {said[1]}" in err
+    status, _, _, metrics = evaluate(rows, "--run", said[1])
+    assert (status, metrics["run_id"], metrics["count"]) == (0, said[1], 150)
+    assert sum(len(body["texts"]) for body in stub.bodies) == 150
+    with pytest.raises(SystemExit):
+        evaluate(rows, "--run", "other")
 
 
 def test_an_answer_that_came_just_too_late_is_fetched_under_the_same_key(

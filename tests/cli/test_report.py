@@ -10,9 +10,11 @@ import pytest
 from redis import Redis
 
 from broker.streams import Tag
-from cli.checks import checks
+from cli.checks import checks, worst
+from cli.evidence import Alarm
 from cli.history import STEPS, History
 from tests.cli.commands import Just
+from tests.cli.test_alerts import alert
 from tests.monitor.entries import draw, entry, feedback, labels_of, prediction_id, result, results_of
 from tests.monitor.process import Process, running, store
 from tests.servers import RedisServer, free_port, wait_until
@@ -101,7 +103,7 @@ def test_a_failing_model_fails_the_report_and_both_files_say_why(tmp_path: Path,
     assert sum(row["answers"] for row in document["over_time"]) == COUNT  # the evaluation run is apart
     assert document["accuracy"]["labels"] == LABELS
     assert document["worst_slices"][0]["slice"] == "source=<app>"
-    assert document["passed"] is False
+    assert document["outcome"] == "FAILED"
     text = (output / "sentiment.html").read_text()
     page = Page(text)
     assert (page.outside, page.open) == ([], [])
@@ -137,25 +139,48 @@ def accuracy(labels: int, upper: float) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("labels", "upper", "passed"), [(200, 0.79, False), (200, 0.80, True), (199, 0.5, True), (5000, 0.9, True)]
+    ("labels", "upper", "outcome"),
+    [(200, 0.79, "FAILED"), (200, 0.80, "passed"), (199, 0.5, "unknown"), (199, 0.9, "unknown"), (5000, 0.9, "passed")],
 )
-def test_accuracy_fails_only_when_its_upper_bound_is_below_the_target_on_enough_labels(
-    labels: int, upper: float, passed: bool
+def test_accuracy_fails_only_when_its_upper_bound_is_below_the_target_and_few_labels_leave_it_unknown(
+    labels: int, upper: float, outcome: str
 ) -> None:
     monitored = {"versions": {"1": {"target_accuracy": 0.8}}, "monitor": {"lag_seconds": 0.1}}
-    found = checks(monitored, accuracy(labels, upper))
-    assert [check.passed for check in found] == [passed, True, True]
+    found = checks(monitored, accuracy(labels, upper), [])
+    assert [check.outcome for check in found] == [outcome, "passed", "passed"]
+    assert worst(found) == outcome
 
 
-def test_a_page_that_is_on_fails_and_a_ticket_does_not() -> None:
-    page, ticket = ({"detector": "e-sr", "feature": "accuracy", "severity": name} for name in ("page", "ticket"))
-    for active, passed in (([ticket], True), ([ticket, page], False), ([], True)):
-        assert checks({"alarms": active, "monitor": {"lag_seconds": 0.1}}, {})[0].passed is passed
+@pytest.mark.parametrize("by_version", [{}, accuracy(5000, 0.9)])
+def test_without_a_label_or_a_target_the_accuracy_is_unknown(by_version: dict[str, Any]) -> None:
+    found = checks({"monitor": {"lag_seconds": 0.1}}, by_version, [])
+    assert [check.outcome for check in found] == ["unknown", "passed", "passed"]
+    assert worst(found) == "unknown"
 
 
-@pytest.mark.parametrize(("lag", "passed"), [(None, False), (60.1, False), (59.9, True)])
-def test_a_monitor_that_lags_or_has_never_caught_up_fails(lag: float | None, passed: bool) -> None:
-    assert checks({"monitor": {"lag_seconds": lag}}, {})[-1].passed is passed
+def test_a_page_that_is_on_fails_and_tickets_are_counted_by_the_log_while_the_monitor_knows_none() -> None:
+    monitored = {"alarms": [], "monitor": {"lag_seconds": 0.1}}
+    page, ticket = (Alarm("sentiment", alert(1, severity=name)) for name in ("page", "ticket"))
+    for firing, outcome, detail in (
+        ([ticket] * 5, "passed", "none is on; open tickets: 5"),
+        ([ticket, page], "FAILED", "on: psi of words; open tickets: 1"),
+        ([], "passed", "none is on; open tickets: 0"),
+    ):
+        check = checks(monitored, {}, firing)[1]
+        assert (check.outcome, check.detail) == (outcome, detail)
+
+
+@pytest.mark.parametrize(
+    ("own", "outcome"),
+    [
+        ({"lag_seconds": None}, "FAILED"),
+        ({"lag_seconds": 1.0, "catching_up": True}, "FAILED"),
+        ({"lag_seconds": 60.1}, "FAILED"),
+        ({"lag_seconds": 59.9}, "passed"),
+    ],
+)
+def test_a_monitor_that_lags_or_has_not_caught_up_since_its_start_fails(own: dict[str, Any], outcome: str) -> None:
+    assert checks({"monitor": own}, {}, [])[-1].outcome == outcome
 
 
 def test_what_is_not_judged_or_does_not_count_is_said() -> None:
@@ -168,13 +193,13 @@ def test_what_is_not_judged_or_does_not_count_is_said() -> None:
         "streams": streams,
         "monitor": {"lag_seconds": 0.1, "trouble": {"sentiment.0": "the snapshot is damaged"}},
     }
-    *said, _, current = checks(monitored, {})
-    assert [(check.name, check.passed, check.detail) for check in said] == [
-        ("drift of version 2", True, "not watched: no reference can be read"),
-        ("drift of version 3", True, "not watched: no detectors can be built by its reference"),
-        ("entries of results", True, "put aside: 2 failed, 1 newer; the newest: 7-0"),
+    _, *said, _, current = checks(monitored, {}, [])
+    assert [(check.name, check.outcome, check.detail) for check in said] == [
+        ("drift of version 2", "unknown", "not watched: no reference can be read"),
+        ("drift of version 3", "unknown", "not watched: no detectors can be built by its reference"),
+        ("entries of results", "unknown", "put aside: 2 failed, 1 newer; the newest: 7-0"),
     ]
-    assert (current.passed, "the snapshot is damaged" in current.detail) == (False, True)
+    assert (current.outcome, "the snapshot is damaged" in current.detail) == ("FAILED", True)
 
 
 def test_history_counts_a_corrected_label_once_with_its_newest_value_in_the_step_of_its_prediction() -> None:

@@ -64,9 +64,15 @@ class Alerts:
 
 
 def test_one_alarm_starts_one_training_and_another_within_a_day_none(alerts, capsys):
+    assert alerts.look() == 0
+    assert capsys.readouterr().out == "no alarm of accuracy is on\n"
+    (alerts.folder / "data" / "retraining.json").unlink()
     alerts.begin("accuracy")
     assert alerts.look() == 0
     assert alerts.trained == 0  # it was on when somebody switched this on
+    said = capsys.readouterr().out
+    assert "strange: Something is not what it was. On since 1970" in said
+    assert "starts no training; to train now: just retrain strange" in said
     alerts.begin("accuracy/team=a")
     alerts.begin("accuracy")
     assert alerts.look() == 0

@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+import threading
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from broker.announcements import Announcement, ServedVersion, workers_key
 from broker.events import Feedback, Result
 from broker.manifest import Canary, Pointer
 from broker.streams import PredictionId, Tag, shadow_group
@@ -154,6 +156,36 @@ def test_the_gate_promotes_a_version_that_is_no_worse(just: Just, store: Path, l
     assert "not worse by 1 point" in out
     assert pointer(store).version == "2"
     assert pointer(store).shadows == {}
+
+
+def announce(look: Redis, *versions: str) -> None:
+    """Say, as a worker does, which versions are loaded."""
+    served = ServedVersion(labels=LABELS, max_length=128, digest="d", target_accuracy=0.8, metrics={})
+    announcement = Announcement(
+        worker="w",
+        live="1",
+        versions=dict.fromkeys(versions, served),
+        texts_per_second=1,
+        seen_ms=int(look.time()[0]) * 1000,
+    )
+    look.hset(workers_key(MODEL), "w", announcement.model_dump_json())
+
+
+def test_a_canary_answers_nothing_until_every_worker_has_it_and_the_command_waits_for_that(
+    just: Just, look: Redis, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.canary.WAIT_S", 0.5)
+    announce(look, "1")
+    status, out, err = just("canary", MODEL, "2", "20%")
+    assert (status, out) == (1, "")
+    assert "not every worker has sentiment-linear 2, so the live version answers all" in err
+    loading = threading.Timer(1, announce, (look, "1", "2"))
+    monkeypatch.setattr("cli.canary.WAIT_S", 20)
+    loading.start()
+    status, out, _ = just("canary", MODEL, "2", "20%")
+    loading.join()
+    assert (status, out.partition(";")[0]) == (0, "sentiment-linear 2 answers 20.0 % of the requests")
+    assert pointer(store).canary == Canary(version="2", share=0.2)
 
 
 def test_the_gate_switches_a_worse_canary_off_and_says_why(just: Just, store: Path, look: Redis) -> None:

@@ -29,6 +29,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
         self.end_headers()
+        if NAME == "monitor":
+            self.wfile.write(os.environ.get("OBSERVA_TEST_MONITOR_SAYS", "").encode())
     def log_message(self, *_):
         pass
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

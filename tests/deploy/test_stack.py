@@ -23,6 +23,39 @@ def test_up_twice_at_the_same_moment_starts_one_stack_and_down_twice_ends_it(sta
         assert probe.connect_ex(("127.0.0.1", stack.gateway_port)) != 0
 
 
+def test_a_monitor_that_is_not_current_in_time_is_said_and_the_rest_runs(stack):
+    late = {"OBSERVA_START_TIMEOUT_S": "6", "OBSERVA_TEST_MONITOR_SAYS": '{"status": "catching up"}'}
+    said = stack.ok("up", **late)
+    assert "monitor not ready after 6 s: catching up" in said
+    assert "what it shows is of the past" in said
+    assert "monitor      ready" not in said
+    assert "curl -s http" in said
+    assert "bad  monitor: catching up  ->  just logs monitor" in stack.run("doctor")[1]
+
+
+def test_up_on_a_running_stack_applies_what_it_can_and_names_what_needs_a_restart_with_its_command(stack):
+    stack.ok("up")
+    assert "3 workers are ready" in stack.ok("up", OBSERVA_WORKERS="3")
+    assert len(stack.workers()) == 3
+    assert "already running" in stack.ok("up", OBSERVA_WORKERS="3", OBSERVA_API_KEY_FILE="")
+    stack.ok("scale", "1")
+    del stack.environment["OBSERVA_WORKERS"]
+    assert "already running" in stack.ok("up")
+    assert len(stack.workers()) == 1, "without a wish for their number it stays"
+    wanted = {"OBSERVA_ARCHIVE": ".an archive", "OBSERVA_PAGE_WEBHOOK_URL": "http://pager/secret", "OTEL_X": "1"}
+    code, said = stack.run("up", OBSERVA_WORKERS="2", **wanted)
+    assert code == 2
+    assert said == (
+        "observa up: Observa runs with other settings: OBSERVA_ARCHIVE, OBSERVA_PAGE_WEBHOOK_URL, OTEL_X; nothing was "
+        "changed. To apply them: just down && OBSERVA_ARCHIVE='.an archive' OBSERVA_PAGE_WEBHOOK_URL=... OTEL_X=1 "
+        "just up\n"
+    )
+    assert len(stack.workers()) == 1
+    said = stack.ok("down", **wanted)
+    assert "Stopped" in said
+    assert "refused" not in said
+
+
 def test_data_written_before_down_is_there_after_up(stack):
     stack.ok("up")
     with stack.redis() as redis:
@@ -107,7 +140,15 @@ def test_clean_asks_first_and_leaves_what_it_did_not_make(stack):
     (stack.root / "data" / "notes").touch()
     assert stack.run("clean")[0] == 2
     assert (stack.root / "data" / "redis").exists()
-    stack.ok("clean", "--yes")
+    for name in ("an archive/sentiment", "backups/one"):
+        (stack.root / name).mkdir(parents=True)
+    for left in (
+        stack.ok("clean", "--yes", OBSERVA_ARCHIVE="an archive"),
+        stack.ok("clean", OBSERVA_ARCHIVE="s3://b/a"),
+    ):
+        assert f"Texts of requests remain in {stack.root}/backups; remove them, too: rm -r {stack.root}/backups" in left
+        assert "Texts of requests remain in " in left.replace(f"{stack.root}/backups", "")
+    assert (stack.root / "an archive").exists()
     assert [path.name for path in (stack.root / "data").iterdir()] == ["notes"]
 
 

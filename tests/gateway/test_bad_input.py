@@ -91,15 +91,23 @@ FIELDS: dict[str, tuple[Any, str, str]] = {
     "tag_is_a_number": ({"text": CANARY, "tags": {"a": 1}}, "wrong_type", "/tags"),
     "long_subject": ({"text": CANARY, "subject": CANARY * 30}, "too_long", "/subject"),
     "unknown_label": ({"text": CANARY, "true_label": CANARY}, "bad_label", "/true_label"),
-    "unknown_label_by_alias": ({"text": CANARY, "true_sentiment": CANARY}, "bad_label", "/true_label"),
+    "unknown_label_by_alias": ({"text": CANARY, "true_sentiment": CANARY}, "bad_label", "/true_sentiment"),
     "label_by_both_names": (
         {"text": CANARY, "true_label": "positive", "true_sentiment": "positive"},
         "unknown_field",
         "/true_sentiment",
     ),
-    "one_label_for_texts": ({"texts": [CANARY], "true_label": "positive"}, "wrong_type", ""),
-    "labels_for_one_text": ({"text": CANARY, "true_label": ["positive"]}, "wrong_type", ""),
-    "fewer_labels_than_texts": ({"texts": [CANARY, "b"], "true_label": ["positive"]}, "invalid_value", ""),
+    "one_label_for_texts": ({"texts": [CANARY], "true_label": "positive"}, "wrong_type", "/true_label"),
+    "labels_for_one_text": ({"text": CANARY, "true_sentiment": ["positive"]}, "wrong_type", "/true_sentiment"),
+    "fewer_labels_than_texts": ({"texts": [CANARY, "b"], "true_label": ["positive"]}, "invalid_value", "/true_label"),
+    "empty_label_among_several": ({"texts": [CANARY], "true_sentiment": [""]}, "too_short", "/true_sentiment/0"),
+    "partial_of_one": ({"text": CANARY, "partial": True}, "invalid_value", "/partial"),
+    "partial_with_fewer_labels": (
+        {"texts": [CANARY, ""], "partial": True, "true_label": ["positive"]},
+        "invalid_value",
+        "/true_label",
+    ),
+    "partial_without_a_good_item": ({"texts": ["", 5], "partial": True}, "blank_text", "/texts/0"),
     "unknown_label_among_several": (
         {"texts": [CANARY, "b"], "true_label": [None, CANARY]},
         "bad_label",
@@ -113,6 +121,18 @@ async def test_a_field_that_does_not_fit_is_named_and_not_repeated(lasting_gatew
     body, code, pointer = FIELDS[name]
     problem = check(await lasting_gateway.client.post("/predict", json=body), 422, code)
     assert problem["errors"][0]["pointer"].startswith(pointer)
+
+
+@pytest.mark.parametrize(
+    ("name", "pointer"), [("user_id", "/user_id"), ("Labels", "/Labels"), ("a film that I saw", ""), ("x" * 33, "")]
+)
+async def test_an_unknown_field_is_named_unless_its_name_may_be_a_text_and_the_known_ones_are_listed(
+    lasting_gateway, name, pointer
+):
+    problem = check(await lasting_gateway.client.post("/predict", json={"text": "a", name: 1}), 422, "unknown_field")
+    (error,) = problem["errors"]
+    assert error["pointer"] == pointer
+    assert {"text", "texts", "true_label", "partial"} <= set(error["known"])
 
 
 HEADERS = {

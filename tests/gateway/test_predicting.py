@@ -56,6 +56,33 @@ async def test_several_texts_are_answered_in_order(client, worker):
     assert first["label"] == third["label"] == "positive"
 
 
+async def test_partial_answers_the_good_items_and_says_of_the_others_in_their_places_what_is_wrong(client, worker):
+    body = {"texts": [" ", "a", "b", 5, "c"], "true_sentiment": [None, "negative", "unheard-of", None, ""]}
+    assert (await client.post("/predict", json=body)).status_code == 422
+    assert not worker.seen
+    answer = await client.post("/predict", json=body | {"partial": True})
+    assert answer.status_code == 207
+    assert "retry-after" not in answer.headers
+    blank, good, label, number, empty = answer.json()["predictions"]
+    assert good["label"] == "positive"
+    assert [(request.text, request.true_label) for request in worker.seen] == [("a", "negative")]
+    assert [item["error"] for item in (blank, label, number, empty)] == [
+        {"pointer": "/texts/0", "code": "blank_text", "status": 422},
+        {"pointer": "/true_sentiment/2", "code": "bad_label", "status": 422},
+        {"pointer": "/texts/3", "code": "wrong_type", "status": 422},
+        {"pointer": "/true_sentiment/4", "code": "too_short", "min": 1, "status": 422},
+    ]
+    assert {item["id"] for item in (blank, label, number, empty)} == {None}
+
+
+async def test_partial_changes_nothing_where_all_is_well_and_is_for_callers_who_wait(client):
+    body = {"texts": ["a", "b"], "partial": True}
+    answer = await client.post("/predict", json=body)
+    assert (answer.status_code, len(answer.json()["predictions"])) == (200, 2)
+    answer = await client.post("/predict", json=body, headers={"prefer": "respond-async"})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/partial")
+
+
 async def test_a_named_version_is_pinned_and_the_wanted_one_is_stamped(gateway_settings, redis):
     async with running_worker(EchoWorker(gateway_settings(), versions=("1", "2"))) as worker:
         await eventually(lambda: redis.exists("observa:served"), "the worker is announced")

@@ -16,6 +16,7 @@ from prometheus_client import generate_latest
 from redis.asyncio import Redis
 from starlette.testclient import TestClient
 
+from broker.connection import Clock
 from broker.errors import StoreError
 from broker.manifest import Calibration
 from broker.streams import SERVED, Tag
@@ -26,6 +27,7 @@ from monitor.metrics import registry
 from monitor.monitor import Monitor
 from monitor.panes import WINDOWS
 from monitor.profiles import NO_REFERENCE, Profile, Profiles, build
+from monitor.reading import Reader
 from monitor.report import summarise
 from monitor.settings import MonitorSettings, Rules
 from monitor.state import State
@@ -429,3 +431,29 @@ def test_a_sound_reference_with_a_calibration_is_taken() -> None:
     manifest, known = reference()
     knots = Calibration(confidence=(0.0, 0.5, 0.5, 1.0), accuracy=(0.2, 0.4, 0.5, 0.9))
     assert build(manifest, known.model_copy(update={"calibration": knots}), Rules()).calibration == knots
+
+
+async def test_a_monitor_is_not_well_before_it_has_looked_for_models_and_read_their_logs_to_their_ends(
+    redis: Redis, server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more, step = asyncio.Event(), Reader._step
+
+    async def stepping(self: Reader, clock: Clock) -> None:
+        await step(self, clock)
+        if self.catching_up:
+            await more.wait()
+
+    monkeypatch.setattr(Reader, "_step", stepping)
+    await add(redis, GOOD, 0, 3)
+    assert Monitor(redis, MonitorSettings(redis_url=server.url, models=tmp_path)).health() == "stale"
+    async with watching(redis, server, tmp_path, monitor_read_count=2) as monitor:
+        await counted(monitor, GOOD, 2)
+        assert monitor.health() == "catching up"
+        assert monitor.report(GOOD.model)["monitor"]["catching_up"]
+        with TestClient(application(monitor, Comparisons(MonitorSettings()))) as client:
+            answer = client.get("/healthz")
+        assert (answer.status_code, answer.json()["status"]) == (200, "catching up")
+        more.set()
+        await holds(lambda: monitor.health() == "ok", "it is current")
+        await counted(monitor, GOOD, 3)
+        assert not monitor.report(GOOD.model)["monitor"]["catching_up"]
