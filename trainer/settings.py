@@ -3,15 +3,14 @@
 from pathlib import Path
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from broker.settings import ObservaSettings
 
 ROOT = Path(__file__).parents[1]
 
 
-class TrainerSettings(BaseSettings):
+class TrainerSettings(ObservaSettings):
     """Folders, as OBSERVA_... in the environment."""
-
-    model_config = SettingsConfigDict(env_prefix="OBSERVA_", frozen=True)
 
     models: Path = Field(ROOT / "models", description="Where versions are written: models/NAME/VERSION.")
     trainer_cache: Path = Field(ROOT / ".cache" / "trainer", description="Downloads and the local MLflow store.")

@@ -1,7 +1,8 @@
-"""A stranger's checkpoint, a folder as Hugging Face's libraries write it, read without running any code of its own."""
+"""A stranger's checkpoint, a folder as Hugging Face's libraries write it, read without running any code of its own.
 
-import json
-import logging
+`converted` and `answers` work in a process of their own: ``python -m trainer.stranger``, which `trainer.apart` starts.
+"""
+
 import random
 import tempfile
 import warnings
@@ -11,57 +12,86 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 from tokenizers import Tokenizer
 
 from broker.errors import ModelRefusedError
-from broker.text import Normalisation
-from trainer.candidate import Candidate
-from trainer.evaluation import agreement
-from trainer.onnx_model import Probabilities, TransformerGraph, softmax
+from trainer import apart
+from trainer.evaluation import alike
+from trainer.onnx_model import TransformerGraph, softmax
+from trainer.opened import MOST_WEIGHTS, content, copied, document
 from trainer.pooling import NoHiddenStateError, with_pooled
 from trainer.quantise import quantise
+from trainer.verify import STRANGERS_LIMIT
 
-AS_IT_IS: Final = Normalisation(unicode_form=None, lowercase=False, collapse_whitespace=False)
+SECONDS: Final = 1800.0  # by the clock
+MOST_JSON: Final = 64 << 20
+MOST_LABELS: Final = 10_000
 LONGEST: Final = 512  # tokens, where the checkpoint names no maximum
 TEXTS: Final = 96
-CODE: Final = ("auto_map", "custom_pipelines")  # keys of a config that ask for Python files of the folder
+CODE: Final = ("auto_map", "custom_pipelines", "transformers_weights")  # keys of a config that name other files
+FAST: Final = "where it was made: AutoTokenizer.from_pretrained(FOLDER, use_fast=True).save_pretrained(FOLDER)"
 PLAIN: Final = ("a", "the", "good", "bad", "film", "plot", "was", "not", "very", "market", "goal", "new", "one")
 
 
-def converted(folder: Path, *, max_length: int | None, int8: bool) -> tuple[Candidate, tuple[str, ...], int]:
-    """Return the graph of the classifier in *folder*, its labels, and how many tokens it reads.
+class Found(BaseModel):
+    """What is said of a converted checkpoint beside its files."""
+
+    labels: tuple[str, ...]
+    max_length: int
+    metrics: dict[str, float]
+
+
+class Answers(BaseModel):
+    """What a checkpoint says of texts."""
+
+    labels: tuple[str, ...]
+    probabilities: list[list[float]]  # [texts, labels]
+
+
+def converted(folder: Path, *, max_length: int | None, int8: bool) -> tuple[dict[str, bytes], Found]:
+    """Return the files of a version of the classifier in *folder*, and what else was found.
 
     Raises:
         ModelRefusedError: a file is missing or damaged, or it is no classifier of one label a text.
 
     """
-    config, labels, model, tokenizer = _read(folder)
-    most = min(max_length or LONGEST, _places(config), LONGEST if max_length is None else max_length)
-    graph = _exported(model)
-    full = TransformerGraph(graph, tokenizer, most)
-    texts = sample(Tokenizer.from_buffer(tokenizer))
-    expected = softmax(_logits(model, full.encode(texts)))
-    served = TransformerGraph(quantise(graph), tokenizer, most) if int8 else full
-    content = quantise(graph) if int8 else graph
-    found = served.probabilities(texts)
-    metrics = {
-        "agreement_source": agreement(expected, found),
-        "probability_difference_source": float(np.abs(expected - found).max()),
-    }
-    return Candidate({"model.onnx": content, "tokenizer.json": tokenizer}, served, AS_IT_IS, metrics), labels, most
+    with apart.work("trainer.stranger", folder, {"max_length": max_length, "int8": int8}, SECONDS) as made:
+        files = {name: content(made, name, MOST_WEIGHTS) for name in ("model.onnx", "tokenizer.json")}
+        return files, Found.model_validate_json(content(made, "found.json", MOST_JSON))
 
 
-def answers(folder: Path, texts: Sequence[str], max_length: int) -> tuple[tuple[str, ...], Probabilities]:
-    """Return the labels of the checkpoint in *folder*, and its own probabilities of *texts* [texts, labels].
+def answers(folder: Path, texts: Sequence[str], max_length: int) -> Answers:
+    """Return the labels of the checkpoint in *folder*, and its own probabilities of *texts*.
 
     Raises:
         ModelRefusedError: a file is missing or damaged, or it is no classifier of one label a text.
 
     """
-    _, labels, model, tokenizer = _read(folder)
-    reader = Tokenizer.from_str(tokenizer.decode())
-    reader.enable_truncation(max_length)
-    return labels, softmax(_logits(model, [encoding.ids for encoding in reader.encode_batch(list(texts))]))
+    with apart.work("trainer.stranger", folder, {"max_length": max_length, "texts": list(texts)}, SECONDS) as made:
+        return Answers.model_validate_json(content(made, "found.json", MOST_JSON))
+
+
+def perform(source: Path, made: Path, asked: dict[str, Any]) -> None:
+    """Write into *made* what is asked of the checkpoint in *source*: a version's files, or its answers to texts."""
+    with tempfile.TemporaryDirectory() as copy:
+        copied(source, Path(copy))
+        config = _config(Path(copy))
+        labels = labels_of(config)
+        model, tokenizer = _loaded(Path(copy))
+    found: BaseModel
+    if "texts" in asked:
+        reader = Tokenizer.from_str(tokenizer.decode())
+        reader.enable_truncation(asked["max_length"])
+        rows = [encoding.ids for encoding in reader.encode_batch(asked["texts"])]
+        found = Answers(labels=labels, probabilities=softmax(_logits(model, rows)).tolist())
+    else:
+        most = min(asked["max_length"] or LONGEST, _places(model))
+        graph, metrics = _converted(model, tokenizer, most, int8=asked["int8"])
+        (made / "model.onnx").write_bytes(graph)
+        (made / "tokenizer.json").write_bytes(tokenizer)
+        found = Found(labels=labels, max_length=most, metrics=metrics)
+    (made / "found.json").write_text(found.model_dump_json(), encoding="utf-8")
 
 
 def labels_of(config: dict[str, Any]) -> tuple[str, ...]:
@@ -71,7 +101,10 @@ def labels_of(config: dict[str, Any]) -> tuple[str, ...]:
         ModelRefusedError: it gives no single label, or its labels are not numbered from 0.
 
     """
-    named = config.get("id2label") or {str(at): f"LABEL_{at}" for at in range(int(config.get("num_labels", 2)))}
+    count = config.get("num_labels", 2)
+    if not isinstance(count, int) or count > MOST_LABELS:
+        raise ModelRefusedError(f"config.json: num_labels is no number up to {MOST_LABELS}")
+    named = config.get("id2label") or {str(at): f"LABEL_{at}" for at in range(count)}
     try:
         numbered = {int(number): str(label) for number, label in named.items()}
     except (AttributeError, ValueError) as error:
@@ -94,30 +127,10 @@ def sample(tokenizer: Tokenizer) -> list[str]:
     return ["", *(" ".join(draw.choices(words, k=draw.randint(1, 60))) for _ in range(TEXTS - 1))]
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], tuple[str, ...], Any, bytes]:
-    """Return config, labels, model and tokenizer of the checkpoint in *folder*."""
-    config = _config(folder)
-    labels = labels_of(config)
-    try:
-        model, tokenizer = _loaded(folder)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        raise ModelRefusedError(f"{folder}: the checkpoint cannot be read ({_line(error)})") from error
-    return config, labels, model, tokenizer
-
-
 def _config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise ModelRefusedError(f"{folder}: config.json cannot be read ({_line(error)})") from error
-    if not isinstance(config, dict):
-        raise ModelRefusedError(f"{folder}: config.json is no JSON object")
+    config = document(folder / "config.json")
     if asked := [key for key in CODE if key in config]:
-        raise ModelRefusedError(f"{folder}: config.json asks for code of its own ({asked[0]}), which is not run")
-    if not list(folder.glob("*.safetensors")):
-        raise ModelRefusedError(
-            f"{folder}: no .safetensors file; a .bin file is a pickle and is not read: convert it first"
-        )
+        raise ModelRefusedError(f"config.json asks for code or files of its own ({asked[0]}), which are not read")
     return config
 
 
@@ -125,14 +138,21 @@ def _loaded(folder: Path) -> tuple[Any, bytes]:
     """Return the model and its tokenizer, without padding and truncation of its own."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer  # noqa: PLC0415 loads in seconds
 
-    logging.getLogger("transformers").setLevel(logging.ERROR)
     options = {"local_files_only": True, "trust_remote_code": False}
-    model, report = AutoModelForSequenceClassification.from_pretrained(  # nosec B615 a local folder, and no other
-        folder, use_safetensors=True, output_loading_info=True, **options
-    )
+    try:
+        model, report = AutoModelForSequenceClassification.from_pretrained(  # nosec B615 a local folder, and no other
+            folder, use_safetensors=True, output_loading_info=True, **options
+        )
+    except Exception as error:
+        raise ModelRefusedError(f"its weights cannot be read ({apart.first_line(error)})") from error
     if report["missing_keys"]:
-        raise ValueError(f"its weights lack {min(report['missing_keys'])}: it was not trained to classify")
-    wrapped = AutoTokenizer.from_pretrained(folder, use_fast=True, **options)  # nosec B615 as above
+        raise ModelRefusedError(f"its weights lack {min(report['missing_keys'])}: it was not trained to classify")
+    try:
+        wrapped = AutoTokenizer.from_pretrained(folder, use_fast=True, **options)  # nosec B615 as above
+    except Exception as error:
+        raise ModelRefusedError(f"its tokenizer cannot be read ({apart.first_line(error)}); {FAST}") from error
+    if not wrapped.is_fast:
+        raise ModelRefusedError(f"its tokenizer, {type(wrapped).__name__}, has no form as tokenizer.json; {FAST}")
     tokenizer = Tokenizer.from_str(wrapped.backend_tokenizer.to_str())
     tokenizer.no_padding()
     tokenizer.no_truncation()
@@ -140,10 +160,23 @@ def _loaded(folder: Path) -> tuple[Any, bytes]:
     return model.float().train(mode=False), plain.encode()
 
 
-def _places(config: dict[str, Any]) -> int:
-    """Return how many tokens have a position; RoBERTa's first two are taken."""
-    found = int(config.get("max_position_embeddings", LONGEST))
-    return found - 2 if "roberta" in str(config.get("model_type")) else found
+def _places(model: Any) -> int:
+    """Return how many tokens have a position; some networks leave the first ones to padding."""
+    for name, table in model.named_modules():
+        if name.endswith("position_embeddings") and hasattr(table, "weight"):
+            first = getattr(table, "padding_idx", None)
+            return int(table.weight.shape[0]) - (0 if first is None else first + 1)
+    return int(getattr(model.config, "max_position_embeddings", LONGEST))
+
+
+def _converted(model: Any, tokenizer: bytes, most: int, *, int8: bool) -> tuple[bytes, dict[str, float]]:
+    """Return the graph of *model*, and how it agrees with it."""
+    whole = _exported(model)
+    served = quantise(whole) if int8 else whole
+    graph = TransformerGraph(served, tokenizer, most)
+    texts = sample(Tokenizer.from_buffer(tokenizer))
+    expected, found = softmax(_logits(model, graph.encode(texts))), graph.probabilities(texts)
+    return served, alike(expected, found, STRANGERS_LIMIT).metrics()
 
 
 def _exported(model: Any) -> bytes:
@@ -153,8 +186,10 @@ def _exported(model: Any) -> bytes:
         warnings.simplefilter("ignore")  # of tracing: what the graph answers is compared with the model right after
         try:
             onnx_export_from_model(model, Path(folder), task="text-classification", opset=18, do_validation=False)
-        except (ValueError, KeyError, RuntimeError) as error:
-            raise ModelRefusedError(f"the checkpoint cannot be exported to ONNX ({_line(error)})") from error
+        except Exception as error:
+            raise ModelRefusedError(
+                f"a {model.config.model_type} cannot be exported to ONNX here ({apart.first_line(error)})"
+            ) from error
         content = _without_types(Path(folder, "model.onnx").read_bytes())
     try:
         return with_pooled(content)
@@ -190,5 +225,5 @@ def _logits(model: Any, rows: Sequence[list[int]]) -> NDArray[np.float32]:
     return np.stack(found)
 
 
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+if __name__ == "__main__":
+    apart.perform(perform)
