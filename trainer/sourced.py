@@ -27,7 +27,9 @@ from trainer.stranger import answers, sample
 from trainer.verify import LEAST_AGREEMENT_INT8, ROOT, STRANGERS_LIMIT
 
 UNNAMED: Final = re.compile(r"LABEL_\d+")  # what the libraries call a label that has no name
-WANTED: Final = f"the same labels in the same order, and of texts at least {LEAST_AGREEMENT_INT8:.0%} answered alike"
+WANTED: Final = (
+    f"the same labels in the same order, the same tokens, at least {LEAST_AGREEMENT_INT8:.0%} answered alike"
+)
 
 
 def compare(folder: Path, source: Path) -> tuple[str, bool]:
@@ -46,13 +48,16 @@ def compare(folder: Path, source: Path) -> tuple[str, bool]:
         )
     tokenizer = (folder / "tokenizer.json").read_bytes()
     graph = TransformerGraph((folder / "model.onnx").read_bytes(), tokenizer, manifest.max_length)
-    texts = sample(Tokenizer.from_buffer(tokenizer))
+    texts = sample(Tokenizer.from_buffer(tokenizer), manifest.max_length)
     told = answers(source, texts, manifest.max_length)
     labels = tuple(label.strip() for label in told.labels)
     named = not all(UNNAMED.fullmatch(label) for label in labels)
     if len(labels) != len(manifest.labels) or (named and labels != manifest.labels):
         return f"labels {', '.join(labels)} in the checkpoint, {', '.join(manifest.labels)} in the version", False
-    served = graph.probabilities([normalise(text, manifest.normalisation) for text in texts])
+    read = [normalise(text, manifest.normalisation) for text in texts]
+    if other := sum(mine != own for mine, own in zip(graph.encode(read), told.ids, strict=True)):
+        return f"{other} of {len(texts)} texts are read as other tokens", False
+    served = graph.probabilities(read)
     found = alike(np.array(told.probabilities), served, STRANGERS_LIMIT)
     said = f"{found.share:.2%} of {len(texts) - found.ties} texts, probabilities within {found.difference:.1e}"
     return f"{said}, {found.ties} ties left out", found.share >= LEAST_AGREEMENT_INT8

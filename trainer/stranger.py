@@ -30,7 +30,13 @@ MOST_LABELS: Final = 10_000
 LONGEST: Final = 512  # tokens, where the checkpoint names no maximum
 TEXTS: Final = 96
 CODE: Final = ("auto_map", "custom_pipelines", "transformers_weights")  # keys of a config that name other files
+CONVERTED: Final = (  # what tests/trainer/test_stranger.py has seen converted
+    *("albert", "bert", "big_bird", "camembert", "data2vec-text", "deberta", "deberta-v2", "distilbert"),
+    *("electra", "ibert", "modernbert", "mpnet", "rembert", "roberta", "roformer", "squeezebert", "xlm-roberta"),
+)
+CLOSE: Final = 1e-3  # most that single precision may move a probability
 FAST: Final = "where it was made: AutoTokenizer.from_pretrained(FOLDER, use_fast=True).save_pretrained(FOLDER)"
+ODD: Final = ("  Two  SPACES ", "\u00c9t\u00e9 na\u00efve", "\u65e5\u672c\u8a9e", "\U0001f600!", "[MASK] </s> <unk>")
 PLAIN: Final = ("a", "the", "good", "bad", "film", "plot", "was", "not", "very", "market", "goal", "new", "one")
 
 
@@ -46,6 +52,7 @@ class Answers(BaseModel):
     """What a checkpoint says of texts."""
 
     labels: tuple[str, ...]
+    ids: list[list[int]]  # of each text, as its own tokenizer reads it
     probabilities: list[list[float]]  # [texts, labels]
 
 
@@ -79,19 +86,25 @@ def perform(source: Path, made: Path, asked: dict[str, Any]) -> None:
         config = _config(Path(copy))
         labels = labels_of(config)
         model, tokenizer = _loaded(Path(copy))
-    found: BaseModel
-    if "texts" in asked:
-        reader = Tokenizer.from_str(tokenizer.decode())
-        reader.enable_truncation(asked["max_length"])
-        rows = [encoding.ids for encoding in reader.encode_batch(asked["texts"])]
-        found = Answers(labels=labels, probabilities=softmax(_logits(model, rows)).tolist())
-    else:
-        most = min(asked["max_length"] or LONGEST, _places(model))
-        graph, metrics = _converted(model, tokenizer, most, int8=asked["int8"])
-        (made / "model.onnx").write_bytes(graph)
-        (made / "tokenizer.json").write_bytes(tokenizer)
-        found = Found(labels=labels, max_length=most, metrics=metrics)
+    try:
+        found = _found(model, tokenizer, labels, made, asked)
+    except ModelRefusedError:
+        raise
+    except Exception as error:
+        reason = f"a {model.config.model_type} cannot be converted here ({apart.first_line(error)})"
+        raise ModelRefusedError(f"{reason}; what can be: {', '.join(CONVERTED)}") from error
     (made / "found.json").write_text(found.model_dump_json(), encoding="utf-8")
+
+
+def _found(model: Any, tokenizer: Any, labels: tuple[str, ...], made: Path, asked: dict[str, Any]) -> BaseModel:
+    if "texts" in asked:
+        rows = _ids(tokenizer, asked["texts"], asked["max_length"])
+        return Answers(labels=labels, ids=rows, probabilities=softmax(_logits(model, rows)).tolist())
+    most = min(asked["max_length"] or LONGEST, _places(model), tokenizer.model_max_length)
+    graph, plain, metrics = _converted(model, tokenizer, most, int8=asked["int8"])
+    (made / "model.onnx").write_bytes(graph)
+    (made / "tokenizer.json").write_bytes(plain)
+    return Found(labels=labels, max_length=most, metrics=metrics)
 
 
 def labels_of(config: dict[str, Any]) -> tuple[str, ...]:
@@ -120,11 +133,15 @@ def labels_of(config: dict[str, Any]) -> tuple[str, ...]:
     return tuple(numbered[at] for at in range(len(numbered)))
 
 
-def sample(tokenizer: Tokenizer) -> list[str]:
-    """Return texts of 1 to 60 words of the tokenizer's own vocabulary, the same ones each time."""
+def sample(tokenizer: Tokenizer, most: int) -> list[str]:
+    """Return texts of the tokenizer's own vocabulary, some of more than *most* tokens, and odd ones, always the same.
+
+    The long ones begin otherwise than they end, so that it shows which end is cut.
+    """
     words = sorted(word for word in tokenizer.get_vocab() if word.isalpha() and word.isascii()) or list(PLAIN)
     draw = random.Random(0)
-    return ["", *(" ".join(draw.choices(words, k=draw.randint(1, 60))) for _ in range(TEXTS - 1))]
+    lengths = [*(most + more for more in (0, 1, 40, 200)), *(draw.randint(1, 60) for _ in range(TEXTS - 5 - len(ODD)))]
+    return ["", *ODD, *(" ".join(draw.choices(words, k=length)) for length in lengths)]
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -134,8 +151,8 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _loaded(folder: Path) -> tuple[Any, bytes]:
-    """Return the model and its tokenizer, without padding and truncation of its own."""
+def _loaded(folder: Path) -> tuple[Any, Any]:
+    """Return the model and its tokenizer."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer  # noqa: PLC0415 loads in seconds
 
     options = {"local_files_only": True, "trust_remote_code": False}
@@ -153,11 +170,25 @@ def _loaded(folder: Path) -> tuple[Any, bytes]:
         raise ModelRefusedError(f"its tokenizer cannot be read ({apart.first_line(error)}); {FAST}") from error
     if not wrapped.is_fast:
         raise ModelRefusedError(f"its tokenizer, {type(wrapped).__name__}, has no form as tokenizer.json; {FAST}")
-    tokenizer = Tokenizer.from_str(wrapped.backend_tokenizer.to_str())
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    plain: str = tokenizer.to_str()
-    return model.float().train(mode=False), plain.encode()
+    if infinite := [name for name, weight in model.named_parameters() if not weight.isfinite().all()]:
+        raise ModelRefusedError(f"its weights are not all finite numbers: {infinite[0]}")
+    return model.float().train(mode=False), wrapped
+
+
+def _ids(tokenizer: Any, texts: Sequence[str], most: int) -> list[list[int]]:
+    """Return the ids of each text as the checkpoint's own tokenizer reads it, with every setting that it has."""
+    return [list(tokenizer(text, truncation=True, max_length=most)["input_ids"]) for text in texts]
+
+
+def _plain(tokenizer: Any, most: int) -> bytes:
+    """Return the tokenizer without padding and truncation of its own, but for the side on which it cuts."""
+    plain = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    plain.no_padding()
+    plain.no_truncation()
+    if tokenizer.truncation_side != "right":
+        plain.enable_truncation(most, direction=tokenizer.truncation_side)
+    written: str = plain.to_str()
+    return written.encode()
 
 
 def _places(model: Any) -> int:
@@ -169,14 +200,21 @@ def _places(model: Any) -> int:
     return int(getattr(model.config, "max_position_embeddings", LONGEST))
 
 
-def _converted(model: Any, tokenizer: bytes, most: int, *, int8: bool) -> tuple[bytes, dict[str, float]]:
-    """Return the graph of *model*, and how it agrees with it."""
-    whole = _exported(model)
+def _converted(model: Any, tokenizer: Any, most: int, *, int8: bool) -> tuple[bytes, bytes, dict[str, float]]:
+    """Return the graph of *model*, its tokenizer, and how the graph agrees with the model."""
+    whole, plain = _exported(model), _plain(tokenizer, most)
     served = quantise(whole) if int8 else whole
-    graph = TransformerGraph(served, tokenizer, most)
-    texts = sample(Tokenizer.from_buffer(tokenizer))
-    expected, found = softmax(_logits(model, graph.encode(texts))), graph.probabilities(texts)
-    return served, alike(expected, found, STRANGERS_LIMIT).metrics()
+    graph = TransformerGraph(served, plain, most)
+    texts = sample(Tokenizer.from_buffer(plain), most)
+    rows = _ids(tokenizer, texts, most)
+    if other := [text for text, mine, own in zip(texts, graph.encode(texts), rows, strict=True) if mine != own]:
+        raise ModelRefusedError(
+            f"its tokenizer has settings that tokenizer.json cannot say: it reads {other[0][:60]!r} otherwise"
+        )
+    found = alike(softmax(_logits(model, rows)), graph.probabilities(texts), STRANGERS_LIMIT)
+    if not int8 and found.difference > CLOSE:
+        raise ModelRefusedError(f"its graph answers otherwise: a probability differs by {found.difference:.1e}")
+    return served, plain, found.metrics()
 
 
 def _exported(model: Any) -> bytes:
@@ -184,12 +222,7 @@ def _exported(model: Any) -> bytes:
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing: what the graph answers is compared with the model right after
-        try:
-            onnx_export_from_model(model, Path(folder), task="text-classification", opset=18, do_validation=False)
-        except Exception as error:
-            raise ModelRefusedError(
-                f"a {model.config.model_type} cannot be exported to ONNX here ({apart.first_line(error)})"
-            ) from error
+        onnx_export_from_model(model, Path(folder), task="text-classification", opset=18, do_validation=False)
         content = _without_types(Path(folder, "model.onnx").read_bytes())
     try:
         return with_pooled(content)
