@@ -133,7 +133,9 @@ def main() -> int:
     parser.add_argument("--target-accuracy", type=float, default=0.80, help="below it the monitor raises an alarm")
     parser.add_argument("--int8", action="store_true", help="eight-bit weights: less memory and time, other rounding")
     parser.add_argument("--trust-pickle", action="store_true", help="run the pickle, once, to convert it")
+    parser.add_argument("--typed-in", type=Path, default=Path(), help=argparse.SUPPRESS)  # `just` changes folders
     chosen = parser.parse_args()
+    chosen.path = chosen.typed_in / chosen.path
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does, and so leaves nothing
     try:
         folder = import_model(chosen, load_settings(TrainerSettings))
