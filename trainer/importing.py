@@ -87,7 +87,7 @@ def _written(chosen: argparse.Namespace, models: Path, name: str, labels: tuple[
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or f"labels {', '.join(labels)[:200]}"
-        raise ModelRefusedError(f"{chosen.path}: {where}: {first['msg']}") from error
+        raise ModelRefusedError(f"{chosen.path}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
     folder = write_version(models, manifest, found.files, lambda aside: require_sound(aside, STRANGERS_LIMIT))
     if not (models / name / "live.json").exists():
         make_live(models, name, manifest.version)
@@ -153,7 +153,8 @@ def main() -> int:
 def _next_step(folder: Path) -> str:
     """Return whether the version answers by now, and what to do if not."""
     manifest, live = read_manifest(folder), live_version(folder.parents[1], folder.parent.name)
-    ties = f"{manifest.metrics['ties_source']:.0f} of the compared texts were ties and do not count. "
+    count = manifest.metrics["ties_source"]
+    ties = f"{count:.0f} of the compared texts were ties and do not count. " if count else ""
     if live == manifest.version:
         return f"{ties}It is live."
     before = read_manifest(folder.with_name(live)).labels

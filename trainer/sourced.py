@@ -26,6 +26,7 @@ from trainer.onnx_model import TransformerGraph
 from trainer.stranger import answers, sample
 from trainer.verify import LEAST_AGREEMENT_INT8, ROOT, STRANGERS_LIMIT
 
+INTERRUPTED: Final = 130  # as shells say it
 UNNAMED: Final = re.compile(r"LABEL_\d+")  # what the libraries call a label that has no name
 WANTED: Final = (
     f"the same labels in the same order, the same tokens, at least {LEAST_AGREEMENT_INT8:.0%} answered alike"
@@ -79,6 +80,8 @@ def main() -> int:
     except (ObservaError, OSError) as error:
         print(f"observa: {one_line(error)}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
     if chosen.json:
         print(json.dumps({"name": "source", "found": found, "wanted": WANTED, "passed": passed}))
     else:

@@ -4,6 +4,7 @@
 """
 
 import random
+import re
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ from trainer.verify import STRANGERS_LIMIT
 SECONDS: Final = 1800.0  # by the clock
 MOST_JSON: Final = 64 << 20
 MOST_LABELS: Final = 10_000
+MOST_LAYERS: Final = 1000
+REPEATED: Final = re.compile("layer|block|group|expert")  # names of numbers in a config that say how often to build
 LONGEST: Final = 512  # tokens, where the checkpoint names no maximum
 TEXTS: Final = 96
 CODE: Final = ("auto_map", "custom_pipelines", "transformers_weights")  # keys of a config that name other files
@@ -148,6 +151,9 @@ def _config(folder: Path) -> dict[str, Any]:
     config = document(folder / "config.json")
     if asked := [key for key in CODE if key in config]:
         raise ModelRefusedError(f"config.json asks for code or files of its own ({asked[0]}), which are not read")
+    counts = {key: value for key, value in config.items() if REPEATED.search(key) and isinstance(value, int)}
+    if endless := [key for key, value in counts.items() if value > MOST_LAYERS]:
+        raise ModelRefusedError(f"config.json: {endless[0]} is {counts[endless[0]]}; at most {MOST_LAYERS} are built")
     return config
 
 

@@ -310,6 +310,8 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 268\n
         ({"config.json": '{"id2label": {"0": "a"}}'}, "numbers 1 labels"),
         ({"config.json": '{"problem_type": "regression"}'}, "regression"),
         ({"config.json": '{"num_labels": 1000000000}'}, "num_labels is no number up to"),
+        ({"config.json": '{"num_labels": -1}'}, "at least 2"),
+        ({"config.json": '{"n_layers": 100000000}'}, "n_layers is 100000000; at most 1000"),
         ({"config.json": POINTER}, "git lfs pull"),
         ({"tokenizer.json": POINTER}, "git lfs pull"),
         ({"model.safetensors": POINTER}, "git lfs pull"),
