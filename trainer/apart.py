@@ -77,6 +77,8 @@ def perform(job: Callable[[Path, Path, dict[str, Any]], None]) -> None:
         job(Path(source), Path(made), json.loads(Path(made).with_name(ASKED).read_bytes()))
     except ObservaError as error:
         sys.exit(one_line(error))
+    except OSError as error:  # of our own folders: a full disk
+        sys.exit(first_line(error))
     except MemoryError:
         sys.exit(f"it takes more than {MOST_MEMORY >> 30} GB of memory")
     except Exception as error:  # noqa: BLE001 what a stranger made may raise anything

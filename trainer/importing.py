@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to tidy up: `main`
 
 from pydantic import ValidationError
 
@@ -58,9 +60,12 @@ def import_model(chosen: argparse.Namespace, settings: TrainerSettings) -> Path:
     if not re.fullmatch(NAME_PATTERN, name):
         raise ModelRefusedError(f"{name!r} is no name of a model; give one: --name my-model")
     found = _read(chosen)
-    labels = tuple(label.strip() for label in (chosen.labels.split(",") if chosen.labels else found.labels))
-    if len(labels) != len(found.labels):
-        raise ModelRefusedError(f"--labels names {len(labels)} labels, the model has {len(found.labels)}")
+    own = tuple(label.strip() for label in found.labels)
+    labels = tuple(label.strip() for label in chosen.labels.split(",")) if chosen.labels else own
+    if len(labels) != len(own):
+        raise ModelRefusedError(f"--labels names {len(labels)} labels, the model has {len(own)}")
+    if labels != own and sorted(labels) == sorted(own):
+        raise ModelRefusedError(f"--labels has the model's own labels in another order; theirs is {', '.join(own)}")
     if odd := [label for label in labels if not label.isprintable()]:
         raise ModelRefusedError(f"the label {odd[0]!r} has control characters; name them anew: --labels")
     with locked(settings.models):  # one after the other: each takes the number after the last
@@ -136,7 +141,8 @@ def main() -> int:
     parser.add_argument("--typed-in", type=Path, default=Path(), help=argparse.SUPPRESS)  # `just` changes folders
     chosen = parser.parse_args()
     chosen.path = chosen.typed_in / chosen.path
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does, and so leaves nothing
+    for end in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(end, signal.default_int_handler)  # so that nothing is left
     try:
         folder = import_model(chosen, load_settings(TrainerSettings))
     except ObservaError as error:

@@ -91,7 +91,7 @@ def perform(source: Path, made: Path, asked: dict[str, Any]) -> None:
         model, tokenizer = _loaded(Path(copy))
     try:
         found = _found(model, tokenizer, labels, made, asked)
-    except ModelRefusedError:
+    except (ModelRefusedError, OSError, MemoryError):
         raise
     except Exception as error:
         reason = f"a {model.config.model_type} cannot be converted here ({apart.first_line(error)})"

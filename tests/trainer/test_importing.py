@@ -258,7 +258,13 @@ def test_three_imports_at_once_become_three_versions(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("labels", "reason"), [("a\x1b[31m,b", "control characters"), ("a, a", "differ from each other"), ("a,", "labels")]
+    ("labels", "reason"),
+    [
+        ("a\x1b[31m,b", "control characters"),
+        ("a, a", "differ from each other"),
+        ("a,", "at least 1 character"),
+        ("yes,no", "in another order; theirs is no, yes"),
+    ],
 )
 def test_labels_that_cannot_be_told_apart_or_steer_a_terminal_are_refused(tmp_path, labels, reason):
     pickled(tmp_path / "mine.pkl", CountVectorizer(), LogisticRegression())

@@ -3,6 +3,7 @@
 # ruff: noqa: PLC0415 - imported inside, so that an environment without the libraries can still collect and skip
 
 import json
+import shutil
 import string
 import subprocess
 import sys
@@ -191,21 +192,21 @@ def test_a_version_is_held_to_the_names_order_and_tokens_of_its_source(tmp_path,
     named = {"id2label": {0: "bad", 1: "fair", 2: "good"}}
     made_model(tmp_path / "mine", "bert", **named)
     made_tokenizer(tmp_path / "mine", truncation_side="left")
-    command = [sys.executable, "-m", "trainer.importing", str(tmp_path / "mine"), "--labels"]
+    command = [sys.executable, "-m", "trainer.importing", str(tmp_path / "mine")]
     environment = {"OBSERVA_MODELS": str(tmp_path / "models"), "PATH": "/usr/bin:/bin"}
-    for labels in ("bad,fair,good", "good,fair,bad"):
-        done = subprocess.run(
-            [*command, labels], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    shutil.copytree(tmp_path / "models" / "mine" / "1", tmp_path / "models" / "mine" / "2")
+    manifest = json.loads((tmp_path / "models" / "mine" / "2" / "model.json").read_text())
+    (tmp_path / "models" / "mine" / "2" / "model.json").write_text(
+        json.dumps(manifest | {"labels": ["good", "fair", "bad"]})
+    )
     assert load_version(tmp_path / "models" / "mine" / "1").model.predict(["aa " * 99])[0].truncated
-    told = {}
 
     def answers(folder, texts, most):  # as stranger.answers, in this process
         (tmp_path / "said").mkdir(exist_ok=True)
         stranger.perform(folder, tmp_path / "said", {"texts": texts, "max_length": most})
-        told[0] = stranger.Answers.model_validate_json((tmp_path / "said" / "found.json").read_bytes())
-        return told[0]
+        return stranger.Answers.model_validate_json((tmp_path / "said" / "found.json").read_bytes())
 
     monkeypatch.setattr(sourced, "answers", answers)
     said, passed = sourced.compare(tmp_path / "models" / "mine" / "1", tmp_path / "mine")
