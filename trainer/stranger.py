@@ -6,7 +6,6 @@
 import random
 import re
 import tempfile
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -19,9 +18,9 @@ from tokenizers import Tokenizer
 from broker.errors import ModelRefusedError
 from trainer import apart
 from trainer.evaluation import alike
+from trainer.export import exported
 from trainer.onnx_model import TransformerGraph, softmax
 from trainer.opened import MOST_WEIGHTS, content, copied, document
-from trainer.pooling import NoHiddenStateError, with_pooled
 from trainer.quantise import quantise
 from trainer.verify import STRANGERS_LIMIT
 
@@ -208,7 +207,7 @@ def _places(model: Any) -> int:
 
 def _converted(model: Any, tokenizer: Any, most: int, *, int8: bool) -> tuple[bytes, bytes, dict[str, float]]:
     """Return the graph of *model*, its tokenizer, and how the graph agrees with the model."""
-    whole, plain = _exported(model), _plain(tokenizer, most)
+    whole, plain = exported(model), _plain(tokenizer, most)
     served = quantise(whole) if int8 else whole
     graph = TransformerGraph(served, plain, most)
     texts = sample(Tokenizer.from_buffer(plain), most)
@@ -221,34 +220,6 @@ def _converted(model: Any, tokenizer: Any, most: int, *, int8: bool) -> tuple[by
     if not int8 and found.difference > CLOSE:
         raise ModelRefusedError(f"its graph answers otherwise: a probability differs by {found.difference:.1e}")
     return served, plain, found.metrics()
-
-
-def _exported(model: Any) -> bytes:
-    from optimum.exporters.onnx import onnx_export_from_model  # noqa: PLC0415 only those who train have it
-
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tracing: what the graph answers is compared with the model right after
-        onnx_export_from_model(model, Path(folder), task="text-classification", opset=18, do_validation=False)
-        content = _without_types(Path(folder, "model.onnx").read_bytes())
-    try:
-        return with_pooled(content)
-    except NoHiddenStateError:
-        return content  # the monitor sees no embedding, and everything else
-
-
-def _without_types(content: bytes) -> bytes:
-    """Return the graph with token types of its own, all 0, where it wants them as an input: one text has no others."""
-    from onnx import helper, load_from_string  # noqa: PLC0415 only those who train have it
-
-    model = load_from_string(content)
-    kept = [put for put in model.graph.input if put.name != "token_type_ids"]
-    if len(kept) == len(model.graph.input):
-        return content
-    del model.graph.input[:]
-    model.graph.input.extend(kept)
-    model.graph.node.insert(0, helper.make_node("Sub", ["input_ids", "input_ids"], ["token_type_ids"]))
-    changed: bytes = model.SerializeToString()
-    return changed
 
 
 def _logits(model: Any, rows: Sequence[list[int]]) -> NDArray[np.float32]:
