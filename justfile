@@ -214,7 +214,7 @@ verify-model *ARGS: _venv
 [no-exit-message]
 import-model *ARGS:
     @test -x .venv-trainer/bin/python || { echo "observa: the trainer is not installed; run: just install-trainer" >&2; exit 2; }
-    @.venv-trainer/bin/python -m trainer.importing "$@"
+    @.venv-trainer/bin/python -m trainer.importing --typed-in {{ quote(invocation_directory()) }} "$@"
 
 # Install the trainer's libraries and torch into .venv-trainer (1.7 GB on disk, about 0.5 GB to fetch)
 [group('models')]

@@ -83,7 +83,11 @@ def bag_of(pipeline: "Pipeline") -> BagModel:
         counting, classifier = steps
         weighing = counting if names[0] == "TfidfVectorizer" else None
     else:
-        raise NotABagError(f"a pipeline of {' and '.join(names) or 'nothing'} is not one of words and lines")
+        held = f"a pipeline of {', '.join(names)}" if names else f"a {type(pipeline).__name__}, no pipeline"
+        raise NotABagError(
+            f"it holds {held}; what can be converted: {' or '.join(VECTORISERS)}, then {' or '.join(CLASSIFIERS)}, "
+            "in one: sklearn.pipeline.make_pipeline(VECTORISER, CLASSIFIER)"
+        )
     terms = tuple(str(term) for term in counting.get_feature_names_out())
     idf = weighing.idf_ if weighing is not None and weighing.use_idf else np.ones(len(terms))
     lines, intercepts = _lines(classifier)

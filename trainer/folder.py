@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -58,6 +59,8 @@ def write_version(
         sync_folder(folder.parent)
     except BaseException:
         shutil.rmtree(aside)
+        with suppress(OSError):  # it has other versions
+            folder.parent.rmdir()
         raise
     return folder
 

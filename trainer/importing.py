@@ -1,32 +1,36 @@
 """``python -m trainer.importing PATH``: a stranger's model as a verified version in the store."""
 
 import argparse
-import json
 import os
 import re
-import subprocess
+import signal
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to tidy up: `main`
 
 from pydantic import ValidationError
 
+from broker.durable import locked
 from broker.errors import ModelRefusedError, ObservaError
-from broker.manifest import NAME_PATTERN, ModelManifest, digest_of
+from broker.manifest import NAME_PATTERN, ModelManifest, digest_of, live_version, read_manifest
 from broker.settings import load_settings
 from broker.text import Normalisation
+from trainer import unpickle
+from trainer.apart import one_line
 from trainer.folder import code_revision, make_live, next_version, now, write_version
 from trainer.settings import TrainerSettings
 from trainer.verify import STRANGERS_LIMIT, require_sound
 
-PICKLES: Final = (".pkl", ".pickle", ".joblib")
-CLOSE: Final = 1e-9  # most that arrays may differ from the pipeline they were taken from
-UNPICKLE_S: Final = 600.0  # by the clock; of processor time it has less
+PICKLE: Final = re.compile(r"\.(pkl|pickle|joblib|sav)(\.(gz|z|bz2|xz|lzma))?$", re.IGNORECASE)
+PICKLES: Final = ".pkl, .pickle, .joblib, .sav, each also with .gz, .z, .bz2, .xz or .lzma after it"
 MOST_WORDS: Final = 10_000  # of a linear model, which reads whole texts
+INTERRUPTED: Final = 130  # as shells say it
+AS_IT_IS: Final = Normalisation(unicode_form=None, lowercase=False, collapse_whitespace=False)
 WARNING: Final = "observa: {} is a pickle, which is a program: it now runs with your rights. Trust whoever sent it."
 
 
@@ -52,17 +56,28 @@ def import_model(chosen: argparse.Namespace, settings: TrainerSettings) -> Path:
         NotGoodEnoughError: the converted model does not answer as its source, or the worker would refuse it.
 
     """
-    name = chosen.name or re.sub(r"[^a-z0-9._-]+", "-", chosen.path.stem.lower()).strip("-._")
+    name = chosen.name or _name(chosen.path)
     if not re.fullmatch(NAME_PATTERN, name):
         raise ModelRefusedError(f"{name!r} is no name of a model; give one: --name my-model")
     found = _read(chosen)
-    labels = tuple(chosen.labels.split(",")) if chosen.labels else found.labels
-    if len(labels) != len(found.labels):
-        raise ModelRefusedError(f"--labels names {len(labels)} labels, the model has {len(found.labels)}")
+    own = tuple(label.strip() for label in found.labels)
+    labels = tuple(label.strip() for label in chosen.labels.split(",")) if chosen.labels else own
+    if len(labels) != len(own):
+        raise ModelRefusedError(f"--labels names {len(labels)} labels, the model has {len(own)}")
+    if labels != own and sorted(labels) == sorted(own):
+        raise ModelRefusedError(f"--labels has the model's own labels in another order; theirs is {', '.join(own)}")
+    if odd := [label for label in labels if not label.isprintable()]:
+        raise ModelRefusedError(f"the label {odd[0]!r} has control characters; name them anew: --labels")
+    with locked(settings.models):  # one after the other: each takes the number after the last
+        return _written(chosen, settings.models, name, labels, found)
+
+
+def _written(chosen: argparse.Namespace, models: Path, name: str, labels: tuple[str, ...], found: Imported) -> Path:
+    """Write what was read as the next version, if the worker's verifier finds it sound."""
     try:
         manifest = ModelManifest(
             name=name,
-            version=next_version(settings.models, name),
+            version=next_version(models, name),
             kind=found.kind,
             labels=labels,
             max_length=found.max_length,
@@ -75,60 +90,40 @@ def import_model(chosen: argparse.Namespace, settings: TrainerSettings) -> Path:
             files={},
         )
     except ValidationError as error:
-        raise ModelRefusedError(f"{chosen.path}: {error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}") from error
-    folder = write_version(settings.models, manifest, found.files, lambda aside: require_sound(aside, STRANGERS_LIMIT))
-    if not (settings.models / name / "live.json").exists():
-        make_live(settings.models, name, manifest.version)
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or f"labels {', '.join(labels)[:200]}"
+        raise ModelRefusedError(f"{chosen.path}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
+    folder = write_version(models, manifest, found.files, lambda aside: require_sound(aside, STRANGERS_LIMIT))
+    if not (models / name / "live.json").exists():
+        make_live(models, name, manifest.version)
     return folder
+
+
+def _name(path: Path) -> str:
+    """Return what a model is called that nobody named: the folder, or the file without what says it is a pickle."""
+    whole = path.resolve().name
+    return re.sub(r"[^a-z0-9._-]+", "-", (whole if path.is_dir() else PICKLE.sub("", whole)).lower()).strip("-._")
 
 
 def _read(chosen: argparse.Namespace) -> Imported:
     if chosen.path.is_dir():
         from trainer import stranger  # noqa: PLC0415 it loads the libraries of a whole training
 
-        made, labels, most = stranger.converted(chosen.path, max_length=chosen.max_length, int8=chosen.int8)
-        return Imported("transformer", labels, most, made.normalisation, made.files, made.metrics)
-    if chosen.path.suffix not in PICKLES or not chosen.path.is_file():
-        raise ModelRefusedError(f"{chosen.path} is no folder with config.json and no {', '.join(PICKLES)} file")
+        files, told = stranger.converted(chosen.path, max_length=chosen.max_length, int8=chosen.int8)
+        return Imported("transformer", told.labels, told.max_length, AS_IT_IS, files, told.metrics)
+    if not PICKLE.search(chosen.path.name) or not chosen.path.is_file():
+        state = "is no pickle by its name" if chosen.path.exists() else "does not exist"
+        raise ModelRefusedError(
+            f"{chosen.path} {state}; name a folder with config.json and model.safetensors, or a file {PICKLES}"
+        )
     if not chosen.trust_pickle:
         raise ModelRefusedError(
             f"{chosen.path} is a pickle, which is a program; if you trust whoever sent it, add --trust-pickle"
         )
-    print(WARNING.format(chosen.path), file=sys.stderr)
-    return unpickled(chosen.path)
-
-
-def unpickled(path: Path) -> Imported:
-    """Let a process of its own turn the pickle at *path* into arrays.
-
-    Raises:
-        ModelRefusedError: it holds no pipeline that arrays can say, or the arrays answer otherwise.
-
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            done = subprocess.run(  # noqa: S603 a fixed command
-                [sys.executable, "-m", "trainer.unpickle", str(path.absolute()), folder],
-                cwd=Path(__file__).parents[1],
-                env={name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=UNPICKLE_S,
-            )
-        except subprocess.TimeoutExpired:
-            raise ModelRefusedError(f"{path}: was not read within {UNPICKLE_S:g} s; nothing was written") from None
-        if done.returncode:
-            reason = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
-            raise ModelRefusedError(f"{path}: {reason[:300]}")
-        files = {name: Path(folder, name).read_bytes() for name in ("bag.json", "terms.txt", "weights.npy")}
-        found = json.loads(Path(folder, "found.json").read_bytes())
-    if (difference := found["probability_difference_source"]) > CLOSE:
-        raise ModelRefusedError(f"{path}: arrays differ from the pipeline by {difference:.1e} in a probability")
-    normalisation = Normalisation(unicode_form=None, lowercase=found["lowercase"], collapse_whitespace=False)
-    metrics = {name: float(value) for name, value in found.items() if name.endswith("_source")}
-    return Imported("linear", tuple(found["labels"]), MOST_WORDS, normalisation, files, metrics)
+    print(WARNING.format(one_line(chosen.path)), file=sys.stderr)
+    files, found = unpickle.unpickled(chosen.path)
+    normalisation = Normalisation(unicode_form=None, lowercase=found.lowercase, collapse_whitespace=False)
+    return Imported("linear", found.labels, MOST_WORDS, normalisation, files, found.metrics)
 
 
 def main() -> int:
@@ -137,18 +132,53 @@ def main() -> int:
     parser.add_argument("path", type=Path, help="a Hugging Face folder, or a scikit-learn pickle")
     parser.add_argument("--name", help="of the model here; default: the path's own")
     parser.add_argument("--labels", help="in id order, with commas; default: the model's own")
-    parser.add_argument("--max-length", type=int, help="tokens that are read; default: what the model takes, up to 512")
+    parser.add_argument(
+        "--max-length", type=_positive, help="tokens that are read; default: what the model takes, up to 512"
+    )
     parser.add_argument("--target-accuracy", type=float, default=0.80, help="below it the monitor raises an alarm")
     parser.add_argument("--int8", action="store_true", help="eight-bit weights: less memory and time, other rounding")
     parser.add_argument("--trust-pickle", action="store_true", help="run the pickle, once, to convert it")
+    parser.add_argument("--typed-in", type=Path, default=Path(), help=argparse.SUPPRESS)  # `just` changes folders
     chosen = parser.parse_args()
+    chosen.path = chosen.typed_in / chosen.path
+    for end in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(end, signal.default_int_handler)  # so that nothing is left
     try:
         folder = import_model(chosen, load_settings(TrainerSettings))
     except ObservaError as error:
-        print(f"observa: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    print(f"written and verified: {folder}")
+        return _said(error, 1)
+    except KeyboardInterrupt:
+        return _said("interrupted; nothing was written", INTERRUPTED)
+    except OSError as error:
+        return _said(f"{error.filename or chosen.path}: {error.strerror}; nothing was written", 1)
+    print(one_line(f"written and verified: {folder}"))
+    print(_next_step(folder))
     return 0
+
+
+def _next_step(folder: Path) -> str:
+    """Return whether the version answers by now, and what to do if not."""
+    manifest, live = read_manifest(folder), live_version(folder.parents[1], folder.parent.name)
+    count = manifest.metrics["ties_source"]
+    ties = f"{count:.0f} of the compared texts were ties and do not count. " if count else ""
+    if live == manifest.version:
+        return f"{ties}It is live."
+    before = read_manifest(folder.with_name(live)).labels
+    differ = "" if before == manifest.labels else f" Its labels differ: that one has {', '.join(before)}."
+    return (
+        f"{ties}It is not live, version {live} is.{differ} To change that: just promote {manifest.name} {folder.name}"
+    )
+
+
+def _positive(said: str) -> int:
+    if (number := int(said)) < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
+def _said(reason: object, status: int) -> int:
+    print(f"observa: {one_line(reason)}", file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":

@@ -33,7 +33,8 @@ class TransformerGraph:
         self._session = _session(graph)
         self._tokenizer = Tokenizer.from_buffer(tokenizer)
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_length)
+        cut = self._tokenizer.truncation or {}  # of what its own file says of it, the side alone counts here
+        self._tokenizer.enable_truncation(max_length, direction=cut.get("direction", "right"))
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text, special ones included, cut to the maximum length."""

@@ -6,6 +6,7 @@ The worker's own verifier is asked first; what it is told beside ``--source`` it
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,12 +20,17 @@ from tokenizers import Tokenizer
 from broker.errors import ModelRefusedError, ObservaError
 from broker.manifest import read_manifest
 from broker.text import normalise
-from trainer.evaluation import agreement
+from trainer.apart import one_line
+from trainer.evaluation import alike
 from trainer.onnx_model import TransformerGraph
 from trainer.stranger import answers, sample
-from trainer.verify import LEAST_AGREEMENT_INT8, ROOT
+from trainer.verify import LEAST_AGREEMENT_INT8, ROOT, STRANGERS_LIMIT
 
-WANTED: Final = f"the same labels, and of texts at least {LEAST_AGREEMENT_INT8:.0%} answered alike"
+INTERRUPTED: Final = 130  # as shells say it
+UNNAMED: Final = re.compile(r"LABEL_\d+")  # what the libraries call a label that has no name
+WANTED: Final = (
+    f"the same labels in the same order, the same tokens, at least {LEAST_AGREEMENT_INT8:.0%} answered alike"
+)
 
 
 def compare(folder: Path, source: Path) -> tuple[str, bool]:
@@ -42,14 +48,20 @@ def compare(folder: Path, source: Path) -> tuple[str, bool]:
             f"{folder} is a {manifest.kind} model; --source compares transformers with a checkpoint"
         )
     tokenizer = (folder / "tokenizer.json").read_bytes()
-    served = TransformerGraph((folder / "model.onnx").read_bytes(), tokenizer, manifest.max_length)
-    texts = sample(Tokenizer.from_buffer(tokenizer))
-    labels, expected = answers(source, texts, manifest.max_length)
-    if len(labels) != len(manifest.labels):
-        return f"{len(labels)} labels in the checkpoint, {len(manifest.labels)} in the version", False
-    found = served.probabilities([normalise(text, manifest.normalisation) for text in texts])
-    alike, most = agreement(expected, found), float(np.abs(expected - found).max())
-    return f"{alike:.2%} of {len(texts)} texts, probabilities within {most:.1e}", alike >= LEAST_AGREEMENT_INT8
+    graph = TransformerGraph((folder / "model.onnx").read_bytes(), tokenizer, manifest.max_length)
+    texts = sample(Tokenizer.from_buffer(tokenizer), manifest.max_length)
+    told = answers(source, texts, manifest.max_length)
+    labels = tuple(label.strip() for label in told.labels)
+    named = not all(UNNAMED.fullmatch(label) for label in labels)
+    if len(labels) != len(manifest.labels) or (named and labels != manifest.labels):
+        return f"labels {', '.join(labels)} in the checkpoint, {', '.join(manifest.labels)} in the version", False
+    read = [normalise(text, manifest.normalisation) for text in texts]
+    if other := sum(mine != own for mine, own in zip(graph.encode(read), told.ids, strict=True)):
+        return f"{other} of {len(texts)} texts are read as other tokens", False
+    served = graph.probabilities(read)
+    found = alike(np.array(told.probabilities), served, STRANGERS_LIMIT)
+    said = f"{found.share:.2%} of {len(texts) - found.ties} texts, probabilities within {found.difference:.1e}"
+    return f"{said}, {found.ties} ties left out", found.share >= LEAST_AGREEMENT_INT8
 
 
 def main() -> int:
@@ -66,8 +78,10 @@ def main() -> int:
     try:
         found, passed = compare(chosen.folder, chosen.source)
     except (ObservaError, OSError) as error:
-        print(f"observa: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"observa: {one_line(error)}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
     if chosen.json:
         print(json.dumps({"name": "source", "found": found, "wanted": WANTED, "passed": passed}))
     else:

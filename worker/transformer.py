@@ -29,7 +29,8 @@ class Transformer:
             raise ModelRefusedError(f"model.onnx reads {', '.join(sorted(found))}, not {', '.join(sorted(INPUTS))}")
         self._tokenizer: Tokenizer = Tokenizer.from_str(files["tokenizer.json"].decode())
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(manifest.max_length)
+        cut = self._tokenizer.truncation or {}  # of what its own file says of it, the side alone counts here
+        self._tokenizer.enable_truncation(manifest.max_length, direction=cut.get("direction", "right"))
         self._special = self._tokenizer.num_special_tokens_to_add(is_pair=False)
         self._projection = Projection.of(files)
         if self._projection:

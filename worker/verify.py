@@ -19,6 +19,7 @@ import orjson
 from broker.errors import ModelRefusedError
 from broker.labelled_arguments import add_arguments as add_file_arguments
 from broker.labelled_arguments import asked
+from broker.lifetime import end_with
 from broker.tables import Asked
 from worker.judging import Labelled, judge
 from worker.models import load_version
@@ -27,7 +28,7 @@ from worker.soundness import STRANGERS, Check, examine
 MOST_MEMORY: Final = 16 << 30  # bytes of addresses, of which most are never touched
 MOST_CPU_S: Final = 600
 MOST_S: Final = 1800  # by the clock: a process that sleeps uses no processor
-INSIDE: Final = "OBSERVA_VERIFYING"
+INSIDE: Final = "OBSERVA_VERIFYING"  # its value is the process that asks
 
 
 def main() -> int:
@@ -38,7 +39,8 @@ def main() -> int:
     if not chosen.folder.is_dir():
         print(f"observa: {chosen.folder} is no folder; name one as models/NAME/VERSION", file=sys.stderr)  # noqa: T201
         return 2
-    if os.environ.get(INSIDE):
+    if parent := os.environ.get(INSIDE):
+        end_with(int(parent))
         _bound()
         for check in _tried(chosen):
             print(orjson.dumps(list(check)).decode(), flush=True)  # noqa: T201
@@ -58,7 +60,7 @@ def verify(folder: Path, tolerance: float = STRANGERS, labelled: Labelled | None
         done = subprocess.run(  # noqa: S603 a fixed command
             command,
             cwd=Path(__file__).parents[1],
-            env=os.environ | {INSIDE: "1"},
+            env=os.environ | {INSIDE: str(os.getpid())},
             capture_output=True,
             text=True,
             check=False,

@@ -60,7 +60,7 @@ def monitored(
     fill(server, wrong=request.param)
     with running(server, store(tmp_path / "models")) as monitor:
         wait_until(lambda: monitor.report().get("versions", {}).get("1", {}).get("totals"), "results are counted")
-        wait_until(lambda: monitor.report()["monitor"]["lag_seconds"] is not None, "the log was read to its end")
+        wait_until(lambda: not monitor.report()["monitor"]["catching_up"], "the log was read to its end")
         wait_until(lambda: labels_counted(monitor) == LABELS, "labels are counted")
         monkeypatch.setenv("OBSERVA_REDIS_URL", server.url)
         monkeypatch.setenv("OBSERVA_MONITOR_URL", f"http://127.0.0.1:{monitor.port}")
