@@ -101,8 +101,8 @@ class PatientProtocol(HttpToolsProtocol):
     _in_headers = False
     _in_body = False
     _turned_away = False  # the request whose body is coming was answered at its headers
-    _ended = False  # headers or a body ended in the bytes just read
-    _received = 0  # bytes of headers that have not ended
+    _got_on = False  # headers ended in the bytes just read, or a part of a body came
+    _received = 0  # bytes since then: of headers, or around a body, as its chunks' extensions and its trailer
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -120,11 +120,11 @@ class PatientProtocol(HttpToolsProtocol):
         """Read on, and go on waiting where no headers have ended."""
         if self.transport.is_closing():
             return
-        self._ended = False
+        self._got_on = False
         super().data_received(data)
-        if self.transport.is_closing() or (self._in_body and not self._is_answered()):
+        if self.transport.is_closing():
             return
-        if self._in_headers and not self._ended:
+        if (self._in_headers or self._in_body) and not self._got_on:
             self._received += len(data)
         if self._received > MOST_HEADER_BYTES:
             self._refuse("headers_too_large")
@@ -159,13 +159,19 @@ class PatientProtocol(HttpToolsProtocol):
         self._in_headers = self.transport.midway = True
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, and leave a trailer's: what was decided about a request stays (RFC 9110, 6.5.1)."""
+        if not self._in_body:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """The headers came in time."""
         if self.parser.stops:
             return
         if self.prefix and self.url.startswith(self.prefix + b"/"):
             self.url = self.url[len(self.prefix) :]
-        self._in_headers, self._in_body, self._ended, self._received = False, True, True, 0
+        self._in_headers, self._in_body = False, True
+        self._get_on()
         self._disarm()
         if self.parser.get_http_version() == "1.0":  # which knows no interim answer (RFC 9110, 10.1.1)
             self.expect_100_continue = False
@@ -176,6 +182,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Pass on a part of a body, unless nobody reads it."""
+        self._get_on()
         if not self._turned_away:
             super().on_body(body)
 
@@ -183,7 +190,8 @@ class PatientProtocol(HttpToolsProtocol):
         """The next bytes are another request's."""
         if self.parser.stops:
             return
-        self._in_body, self._ended, self.transport.midway = False, True, False
+        self._in_body = self.transport.midway = False
+        self._get_on()
         if self._turned_away:
             self._turned_away = False
             self._disarm()
@@ -215,7 +223,10 @@ class PatientProtocol(HttpToolsProtocol):
         """Say what RFC 9112 has against headers that the parser lets pass: their Host (3.2), their coding (6.1)."""
         if self.parser.get_method() == b"CONNECT":
             return "bad_request"
-        is_old = self.parser.get_http_version() == "1.0"
+        version = self.parser.get_http_version()
+        is_old = version == "1.0"
+        if not is_old and version != "1.1":
+            return "bad_request"
         if (len(hosts) != 1 and not (is_old and not hosts)) or any(host_of(host) is None for host in hosts):
             return "bad_request"
         codings = [one.strip().lower() for value in self._values(b"transfer-encoding") for one in value.split(b",")]
@@ -234,6 +245,9 @@ class PatientProtocol(HttpToolsProtocol):
         self.transport.write(refusal.raw(self.url.decode("latin-1")))
         if "Connection" in refusal.headers:
             self.transport.close()
+
+    def _get_on(self) -> None:
+        self._got_on, self._received = True, 0
 
     def _arm(self) -> None:
         self._timer = self.loop.call_later(self.header_timeout_s, self._too_slow)
@@ -258,5 +272,6 @@ class PatientProtocol(HttpToolsProtocol):
     def _refuse(self, code: str) -> None:
         if not self.transport.is_closing():
             self.transport.midway = True
-            self.transport.write(self.told(code, {"Connection": "close"}).raw(""))
+            if not (self._in_body and self._is_answered()):  # one request has one answer
+                self.transport.write(self.told(code, {"Connection": "close"}).raw(""))
             self.transport.close()

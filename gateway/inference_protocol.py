@@ -21,8 +21,15 @@ OUTPUTS: Final = ("label", "confidence", "probabilities")
 CONTENT_TYPES: Final = (None, "str", "base64")  # of an input, as MLServer names them
 SHARED_MEMORY: Final = "shared_memory_region"
 
-# The protocol's clients send null for what they leave out.
-Parameters = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]
+
+def _given(value: Any) -> Any:
+    """Leave out what is null: the protocol's clients send null for what they leave out."""
+    if value is None:
+        return {}
+    return {name: one for name, one in value.items() if one is not None} if isinstance(value, dict) else value
+
+
+Parameters = Annotated[dict[str, Any], BeforeValidator(_given)]
 
 
 class Foreign(BaseModel):
@@ -97,7 +104,7 @@ def _texts(asked: InferBody, tensor: Tensor, binary: bytes) -> list[str]:
     if SHARED_MEMORY in tensor.parameters:
         raise Problem.of_field("/inputs/0/parameters", "invalid_value")
     size = tensor.parameters.get("binary_data_size")
-    if (size is None) == (tensor.data is None) or (size is not None and size != len(binary)):
+    if (size is None) == (tensor.data is None) or (size or 0) != len(binary):
         raise Problem("invalid_tensor")
     texts = _unpack(binary) if tensor.data is None else _flatten(tensor.data)
     if len(texts) != prod(tensor.shape):

@@ -3,6 +3,8 @@
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import chain
 from typing import Annotated, Any, Final, Self, TypeVar
 
 from pydantic import (
@@ -246,7 +248,7 @@ def _explain(schema: type[BaseModel], error: Any, pointer: str) -> dict[str, Any
     code = _CODES.get(kind) or _code_of(kind)
     limits = {_LIMITS[name]: limit for name, limit in error.get("ctx", {}).items() if name in _LIMITS}
     # Only our own names and positions: a tag's name is the caller's input.
-    known = {*schema.model_fields, "true_sentiment"}
+    known = _fields(schema)
     path = (*error["loc"], *filter(None, [error.get("ctx", {}).get("field")]))
     pointer += "".join(f"/{part}" for part in path if isinstance(part, int) or part in known)
     if code == "unknown_field" and len(path) == 1:
@@ -254,3 +256,11 @@ def _explain(schema: type[BaseModel], error: Any, pointer: str) -> dict[str, Any
         if path[0] not in known and len(path[0]) <= _LONGEST_FIELD_NAME and _FIELD_NAME.fullmatch(path[0]):
             pointer += f"/{path[0]}"
     return {"pointer": pointer, "code": code, **limits}
+
+
+@cache
+def _fields(schema: type[BaseModel]) -> set[str]:
+    """Return the names of all fields of *schema*, and of the objects in it."""
+    document = schema.model_json_schema()
+    objects = [document, *document.get("$defs", {}).values()]
+    return {"true_sentiment", *chain.from_iterable(one.get("properties", ()) for one in objects)}

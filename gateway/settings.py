@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from broker.addresses import LAST_PORT, LOOPBACK, Host, HostNames, Networks, Port, check_ports, is_loopback, names_in
 from broker.settings import BrokerSettings
@@ -57,6 +57,13 @@ class GatewaySettings(BrokerSettings):
             internal = ("OBSERVA_GATEWAY_INTERNAL_PORT", first, max(self.gateways, self.gateway_slot + 1))
             check_ports(("OBSERVA_GATEWAY_PORT", self.gateway_port, 1), internal)
         return self
+
+    @field_validator("path_prefix")
+    @classmethod
+    def _is_no_path_of_ours(cls, prefix: str) -> str:
+        if prefix.split("/")[1:2] in (["v1"], ["v2"]):
+            raise ValueError("must not begin as a path of the gateway does, /v1 or /v2; take another, as /nlp")
+        return prefix
 
     @model_validator(mode="after")
     def _leaves_room(self) -> Self:

@@ -105,6 +105,73 @@ async def test_headers_that_do_not_end_are_refused_by_size_and_by_time():
         assert await said(port, b"") == b""
 
 
+def chunked(trailer: bytes, more: str = "") -> bytes:
+    return (
+        f"POST / HTTP/1.1\r\nHost: localhost\r\n{more}Transfer-Encoding: chunked\r\n\r\n".encode()
+        + b"1\r\na\r\n0\r\n"
+        + trailer
+    )
+
+
+OFFER = "Connection: Upgrade\r\nUpgrade: h2c\r\n"
+
+
+@pytest.mark.parametrize("more", ["", OFFER])
+async def test_a_trailer_changes_no_headers(more):
+    seen = []
+
+    async def application(scope, receive, send):
+        while (await receive())["more_body"]:
+            pass
+        seen.append(dict(scope["headers"]))
+        await hello(scope, receive, send)
+
+    trailer = b"Authorization: Bearer other\r\nContent-Encoding: gzip\r\n\r\n"
+    async with serving(Server(application, NAMES)) as port:
+        assert (await said(port, chunked(trailer, more) + get("localhost"))).count(b"HTTP/1.1 200 ") == 2
+    assert {b"authorization", b"content-encoding"}.isdisjoint(seen[0])
+
+
+@pytest.mark.parametrize("more", ["", OFFER])
+@pytest.mark.parametrize(
+    ("begin", "piece"),
+    [
+        (b"0\r\n", b"A: b\r\n"),
+        (b"0\r\nA: ", b"bbbbbb"),
+        (b"1;a=", b"bbbbbb"),
+        (b"", b"000000"),
+    ],
+)
+async def test_what_surrounds_a_body_without_end_is_refused_by_size(more, begin, piece):
+    async def reads(_scope, receive, _send):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async with serving(Server(reads, NAMES)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(chunked(b"", more)[: -len(b"0\r\n")] + begin)
+        for _ in range(20):
+            writer.write(piece * (MOST_HEADER_BYTES // 60))
+            await asyncio.sleep(0.001)
+        async with asyncio.timeout(10):
+            assert (await reader.read()).startswith(b"HTTP/1.1 431 ")
+        await hang_up(writer)
+
+
+async def test_a_body_in_the_smallest_chunks_is_no_trailer_without_end():
+    one, count = b"1\r\na\r\n", MOST_HEADER_BYTES // 2
+    async with serving(Server(hello, NAMES)) as port:
+        answer = await said(port, chunked(b"")[: -len(b"0\r\n")] + one * count + b"0\r\n\r\n" + get("localhost"))
+    assert answer.count(b"HTTP/1.1 200 ") == 2
+
+
+@pytest.mark.parametrize("version", ["0.9", "2.0"])
+async def test_another_http_than_1_0_and_1_1_is_refused(version):
+    async with serving(Server(hello, NAMES)) as port:
+        answer = await said(port, get("localhost").replace(b"HTTP/1.1", f"HTTP/{version}".encode()))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+
+
 async def test_a_body_that_comes_after_its_answer_is_not_waited_for_without_end():
     server = Server(hello, NAMES)
     server.config.http.header_timeout_s = 0.3

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 import pytest
 
 from tests.gateway.stack import tensor
@@ -55,6 +56,13 @@ async def test_binary_data_that_is_not_texts_is_refused(lasting_gateway, name):
     headers = {"inference-header-content-length": str(len(head)), "content-type": "application/octet-stream"}
     answer = await lasting_gateway.client.post(URL, content=head + binary, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+async def test_binary_data_that_no_tensor_names_is_refused(lasting_gateway):
+    head = orjson.dumps(tensor("c4n4ry"))
+    headers = {"inference-header-content-length": str(len(head))}
+    answer = await lasting_gateway.client.post(URL, content=head + b"\x01\0\0\0a", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_tensor")
 
 
 @pytest.mark.parametrize("length", ["x", "-1", "99999", "9" * 30])

@@ -192,6 +192,15 @@ async def test_base64_is_decoded_where_it_is_said(client, worker, place):
     assert worker.seen[-1].text == "naïve ☃"
 
 
+async def test_a_parameter_that_is_null_says_nothing(client, worker):
+    body = tensor(base64.b64encode(b"good").decode(), parameters={"content_type": None, "binary_data_size": None})
+    outputs = [{"name": "probabilities", "parameters": {"classification": None, "binary_data": None}}]
+    said = {"parameters": {"content_type": "base64", "binary_data_output": True}, "outputs": outputs}
+    answer = await client.post(URL, json=body | said)
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert worker.seen[-1].text == "good"
+
+
 @pytest.mark.parametrize(
     ("changes", "pointer", "code"),
     [
@@ -200,6 +209,11 @@ async def test_base64_is_decoded_where_it_is_said(client, worker, place):
         ({"parameters": {"shared_memory_region": "a"}}, "/inputs/0/parameters", "invalid_value"),
         ({"data": [" "]}, "/inputs/0/data/0", "blank_text"),
         ({"data": ["a" * 10_001]}, "/inputs/0/data/0", "too_long"),
+        ({"data": "good"}, "/inputs/0/data", "wrong_type"),
+        ({"shape": []}, "/inputs/0/shape", "too_short"),
+        ({"shape": [1.5]}, "/inputs/0/shape/0", "wrong_type"),
+        ({"datatype": None}, "/inputs/0/datatype", "wrong_type"),
+        ({"parameters": []}, "/inputs/0/parameters", "wrong_type"),
     ],
 )
 async def test_a_fault_is_shown_where_the_caller_wrote_it(client, changes, pointer, code):
