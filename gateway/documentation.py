@@ -154,7 +154,8 @@ def infer() -> dict[str, Any]:
         {"name": "probabilities", "datatype": "FP32", "shape": [1, 2], "data": [0.02, 0.98]},
     ]
     document = {"id": "1", "model_name": "sentiment", "model_version": "1", "outputs": outputs}
-    return _asking(InferBody, examples, {"200": _answer("The tensors", document)})
+    later = _answer("Accepted: the answers at `/v1/predictions/{id}`", {"ids": [_ID]})
+    return _asking(InferBody, examples, {"200": _answer("The tensors", document), "202": later})
 
 
 def feedback() -> dict[str, Any]:

@@ -97,3 +97,17 @@ async def test_no_operation_answers_with_a_status_that_the_document_does_not_nam
                 seen.add(answer.status_code)
     wanted = {"whole": 200, "without_worker": 503, "without_redis": 503, "leaving": 503, "by_another_name": 421}
     assert {**wanted, "with_an_internal_port": 404, "with_keys": 401}[name] in seen
+
+
+async def test_what_is_answered_to_a_caller_that_does_not_wait_is_in_the_document(gateway_settings, own_server):
+    async with running_stack(gateway_settings().model_copy(update={"redis_url": own_server.url})) as (gateway, _):
+        for path, operations in gateway.app.openapi()["paths"].items():
+            if not path.endswith(("/predict", "/infer")):
+                continue
+            operation = operations["post"]
+            for example in operation["requestBody"]["content"]["application/json"]["examples"].values():
+                answer = await gateway.client.post(
+                    path.format_map(NAMES), json=example["value"], headers={"Prefer": "respond-async"}
+                )
+                assert answer.status_code == 202
+                assert told(operation, 202, "application/json"), path
