@@ -63,7 +63,9 @@ class Corked:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Send *data* when the loop's turn is over."""
+        """Send *data* when the loop's turn is over; not behind last words."""
+        if self._closing:
+            return
         if not self._waiting:
             self._loop.call_soon(self._flush)
         self._waiting.append(data)
@@ -89,6 +91,19 @@ class Corked:
             self._waiting.clear()
 
 
+@dataclass(slots=True)
+class LastWords:
+    """Stands among the requests that wait for those before them, and is what the connection ends with."""
+
+    transport: Corked
+    words: bytes
+
+    async def run_asgi(self, app: Any) -> None:  # noqa: ARG002 - as uvicorn's own
+        """Say them."""
+        self.transport.write(self.words)
+        self.transport.close()
+
+
 class PatientProtocol(HttpToolsProtocol):
     """Gives a request's headers `header_timeout_s` from the connection, or from their first byte on."""
 
@@ -101,6 +116,7 @@ class PatientProtocol(HttpToolsProtocol):
     _in_headers = False
     _in_body = False
     _turned_away = False  # the request whose body is coming was answered at its headers
+    _ending = False  # nothing more is read: answers are due, and last words after them
     _got_on = False  # headers ended in the bytes just read, or a part of a body came
     _received = 0  # bytes since then: of headers, or around a body, as its chunks' extensions and its trailer
     _timer: asyncio.TimerHandle | None = None
@@ -118,11 +134,11 @@ class PatientProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, and go on waiting where no headers have ended."""
-        if self.transport.is_closing():
+        if self._ending or self.transport.is_closing():
             return
         self._got_on = False
         super().data_received(data)
-        if self.transport.is_closing():
+        if self._ending or self.transport.is_closing():
             return
         if (self._in_headers or self._in_body) and not self._got_on:
             self._received += len(data)
@@ -137,6 +153,8 @@ class PatientProtocol(HttpToolsProtocol):
 
         The last answer closes it.
         """
+        if self._ending:
+            return True
         if self._in_headers or self._in_body or self.cycle is None or self.cycle.response_complete:
             return False
         self.cycle.keep_alive = False
@@ -175,7 +193,9 @@ class PatientProtocol(HttpToolsProtocol):
         self._disarm()
         if self.parser.get_http_version() == "1.0":  # which knows no interim answer (RFC 9110, 10.1.1)
             self.expect_100_continue = False
-        if problem := self._refusal():
+        if self._ending or self.transport.is_closing():
+            self._turned_away = True  # what stands behind last words is no request
+        elif problem := self._refusal():
             self._turn_away(problem)
         else:
             super().on_headers_complete()
@@ -242,9 +262,11 @@ class PatientProtocol(HttpToolsProtocol):
         if not self.parser.should_keep_alive():
             refusal.headers["Connection"] = "close"
         self._arm()  # the rest of the request is read, but not for ever
-        self.transport.write(refusal.raw(self.url.decode("latin-1")))
+        words = refusal.raw(self.url.decode("latin-1"))
         if "Connection" in refusal.headers:
-            self.transport.close()
+            self._end(words)
+        else:
+            self.transport.write(words)
 
     def _get_on(self) -> None:
         self._got_on, self._received = True, 0
@@ -272,6 +294,18 @@ class PatientProtocol(HttpToolsProtocol):
     def _refuse(self, code: str) -> None:
         if not self.transport.is_closing():
             self.transport.midway = True
-            if not (self._in_body and self._is_answered()):  # one request has one answer
-                self.transport.write(self.told(code, {"Connection": "close"}).raw(""))
+            has_its_answer = self._in_body and self._is_answered()
+            self._end(b"" if has_its_answer else self.told(code, {"Connection": "close"}).raw(""))
+
+    def _end(self, words: bytes) -> None:
+        """Say *words* and close, after the answers that are due: a caller takes the first that comes for its first."""
+        is_begun = self._in_body and not self._turned_away
+        if is_begun and self.pipeline:
+            self.pipeline.popleft()  # these words are its answer
+            is_begun = False
+        if is_begun or self._is_answered():
+            self.transport.write(words)
             self.transport.close()
+        else:
+            self._ending = True
+            self.pipeline.appendleft((LastWords(self.transport, words), self.app))  # type: ignore[arg-type]

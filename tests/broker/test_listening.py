@@ -165,6 +165,37 @@ async def test_a_body_in_the_smallest_chunks_is_no_trailer_without_end():
     assert answer.count(b"HTTP/1.1 200 ") == 2
 
 
+REFUSED = {
+    "no_http": b"c4n4ry\r\n\r\n",
+    "two_hosts": b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    "another_name": get("evil.example"),
+    "another_coding": b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n",
+    "no_chunk": chunked(b"")[: -len(b"1\r\na\r\n0\r\n")] + b"zz\r\n",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("before", [0, 1, 3])
+async def test_a_request_that_is_refused_takes_no_other_s_answer_and_none_behind_it_is_heard(name, before):
+    heard = []
+
+    async def slow(scope, receive, send):
+        heard.append(scope["path"])
+        while (event := await receive()).get("more_body"):
+            pass
+        if event["type"] != "http.disconnect":
+            await asyncio.sleep(0.02)
+            await hello(scope, receive, send)
+
+    good = b"GET /good HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with serving(Server(slow, NAMES)) as port:
+        answer = await said(port, good * before + REFUSED[name] + b"GET /behind HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    statuses = [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]]
+    assert statuses[:-1] == [b"200"] * before
+    assert statuses[-1] >= b"400"
+    assert "/behind" not in heard
+
+
 @pytest.mark.parametrize("version", ["0.9", "2.0"])
 async def test_another_http_than_1_0_and_1_1_is_refused(version):
     async with serving(Server(hello, NAMES)) as port:
