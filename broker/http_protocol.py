@@ -217,6 +217,7 @@ class PatientProtocol(HttpToolsProtocol):
             self._disarm()
         else:
             super().on_message_complete()
+            self.cycle.keep_alive &= self.parser.should_keep_alive()  # a trailer may end the connection for the parser
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text; ours says no more than it must
         """Answer what is not HTTP."""

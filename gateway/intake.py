@@ -22,6 +22,7 @@ JSON: Final = frozenset({"application/json"})
 WHOLE: Final = "whole"  # its last byte had come before anybody read the body
 HEADERS: Final = "headers"  # its first headers by name
 _CLOSE: Final = {"Connection": "close"}  # what is left of the body is not read
+MOST_MEMBERS: Final = 64  # of one gzip body (RFC 1952, 2.2)
 _WINDOW_BITS: Final = {b"gzip": 16 + zlib.MAX_WBITS, b"x-gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
 _KEY: Final = re.compile(r"[\x20-\x7e]{1,255}")
 
@@ -52,16 +53,23 @@ async def read_inflated(request: Request, settings: GatewaySettings, media_types
         return await _read(request, settings, media_types)
     if coding not in _WINDOW_BITS:
         raise Problem("unsupported_encoding", headers=_CLOSE)
-    inflater = zlib.decompressobj(_WINDOW_BITS[coding])
-    try:
-        body = inflater.decompress(await _read(request, settings, media_types), limit + 1)
-    except zlib.error:
-        raise Problem("invalid_compression") from None
-    if len(body) > limit:
-        raise Problem("body_too_large", max=limit)
-    if not inflater.eof or inflater.unused_data:
-        raise Problem("invalid_compression")
-    return body
+    return _inflate(await _read(request, settings, media_types), coding, limit)
+
+
+def _inflate(rest: bytes, coding: bytes, limit: int) -> bytes:
+    body = b""
+    for _ in range(1 if coding == b"deflate" else MOST_MEMBERS):
+        inflater = zlib.decompressobj(_WINDOW_BITS[coding])
+        try:
+            body += inflater.decompress(rest, limit + 1 - len(body))
+        except zlib.error:
+            break
+        if len(body) > limit:
+            raise Problem("body_too_large", max=limit)
+        rest = inflater.unused_data
+        if inflater.eof and not rest:
+            return body
+    raise Problem("invalid_compression")
 
 
 def _coding(request: Request) -> bytes:

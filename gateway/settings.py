@@ -12,7 +12,7 @@ ROOM_RATIO: Final = (
     0.05  # of Redis' maxmemory, for what comes between two rounds of who keeps the log within its budget
 )
 
-PATH_PREFIX = r"(/[A-Za-z0-9._~-]+)+"
+PATH_PREFIX = r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+"
 
 
 class GatewaySettings(BrokerSettings):

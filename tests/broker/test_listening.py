@@ -165,6 +165,19 @@ async def test_a_body_in_the_smallest_chunks_is_no_trailer_without_end():
     assert answer.count(b"HTTP/1.1 200 ") == 2
 
 
+@pytest.mark.parametrize("more", ["", OFFER])
+async def test_a_connection_that_a_trailer_closes_does_not_stay_open_unheard(more):
+    async def reads(_scope, receive, send):
+        while (await receive())["more_body"]:
+            pass
+        await hello(_scope, receive, send)
+
+    async with serving(Server(reads, NAMES)) as port:
+        answer = await said(port, chunked(b"Connection: close\r\n\r\n", more) + get("localhost"))
+    assert answer.count(b"HTTP/1.1 200 ") == 1
+    assert b"connection: close" in answer
+
+
 REFUSED = {
     "no_http": b"c4n4ry\r\n\r\n",
     "two_hosts": b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",

@@ -195,6 +195,13 @@ WRONG = {
 }
 
 
+@pytest.mark.parametrize("prefix", ["/v1", "/v2/nlp", "nlp", "/nlp/", "/a//b", "/a/../b", "/a b", "/%6elp"])
+def test_a_path_prefix_that_is_no_path_or_cannot_be_told_from_the_gateway_s_own_is_refused(monkeypatch, prefix):
+    monkeypatch.setenv("OBSERVA_PATH_PREFIX", prefix)
+    with pytest.raises(SettingsError, match="OBSERVA_PATH_PREFIX"):
+        load_settings(GatewaySettings)
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_a_value_that_cannot_work_is_refused_in_one_line_that_names_its_variable(monkeypatch, name):
     settings, value = WRONG[name]

@@ -144,6 +144,9 @@ WHOLE = squeezed(json.dumps(tensor("a")).encode(), GZIP)
         ("deflate", WHOLE, 400, "invalid_compression"),
         ("gzip", squeezed(b" " * 100_000_000, GZIP), 413, "body_too_large"),
         ("deflate", squeezed(b" " * (160 * 1024 + 1), ZLIB), 413, "body_too_large"),
+        ("gzip", WHOLE + squeezed(b" " * 100_000_000, GZIP), 413, "body_too_large"),
+        ("gzip", squeezed(b"", GZIP) * 64 + WHOLE, 400, "invalid_compression"),
+        ("deflate", squeezed(b" ", ZLIB) * 2, 400, "invalid_compression"),
         ("br", b"x", 415, "unsupported_encoding"),
         ("gzip, gzip", WHOLE, 415, "unsupported_encoding"),
     ],
@@ -152,6 +155,12 @@ async def test_a_compressed_body_is_bounded_and_whole(client, coding, body, stat
     headers = {"content-encoding": coding, "content-type": "application/json"}
     answer = await client.post(URL, content=body, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+async def test_a_gzip_body_may_have_several_members(client):
+    body = squeezed(b" ", GZIP) * 62 + WHOLE + squeezed(b"\n", GZIP)
+    headers = {"content-encoding": "gzip", "content-type": "application/json"}
+    assert (await client.post(URL, content=body, headers=headers)).status_code == 200
 
 
 async def test_the_most_probable_classes_are_given_as_tritons_client_reads_them(gateway):

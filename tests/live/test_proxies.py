@@ -188,6 +188,7 @@ def test_only_a_proxy_that_is_trusted_says_under_which_path_it_shows_the_gateway
             (trusting, "/a/b", "/a/b/v1/"),
             (trusting, "//evil.example", "/usual/v1/"),
             (trusting, "/a?b", "/usual/v1/"),
+            (trusting, "/a/../b", "/usual/v1/"),
             (wary, "/given", "/v1/"),
         ):
             headers = {**forwarded, "X-Forwarded-Prefix": given}
