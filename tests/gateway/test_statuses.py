@@ -105,9 +105,7 @@ async def test_what_is_answered_to_a_caller_that_does_not_wait_is_in_the_documen
             if not path.endswith(("/predict", "/infer")):
                 continue
             operation = operations["post"]
-            for example in operation["requestBody"]["content"]["application/json"]["examples"].values():
-                answer = await gateway.client.post(
-                    path.format_map(NAMES), json=example["value"], headers={"Prefer": "respond-async"}
-                )
-                assert answer.status_code == 202
-                assert told(operation, 202, "application/json"), path
+            body = operation["requestBody"]["content"]["application/json"]["examples"]["one"]["value"]
+            answer = await gateway.client.post(path.format_map(NAMES), json=body, headers={"Prefer": "respond-async"})
+            assert answer.status_code == 202
+            assert told(operation, 202, "application/json"), path
