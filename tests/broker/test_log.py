@@ -413,7 +413,9 @@ async def test_a_dead_letter_that_somebody_else_wrote_is_not_sent_again(log, red
     assert await redis.xlen(TAG.requests) == 0
 
 
-@pytest.mark.parametrize("identity", ["by hand", b"\xff", str(PredictionId.new(Tag("another")))])
+@pytest.mark.parametrize(
+    "identity", ["by hand", b"\xff", str(PredictionId.new(Tag("another")))], ids=["text", "bytes", "of another model"]
+)
 async def test_a_dead_letter_whose_id_was_made_up_is_not_sent_again_and_stops_no_others(log, redis, identity):
     dead_id = await redis.xadd(TAG.dead, {"id": identity, "entry": '["text","x"]'})
     assert await log.redrive(TAG, dead_id.decode()) is None
