@@ -146,7 +146,7 @@ class Locked:
 
     console: Process
     claims: Path  # of whoever logs in next
-    keys: dict[Path, str]  # what belongs into its key files, which are empty
+    keys: dict[Path, str]  # what belongs into its key files, which hold another gateway's
 
     def hand_over_keys(self) -> None:
         for file, key in self.keys.items():
@@ -165,7 +165,9 @@ def locked(running: Running, tmp_path: Path) -> Iterator[Locked]:
     """Such a console beside the other one."""
     pytest.importorskip("pyop", reason="the test's provider is missing: uv pip install -r requirements/dev.txt")
     files = [tmp_path / name for name in ("key", "admin.key", "who.json", "secret")]
-    for file, content in zip(files, ("", "", '{"groups": ["staff"]}', "a secret between two"), strict=True):
+    for file, content in zip(
+        files, ("another", "another", '{"groups": ["staff"]}', "a secret between two"), strict=True
+    ):
         file.write_text(content)
     port, provided = free_port(), free_port()
     back = f"http://127.0.0.1:{port}/login/callback"

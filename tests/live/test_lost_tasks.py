@@ -25,7 +25,7 @@ SERVICES = {  # module, setting of its port, where it says that it works, the ta
 START_S = 180.0  # what an explainer imports takes a busy machine more than a minute
 SURE_S = 1.0  # a service that has not said by then that it ends goes on
 # There for a moment only: of one HTTP call, of one wait with a limit.
-PASSING = {"RequestResponseCycle.run_asgi", "Event.wait"}
+PASSING = {"RequestResponseCycle.run_asgi", "Event.wait", "AbstractConnection._send_packed_command"}
 
 
 class Losing:
