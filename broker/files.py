@@ -43,7 +43,7 @@ def _told(error: OSError) -> str:
 
 
 def _what_to_do(path: Path) -> str:
-    """Say to whom the nearest thing on the way to *path* belongs, and what to do about it."""
+    """Say who owns the nearest thing on the way to *path*, and what to do about it."""
     place = next(place for place in (path, *path.absolute().parents) if os.access(place, os.F_OK))
     owner = place.stat().st_uid
     if owner == os.getuid():

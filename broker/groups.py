@@ -41,7 +41,7 @@ async def ensure_groups(redis: Redis, tag: Tag) -> str:
 async def groups_of(redis: Redis, stream: str) -> list[dict[str, Any]]:
     """Return what XINFO GROUPS says of *stream*; nothing for a stream that does not exist.
 
-    Names of ours are ASCII: what another program reads by under a name of bytes is left out, and stops nobody.
+    Names of ours are ASCII: a group of another program, whose name is bytes, is left out, and stops no worker.
     """
     try:
         return [group for group in await redis.xinfo_groups(stream) if group["name"].isascii()]

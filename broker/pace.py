@@ -1,4 +1,4 @@
-"""How fast something comes at present, seen by whoever looks at its count again and again."""
+"""How fast something comes at present, from its count, read again and again."""
 
 from collections import deque
 from typing import Final

@@ -108,7 +108,7 @@ class _Login:
         request.session.clear()
         if not claims or not _has(claims, self._settings.oidc_allow):
             log.warning("a login was refused: not among those who may use this console")
-            return self._page(403, "You are known, but may not use this console.", "Log in as somebody else")
+            return self._page(403, "You are known, but may not use this console.", "Log in with another account")
         request.session["until"] = time.time() + self._settings.oidc_session_h * 3600
         request.session["admin"] = self._settings.oidc_admin is not None and _has(claims, self._settings.oidc_admin)
         return RedirectResponse(f"{self._settings.prefix}/", 303)

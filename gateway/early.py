@@ -45,7 +45,7 @@ class GatewayProtocol(PatientProtocol):
 
 
 def gateway_protocol(settings: GatewaySettings, door: Door) -> type[GatewayProtocol]:
-    """Return the protocol as it is set, with whom it asks before it reads a body."""
+    """Return the protocol as it is set; it asks *door* before it reads a body."""
     patience, prefix = settings.gateway_header_timeout_s, settings.path_prefix.encode()
     members = {"header_timeout_s": patience, "prefix": prefix, "door": staticmethod(door)}
     return type("GatewayProtocol", (GatewayProtocol,), members)

@@ -105,14 +105,16 @@ async def version_metadata(request: Request, model: str, version: str) -> Respon
     return await _metadata(request, model, version)
 
 
-@router.get("/models/{model}/ready", summary="Model ready", **documentation.alive("Nobody serves it"))
+@router.get("/models/{model}/ready", summary="Model ready", **documentation.alive("No worker serves it"))
 async def model_ready(request: Request, model: str) -> Response:
     """A live worker serves this model; else 503."""
     return await _ready(request, model)
 
 
 @router.get(
-    "/models/{model}/versions/{version}/ready", summary="Model version ready", **documentation.alive("Nobody serves it")
+    "/models/{model}/versions/{version}/ready",
+    summary="Model version ready",
+    **documentation.alive("No worker serves it"),
 )
 async def version_ready(request: Request, model: str, version: str) -> Response:
     """A live worker serves this version; else 404 or 503."""

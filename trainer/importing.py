@@ -31,7 +31,7 @@ PICKLES: Final = ".pkl, .pickle, .joblib, .sav, each also with .gz, .z, .bz2, .x
 MOST_WORDS: Final = 10_000  # of a linear model, which reads whole texts
 INTERRUPTED: Final = 130  # as shells say it
 AS_IT_IS: Final = Normalisation(unicode_form=None, lowercase=False, collapse_whitespace=False)
-WARNING: Final = "observa: {} is a pickle, which is a program: it now runs with your rights. Trust whoever sent it."
+WARNING: Final = "observa: {} is a pickle, which is a program: it now runs with your rights. Trust its sender."
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _written(chosen: argparse.Namespace, models: Path, name: str, labels: tuple[
 
 
 def _name(path: Path) -> str:
-    """Return what a model is called that nobody named: the folder, or the file without what says it is a pickle."""
+    """Return the name of a model that was given none: the folder's, or the file's without what says it is a pickle."""
     whole = path.resolve().name
     return re.sub(r"[^a-z0-9._-]+", "-", (whole if path.is_dir() else PICKLE.sub("", whole)).lower()).strip("-._")
 

@@ -44,7 +44,7 @@ class StackSettings(BrokerSettings):
     alerting: bool = True  # run Prometheus and Alertmanager too, where they are installed
     prometheus_port: Port = 9090
     alertmanager_port: Port = 9093
-    page_webhook_url: Webhook | None = None  # told at once; nobody by default
+    page_webhook_url: Webhook | None = None  # told at once; unset: no message is sent
     ticket_webhook_url: Webhook | None = None
     runbook_base: str = ""  # where docs/ is read, for the links of alerts; empty: this folder
     console: bool = True  # run the web page, too

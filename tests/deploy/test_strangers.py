@@ -1,4 +1,4 @@
-"""A user to whom folders do not belong, a disk that is full, a Python that is too old: one line each."""
+"""A user who does not own the folders, a full disk, an old Python: one line each."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ from tests.deploy.conftest import ROOT
 
 
 def without_rights(*command: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run *command* as a user whom the permissions of files bind: root without what makes it root."""
+    """Run *command* as a user who is bound by the permissions of files: root without what makes it root."""
     if os.getuid() == 0:
         if shutil.which("setpriv") is None:
             pytest.skip("root may write everything, and setpriv is not installed")

@@ -106,7 +106,7 @@ def refused_when_read(tmp_path, folder):
 
 
 def importing_warning(path):
-    return f"observa: {path} is a pickle, which is a program: it now runs with your rights. Trust whoever sent it."
+    return f"observa: {path} is a pickle, which is a program: it now runs with your rights. Trust its sender."
 
 
 def run(models, *arguments):
