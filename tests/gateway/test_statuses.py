@@ -12,7 +12,6 @@ from tests.gateway.stack import RunningGateway, running_gateway, running_stack
 
 NAMES = {"model": "sentiment", "version": "1", "stream": "requests", "dead_id": "1-1", "asset": "x"}
 LATER = {"prediction_id": "sentiment.0.01890a5d-ac96-774b-bcce-b302099a8057"}
-Situation = Callable[..., AsyncIterator[RunningGateway]]
 
 
 @asynccontextmanager

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.live.proxies import running
 from tests.live.services import ROOT, Process, Services
-from tests.servers import RedisServer, free_port, wait_until
+from tests.servers import RedisServer, free_port
 
 MODEL = "sentiment-linear"
 CLIENTS = Path(__file__).parent / "clients"
@@ -65,18 +65,8 @@ def nginx(folder: Path, gateway: Process) -> Iterator[str]:
     settings = folder / "nginx.conf"
     settings.write_text(NGINX.format(folder=folder, gateway=gateway.port, port=port))
     command = ["nginx", "-p", str(folder), "-c", str(settings), "-e", str(folder / "error.log")]
-    running = subprocess.Popen(command, start_new_session=True)
-    try:
-        wait_until(lambda: _listens(port), "nginx listens")
+    with running(command, port):
         yield f"http://127.0.0.1:{port}"
-    finally:
-        running.terminate()
-        running.wait(30)
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as caller:
-        return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
 def needs(program: str) -> pytest.MarkDecorator:

@@ -3,9 +3,7 @@
 import json
 import re
 import shutil
-import socket
 import ssl
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ import httpx
 import pytest
 import trustme
 
+from tests.live.proxies import running
 from tests.live.services import ROOT, Process, Services
 from tests.servers import RedisServer, free_port, wait_until
 
@@ -92,22 +91,6 @@ def caddy(folder: Path, ports: dict[str, int], port: int) -> Iterator[None]:
     (folder / "Caddyfile").write_text(settings)
     with running(["caddy", "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")], port):
         yield
-
-
-@contextmanager
-def running(command: list[str], port: int) -> Iterator[None]:
-    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
-    try:
-        wait_until(lambda: listens(port), f"{command[0]} listens")
-        yield
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as caller:
-        return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
 PROXIES: dict[str, Callable[[Path, dict[str, int], int], object]] = {"nginx": nginx, "caddy": caddy}

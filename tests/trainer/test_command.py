@@ -147,9 +147,9 @@ def test_a_registry_that_is_down_is_said_in_one_line_before_any_training(tmp_pat
     from trainer.app import train
     from trainer.tracking import TrackingError
 
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{nobody.getsockname()[1]}")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{silent.getsockname()[1]}")
         settings = settings_in(tmp_path)
         told = r"MLflow at http://127.* cannot be used .*unset MLFLOW_TRACKING_URI"
         with pytest.raises(TrackingError, match=told) as raised:

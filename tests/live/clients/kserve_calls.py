@@ -26,7 +26,7 @@ async def main(gateway: str, model: str) -> dict[str, object]:
         labels = next(output for output in answer.outputs if output.name == "label").as_numpy().tolist()
         found[f"binary {binary}"] = [answer.id, answer.model_name, [str(label) for label in labels]]
     try:
-        await client.infer(gateway, asked, model_name="nobody")
+        await client.infer(gateway, asked, model_name="unknown")
     except httpx.HTTPStatusError as error:
         found["refused"] = str(error).partition(" for url")[0]
     await client.close()
